@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - What the exported functions share
+ */
+#ifndef EBB_API_ALLOC_H
+#define EBB_API_ALLOC_H
+
+#include "base/compiler.h"
+
+/*
+ * Where a sanitizer has a malloc of its own, ours is tested under another
+ * name (make D=asan).
+ */
+#if defined(EBB_SANITIZE) && EBB_SANITIZE
+#define malloc			ebb_malloc
+#define calloc			ebb_calloc
+#define realloc			ebb_realloc
+#define reallocarray		ebb_reallocarray
+#define free			ebb_free
+#define free_sized		ebb_free_sized
+#define free_aligned_sized	ebb_free_aligned_sized
+#define aligned_alloc		ebb_aligned_alloc
+#define posix_memalign		ebb_posix_memalign
+#define memalign		ebb_memalign
+#define valloc			ebb_valloc
+#define pvalloc			ebb_pvalloc
+#define malloc_usable_size	ebb_malloc_usable_size
+#define malloc_trim		ebb_malloc_trim
+#define mallinfo		ebb_mallinfo
+#define mallinfo2		ebb_mallinfo2
+#define malloc_info		ebb_malloc_info
+#define malloc_stats		ebb_malloc_stats
+#define mallopt			ebb_mallopt
+#endif
+
+/*
+ * Any size, any alignment (a power of two): for all but the fast path.
+ * *@ret_zero, if wanted: it reads as zero.  NULL: no memory; errno is set.
+ */
+void *alloc_aligned(size_t align, size_t size, bool *ret_zero);
+
+/* free() with the name of the exported function for reports. */
+void alloc_free(void *ptr, const char *call);
+
+/* Bytes usable at @ptr, which must be allocated; dies naming @call if not. */
+size_t alloc_usable(void *ptr, const char *call);
+
+/*
+ * Sized free: dies if @size cannot be what was asked for at @ptr.  Checked
+ * with check=1 only.
+ */
+void alloc_check_size(void *ptr, size_t size, const char *call);
+
+
+#endif

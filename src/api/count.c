@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Counting the heap by a walk over its slabs
+ *
+ * Nothing is kept up to date for this: bitmaps, page bits and run counters
+ * are read as they are.
+ */
+#include <errno.h>
+
+#include "api/init.h"
+#include "ebb/stats.h"
+#include "heap/drain.h"
+#include "heap/heap.h"
+#include "heap/slab.h"
+#include "os/map.h"
+#include "reclaim/purge.h"
+#include "vm/run.h"
+
+/* Blocks that a slot in use touches. */
+static uint64_t blocks_in_use(const struct slab *slab,
+			      const struct sizeclass *sc)
+{
+	uint64_t blocks = 0;
+
+	for (unsigned int slot = 0; slot < sc->nr_slots; slot++) {
+		size_t start = (size_t)slot * sc->size;
+
+		if (load_relaxed(&slab->free[slot / 64]) >> slot % 64 & 1)
+			continue;
+		blocks |= bits_range((unsigned int)(start >> BLOCK_SHIFT),
+				     (unsigned int)((start + sc->size - 1) >>
+						    BLOCK_SHIFT) + 1);
+	}
+	return blocks;
+}
+
+/* Of the blocks not in @used those on a page with one that is. */
+static unsigned int count_stranded(uint64_t used)
+{
+	unsigned int per_page = 1u << (map_page_shift - BLOCK_SHIFT);
+	unsigned int nr = 0;
+
+	for (unsigned int at = 0; at < SLAB_BLOCKS; at += per_page) {
+		uint64_t page = bits_range(at, at + per_page);
+
+		if (used & page)
+			nr += bits_count(~used & page);
+	}
+	return nr;
+}
+
+static unsigned int count_free_slots(const struct slab *slab,
+				     const struct sizeclass *sc)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int word = 0; word < sc->nr_words; word++)
+		nr += bits_count(load_relaxed(&slab->free[word]));
+	return nr;
+}
+
+static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
+{
+	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	uint64_t bits = load_relaxed(&slab->pages);
+	unsigned int clean = bits >> PAGES_CLEAN & PAGES_MASK;
+	unsigned int lazy = bits >> PAGES_LAZY & PAGES_MASK & ~clean;
+	unsigned int free_pages = slab_free_pages(slab, sc);
+	uint64_t used = blocks_in_use(slab, sc);
+	unsigned int shift = map_page_shift;
+
+	counts->slabs++;
+	counts->live_bytes += (uint64_t)(sc->nr_slots -
+					 count_free_slots(slab, sc)) *
+			      sc->size;
+	counts->free_blocks += SLAB_BLOCKS - bits_count(used);
+	counts->stranded_blocks += count_stranded(used);
+	counts->clean_bytes += (uint64_t)bits_count(free_pages & clean) <<
+			       shift;
+	counts->lazy_bytes += (uint64_t)bits_count(free_pages & lazy) << shift;
+	counts->dirty_bytes += (uint64_t)bits_count(free_pages & ~clean &
+						    ~lazy) << shift;
+}
+
+static uint64_t tables_in_use(size_t nr_slabs)
+{
+	return ALIGN_UP(nr_slabs * sizeof(struct slab_hot), map_page_size) +
+	       ALIGN_UP(nr_slabs * sizeof(struct slab), map_page_size);
+}
+
+__export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
+{
+	struct ebb_heap_counts counts = { 0 };
+	bool held;
+	size_t nr;
+
+	if (tcb.busy || !init_ready()) {
+		errno = tcb.busy ? EDEADLK : ENOMEM;
+		return -1;
+	}
+	/* Slots that a pass has claimed are neither free nor in use. */
+	held = purge_hold();
+	nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
+	for (size_t i = 0; i < nr; i++)
+		if (load_acquire(&hot_at(i)->kind) == SLAB_KIND_CLASS)
+			count_slab(range.slabs + i, &counts);
+	counts.cached_bytes = drain_cached_bytes();
+	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
+	counts.live_bytes += load_relaxed(&account.large_bytes);
+	counts.dirty_bytes += load_relaxed(&run_counters.in_state[RUN_DIRTY]);
+	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
+	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	counts.meta_bytes = tables_in_use(nr) + drain_heap_bytes();
+	counts.locked_bytes = load_relaxed(&account.locked_bytes);
+	counts.mapped_bytes = load_relaxed(&range.used);
+	if (held)
+		purge_release();
+	*ret_counts = counts;
+	return 0;
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Coming to life, and what a slow path sees to
+ */
+#ifndef EBB_API_INIT_H
+#define EBB_API_INIT_H
+
+#include "base/atomic.h"
+#include "base/compiler.h"
+
+enum init_state { INIT_NOT, INIT_RUNNING, INIT_DONE, INIT_FAILED };
+
+extern uint32_t init_state __attribute__((visibility("hidden")));
+
+/* The heap is usable after this; false: no address space at all. */
+bool init_heap(void);
+
+static inline bool init_ready(void)
+{
+	/* Pairs with init_heap(). */
+	return likely(load_acquire(&init_state) == INIT_DONE) || init_heap();
+}
+
+/*
+ * After a slow path, outside the bracket: register the thread's destructor,
+ * start or wake the reclaimer.  @caller: who called malloc or free.
+ */
+void init_after_slow(const void *caller);
+
+/* No thread is started while a fork is in progress. */
+extern bool init_forking;
+
+void fork_register(void);
+
+/* The size table of the fast path; malloc.c. */
+void malloc_init_table(void);
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Words of bits, powers of two
+ */
+#ifndef EBB_BASE_BITS_H
+#define EBB_BASE_BITS_H
+
+#include "base/compiler.h"
+
+#define ALIGN_DOWN(x, a)	((x) & ~((__typeof__(x))(a) - 1))
+#define ALIGN_UP(x, a)		ALIGN_DOWN((x) + ((__typeof__(x))(a) - 1), (a))
+
+static inline bool is_pow2(uint64_t x)
+{
+	return x && !(x & (x - 1));
+}
+
+/* Index of the lowest set bit; @x must not be 0. */
+static inline unsigned int bit_lowest(uint64_t x)
+{
+	return (unsigned int)__builtin_ctzll(x);
+}
+
+/* Index of the highest set bit; @x must not be 0. */
+static inline unsigned int bit_highest(uint64_t x)
+{
+	return 63u - (unsigned int)__builtin_clzll(x);
+}
+
+static inline unsigned int bits_count(uint64_t x)
+{
+	return (unsigned int)__builtin_popcountll(x);
+}
+
+/* Bits @first up to, not including, @end; 0 <= first <= end <= 64. */
+static inline uint64_t bits_range(unsigned int first, unsigned int end)
+{
+	uint64_t below_end = end >= 64 ? ~0ULL : (1ULL << end) - 1;
+
+	return first >= 64 ? 0 : below_end & (~0ULL << first);
+}
+
+/* The lowest @nr set bits of @x. */
+static inline uint64_t bits_lowest_n(uint64_t x, unsigned int nr)
+{
+	uint64_t rest = x;
+
+	while (nr-- && rest)
+		rest &= rest - 1;
+	return x ^ rest;
+}
+
+#endif

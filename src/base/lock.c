@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Futex lock with an owner and a rank
+ */
+#include "base/lock.h"
+#include "base/atomic.h"
+#include "base/err.h"
+#include "base/sys.h"
+
+#define SPIN_ROUNDS	100
+
+#define SLEEPERS	1u
+
+/*
+ * Initial-exec: this library is loaded at start, or takes a little of the
+ * static TLS reserve.
+ */
+static __thread uint32_t own_number __attribute__((tls_model("initial-exec")));
+
+/* Debug builds: ranks held by this thread, one bit each. */
+static __thread uint32_t ranks_held __attribute__((tls_model("initial-exec")));
+
+static uint32_t last_number;
+
+/* This thread's number, shifted over the bit for sleepers; never 0. */
+static inline uint32_t self(void)
+{
+	if (unlikely(!own_number))
+		own_number = ((add_relaxed(&last_number, 1) & 0x3fffffff) + 1)
+			     << 1;
+	return own_number;
+}
+
+static void note_taken(const struct lock *lock)
+{
+	if (!IS_ENABLED(CONFIG_DEBUG))
+		return;
+	ebb_assert(!(ranks_held & ((1u << lock->rank) - 1)));
+	ranks_held |= 1u << lock->rank;
+}
+
+static void note_released(const struct lock *lock)
+{
+	if (IS_ENABLED(CONFIG_DEBUG))
+		ranks_held &= ~(1u << lock->rank);
+}
+
+static bool try_as(struct lock *lock, uint32_t word)
+{
+	uint32_t expected = 0;
+
+	if (!cas_acq_rel(&lock->word, &expected, word))
+		return false;
+	note_taken(lock);
+	return true;
+}
+
+bool lock_try(struct lock *lock)
+{
+	return try_as(lock, self());
+}
+
+/* Once it was slept for, the lock is taken as one with sleepers. */
+static void take_slowly(struct lock *lock)
+{
+	while (!try_as(lock, self() | SLEEPERS)) {
+		uint32_t word = load_relaxed(&lock->word);
+
+		if (!word)
+			continue;
+		if (!(word & SLEEPERS) &&
+		    !cas_relaxed(&lock->word, &word, word | SLEEPERS))
+			continue;
+		/* Pairs with lock_release(). */
+		sys_futex_wait(&lock->word, word | SLEEPERS, NULL);
+	}
+}
+
+void lock_take(struct lock *lock)
+{
+	for (int i = 0; i < SPIN_ROUNDS; i++) {
+		if (!load_relaxed(&lock->word) && lock_try(lock))
+			return;
+		cpu_relax();
+	}
+	take_slowly(lock);
+}
+
+void lock_release(struct lock *lock)
+{
+	lock_assert_held(lock);
+	note_released(lock);
+	/* Pairs with lock_take(). */
+	if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & SLEEPERS)
+		sys_futex_wake(&lock->word, 1);
+}
+
+bool lock_is_mine(const struct lock *lock)
+{
+	return own_number &&
+	       (load_relaxed(&lock->word) & ~SLEEPERS) == own_number;
+}
+
+void lock_reset(struct lock *lock)
+{
+	if (lock_is_mine(lock))
+		note_released(lock);
+	store_release(&lock->word, 0);
+}
+
+void lock_assert_held(const struct lock *lock)
+{
+	ebb_assert(lock_is_mine(lock));
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Futex lock with an owner and a rank
+ *
+ * Model: one word, 0 while free, else the holder's number times two, plus one
+ * if somebody may sleep on it.  Numbers are given to threads as they first
+ * take a lock, and stay the same in a forked child.  Taking a lock and saying
+ * whose it is are one store, so a signal handler that interrupted the holder
+ * can tell at any instruction that it must not wait (lock_is_mine).
+ *
+ * Ranks equal floors (src/FLOORS): holding rank n, only a lower one, or
+ * another of the same in the order its file gives, may be taken.
+ *
+ * Fork: the prefork handler takes each lock, so the child finds it held by
+ * itself and releases it; see src/api/fork.c.
+ */
+#ifndef EBB_BASE_LOCK_H
+#define EBB_BASE_LOCK_H
+
+#include "base/compiler.h"
+
+struct lock {
+	uint32_t word;
+	uint32_t rank;
+};
+
+#define LOCK_INIT(floor)	{ .rank = (floor) }
+
+void lock_take(struct lock *lock);
+bool lock_try(struct lock *lock) __must_check;
+void lock_release(struct lock *lock);
+
+/* Whether this thread, perhaps below a signal handler, holds @lock. */
+bool lock_is_mine(const struct lock *lock);
+
+/* Make @lock free whatever it was: for the only thread of a forked child. */
+void lock_reset(struct lock *lock);
+
+/* Debug builds: stop unless this thread holds @lock. */
+void lock_assert_held(const struct lock *lock);
+
+#endif

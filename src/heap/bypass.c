@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The bypass: allocation without a heap
+ */
+#include "heap/bypass.h"
+#include "heap/misuse.h"
+#include "heap/orphan.h"
+#include "os/map.h"
+#include "vm/run.h"
+
+static struct slab *spare[NR_CLASSES];
+
+static void count_taken(unsigned int class)
+{
+	int64_t size = sizeclasses[class].size;
+
+	sub_relaxed(&account.slots_dirty, size);
+	add_relaxed(&account.slots_handed, size);
+}
+
+/*
+ * Let go of a spare slab that no pointer leads to any more.  As FULL it is
+ * queued by a later publish; with slots told free since, it is queued now.
+ */
+static void let_go(struct slab *slab)
+{
+	for (;;) {
+		/* Pairs with slab_publish(). */
+		uint64_t ctl = load_acquire(&slab->ctl);
+		enum slab_state to = ctl_count(ctl) > 0 ? SLAB_QUEUED :
+							  SLAB_FULL;
+
+		if (ctl_state(ctl) != SLAB_ACTIVE)
+			return;
+		if (!cas_acq_rel(&slab->ctl, &ctl,
+				 ctl_make(ctl_count(ctl), to, ctl_gen(ctl))))
+			continue;
+		if (to == SLAB_QUEUED)
+			slab_avail_push(slab);
+		return;
+	}
+}
+
+/* A slab nobody uses, ACTIVE and the orphans'; NULL: no memory. */
+static struct slab *fresh_slab(unsigned int class)
+{
+	bool zero;
+	struct slab *slab = run_alloc(1, 1, &zero);
+
+	if (!slab)
+		return NULL;
+	slab_init(slab, class, &orphan_heap, zero);
+	if (!zero)
+		add_relaxed(&account.slots_dirty, (int64_t)SLAB_SIZE);
+	return slab;
+}
+
+/* One of the orphans' with free slots, if they are not busy just now. */
+static struct slab *orphan_slab(unsigned int class)
+{
+	/* Below a handler that interrupted the holder: locks have an order. */
+	return lock_is_mine(&vm_lock) ? NULL :
+					orphan_adopt(&orphan_heap, class);
+}
+
+/* Make @slab the spare one in place of @old, or let go of it again. */
+static void install(unsigned int class, struct slab *slab, struct slab *old)
+{
+	add_relaxed(&orphan_heap.bins[class].nr_slabs, 1);
+	if (!cas_acq_rel(&spare[class], &old, slab))
+		let_go(slab);
+	else if (old)
+		let_go(old);
+}
+
+/* A new spare slab in place of @old, with one slot of it for the caller. */
+static void *replace(unsigned int class, struct slab *old, bool *ret_zero)
+{
+	struct slab *slab = orphan_slab(class);
+	void *ptr;
+
+	if (slab) {
+		ptr = slab_take_one(slab, class, ret_zero);
+		install(class, slab, old);
+		if (ptr)
+			return ptr;
+		old = slab;
+	}
+	slab = fresh_slab(class);
+	if (!slab)
+		return NULL;
+	ptr = slab_take_one(slab, class, ret_zero);
+	install(class, slab, old);
+	return ptr;
+}
+
+void *bypass_alloc(unsigned int class, bool *ret_zero)
+{
+	struct slab *slab = load_acquire(&spare[class]);
+	void *ptr = NULL;
+
+	if (slab)
+		ptr = slab_take_one(slab, class, ret_zero);
+	if (!ptr)
+		ptr = replace(class, slab, ret_zero);
+	/* Below a handler that interrupted the holder of vm_lock: our own. */
+	if (!ptr && thread.heap && thread.heap->bins[class].current)
+		ptr = slab_take_one(thread.heap->bins[class].current, class,
+				    ret_zero);
+	if (ptr)
+		count_taken(class);
+	return ptr;
+}
+
+void bypass_free(void *ptr, const char *call)
+{
+	struct slab *slab = slab_of(ptr);
+	struct slab_hot *hot = slab_hot(slab);
+	int64_t size = sizeclasses[hot->class].size;
+	unsigned int slot;
+
+	if (!slab_slot(hot, ptr, &slot))
+		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
+	if (load_relaxed(&slab->free[slot / 64]) >> slot % 64 & 1)
+		misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
+	*heap_key_of(ptr) = heap_key(ptr);
+	if (slab_publish(slab, slot / 64, 1ULL << slot % 64, 0))
+		misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
+	add_relaxed(&account.slots_dirty, size);
+	sub_relaxed(&account.slots_handed, size);
+}
+
+void bypass_forget(void)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		spare[class] = NULL;
+}
+
+void bypass_release(void)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct slab *slab;
+
+		if (!load_relaxed(&spare[class]))
+			continue;
+		slab = xchg_acq_rel(&spare[class], NULL);
+		if (slab)
+			let_go(slab);
+	}
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The bypass: allocation without a heap
+ *
+ * What it is: what a thread does that finds itself gated, nested in a signal
+ * handler inside its own malloc, past its destructor, or when every free is
+ * to be checked at once (check=1).  Slots are claimed and published one by
+ * one; no magazine and no list is touched and nobody is waited for.
+ *
+ * Model: each class has a spare slab, owned by the orphan heap and ACTIVE.
+ * When it is exhausted whoever notices replaces it; the old one becomes FULL
+ * and comes back over the orphans' stack.
+ */
+#ifndef EBB_HEAP_BYPASS_H
+#define EBB_HEAP_BYPASS_H
+
+#include "heap/heap.h"
+
+/* A slot of @class; NULL: no memory.  *@ret_zero: it reads as zero. */
+void *bypass_alloc(unsigned int class, bool *ret_zero);
+
+/* Free the slot @ptr of a slab in use; @call names the caller in reports. */
+void bypass_free(void *ptr, const char *call);
+
+/* In a forked child: the spare slabs are the orphans' now, like all others. */
+void bypass_forget(void);
+
+/* Give the spare slabs that are wholly free, or all, back to the orphans. */
+void bypass_release(void);
+
+#endif

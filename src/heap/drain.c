@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The gate: emptying the caches of other threads
+ */
+#include "base/err.h"
+#include "base/sys.h"
+#include "heap/drain.h"
+#include "heap/magazine.h"
+#include "heap/orphan.h"
+
+#define MEMBARRIER_EXPEDITED		(1 << 3)
+#define MEMBARRIER_REGISTER_EXPEDITED	(1 << 4)
+
+struct lock drain_lock = LOCK_INIT(3);
+
+static struct list_head heaps;		/* drain_lock */
+static struct heap *closed;		/* drain_lock */
+
+/* Under drain_lock: 0 not asked yet, 1 registered, -errno. */
+static int membarrier_state;
+
+void drain_init(void)
+{
+	list_init(&heaps);
+}
+
+static struct heap *heap_new(void)
+{
+	size_t nr = ALIGN_UP(magazine_heap_size(), SLAB_SIZE) >> SLAB_SHIFT;
+	struct heap *heap = closed;
+	struct slab *run;
+
+	if (heap) {
+		closed = heap->next_free;
+		return heap;
+	}
+	run = run_alloc(nr, 1, NULL);
+	if (!run)
+		return NULL;
+	slab_hot(run)->kind = SLAB_KIND_META;
+	return (struct heap *)slab_base(run);
+}
+
+struct heap *drain_open_heap(void)
+{
+	struct heap *heap;
+
+	lock_take(&drain_lock);
+	heap = heap_new();
+	if (heap) {
+		heap_init_bins(heap);
+		magazine_init(heap);
+		heap->delta = (struct account_delta){ 0 };
+		heap->outbox = (struct gather){ 0 };
+		heap->exit_rounds = 0;
+		heap->tops_seen = 0;
+		heap->gated = false;
+		/* Pairs with slab_avail_push(): open for pushers again. */
+		store_release(&heap->avail, NULL);
+		heap->tcb = &tcb;
+		list_add(&heap->all, &heaps);
+		thread.heap = heap;
+		thread.state = THREAD_ALIVE;
+		store_release(&tcb.heap, heap);
+	}
+	lock_release(&drain_lock);
+	return heap;
+}
+
+void drain_close_heap(void)
+{
+	struct heap *heap = thread.heap;
+
+	lock_take(&drain_lock);
+	thread.state = THREAD_GONE;
+	thread.heap = NULL;
+	store_relaxed(&tcb.heap, &empty_heap);
+	list_del(&heap->all);
+	heap->tcb = NULL;
+	lock_release(&drain_lock);
+
+	heap_close(heap);
+
+	lock_take(&drain_lock);
+	heap->next_free = closed;
+	closed = heap;
+	lock_release(&drain_lock);
+}
+
+static int membarrier_ready(void)
+{
+	int err;
+
+	lock_assert_held(&drain_lock);
+	if (!IS_ENABLED(CONFIG_MEMBARRIER))
+		return -EOPNOTSUPP;
+	if (membarrier_state)
+		return min(membarrier_state, 0);
+	err = sys_membarrier(MEMBARRIER_REGISTER_EXPEDITED);
+	membarrier_state = err ? err : 1;
+	return err;
+}
+
+const char *drain_unavailable(void)
+{
+	if (!IS_ENABLED(CONFIG_MEMBARRIER))
+		return "built without CONFIG_MEMBARRIER";
+	if (load_relaxed(&membarrier_state) < 0)
+		return "the kernel refused membarrier()";
+	return NULL;
+}
+
+/* A sum that changes when the thread allocates or frees, as a rule. */
+static uint64_t sum_of_tops(const struct heap *heap)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		sum += (uintptr_t)load_relaxed(&heap->magazines[class].top) *
+		       (class + 1);
+	return sum + gather_bytes(&heap->outbox);
+}
+
+static bool has_cached(const struct heap *heap)
+{
+	return load_relaxed(&heap->avail) || magazine_bytes(heap) ||
+	       gather_bytes(&heap->outbox);
+}
+
+static bool seems_idle(struct heap *heap)
+{
+	uint64_t sum = sum_of_tops(heap);
+	bool same = sum == heap->tops_seen;
+
+	heap->tops_seen = sum;
+	return same;
+}
+
+/* Step 1: close the gates of all that are to be drained. */
+static bool drain_gate(bool force)
+{
+	struct heap *heap;
+	bool any = false;
+
+	list_for_each_entry(heap, &heaps, all) {
+		if (heap->tcb == &tcb)
+			continue;
+		if ((!seems_idle(heap) && !force) || !has_cached(heap))
+			continue;
+		heap->gated = true;
+		store_relaxed(&heap->tcb->heap, &empty_heap);
+		any = true;
+	}
+	return any;
+}
+
+static void empty_heap_of(struct heap *heap)
+{
+	magazine_flush_all(heap);
+	magazine_discard(heap);
+	heap_reap(heap);
+	heap->tops_seen = sum_of_tops(heap);
+}
+
+/* Steps 3 and 4; without the membarrier only 4. */
+static void drain_gated(bool may_take)
+{
+	struct heap *heap;
+
+	list_for_each_entry(heap, &heaps, all) {
+		if (!heap->gated)
+			continue;
+		/* Pairs with tcb_leave(). */
+		if (may_take && !load_acquire(&heap->tcb->busy))
+			empty_heap_of(heap);
+		heap->gated = false;
+		/* Pairs with malloc() and free(), which load it. */
+		store_release(&heap->tcb->heap, heap);
+	}
+}
+
+static void drain_own(void)
+{
+	if (tcb.busy || !thread.heap)
+		return;
+	tcb_enter(&tcb);
+	empty_heap_of(thread.heap);
+	tcb_leave(&tcb);
+}
+
+int drain_caches(bool force)
+{
+	int err;
+
+	lock_take(&drain_lock);
+	err = membarrier_ready();
+	if (!err && drain_gate(force)) {
+		err = sys_membarrier(MEMBARRIER_EXPEDITED);
+		drain_gated(!err);
+	}
+	if (force)
+		drain_own();
+	lock_release(&drain_lock);
+	return err;
+}
+
+void drain_after_fork(void)
+{
+	struct heap *heap, *tmp;
+	struct heap *mine = thread.heap;
+	bool others = false;
+
+	membarrier_state = 0;
+	list_for_each_entry_safe(heap, tmp, &heaps, all) {
+		if (heap == mine)
+			continue;
+		others = true;
+		list_del(&heap->all);
+		/* The stack it lies on was copied with us. */
+		if (!load_relaxed(&heap->tcb->busy))
+			magazine_flush_all(heap);
+		store_relaxed(&heap->avail, AVAIL_CLOSED);
+		heap->tcb = NULL;
+		heap->next_free = closed;
+		closed = heap;
+	}
+	if (others)
+		orphan_after_fork(mine);
+}
+
+size_t drain_cached_bytes(void)
+{
+	struct heap *heap;
+	size_t bytes = 0;
+
+	lock_take(&drain_lock);
+	list_for_each_entry(heap, &heaps, all)
+		bytes += magazine_bytes(heap) + gather_bytes(&heap->outbox);
+	lock_release(&drain_lock);
+	return bytes;
+}
+
+size_t drain_heap_bytes(void)
+{
+	struct heap *heap;
+	size_t bytes = 0;
+
+	lock_take(&drain_lock);
+	list_for_each_entry(heap, &heaps, all) {
+		bytes += sizeof(struct heap);
+		for (unsigned int class = 0; class < NR_CLASSES; class++)
+			if (heap->bins[class].cap > CACHE_START)
+				bytes += STORE_LEN(heap->bins[class].cap) *
+					 sizeof(void *);
+	}
+	lock_release(&drain_lock);
+	return bytes;
+}
+
+static bool magazine_holds(struct heap *heap, unsigned int class,
+			   const void *ptr)
+{
+	void **top = load_relaxed(&heap->magazines[class].top);
+
+	/* A pop goes before every use of what it gave, so no stale match. */
+	for (void **at = load_relaxed(&heap->bins[class].bottom); at < top; at++)
+		if (((uintptr_t)load_relaxed(at) & ~MAGAZINE_ZERO) ==
+		    (uintptr_t)ptr)
+			return true;
+	return false;
+}
+
+static bool any_cache_holds(const struct slab_hot *hot, const void *ptr,
+			    unsigned int slot)
+{
+	struct slab *slab = slab_of(ptr);
+	struct heap *heap;
+	bool held = false;
+
+	lock_take(&drain_lock);
+	list_for_each_entry(heap, &heaps, all)
+		if (gather_holds(&heap->outbox, slab, slot) ||
+		    (heap == load_relaxed(&hot->owner) &&
+		     magazine_holds(heap, hot->class, ptr))) {
+			held = true;
+			break;
+		}
+	lock_release(&drain_lock);
+	return held;
+}
+
+bool drain_slot_is_free(const void *ptr)
+{
+	const struct slab_hot *hot = slab_hot(slab_of(ptr));
+	unsigned int slot;
+
+	if (slab_slot_is_free(hot, ptr))
+		return true;
+	return slab_slot(hot, ptr, &slot) && !lock_is_mine(&drain_lock) &&
+	       any_cache_holds(hot, ptr, slot);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The gate: emptying the caches of other threads
+ *
+ * What it is: the list of heaps in use, and the protocol by which one thread
+ * takes what lies in the caches of another that is not inside the allocator
+ * at this moment, without a lock or a flag test in the fast path.
+ *
+ * Protocol (drain_caches()):
+ * (1) The drainer, holding drain_lock, points the other thread's tcb->heap at
+ *     the empty heap.
+ * (2) One membarrier() for all threads.  After it, a thread either has seen
+ *     the gate, or its store to tcb->busy, which came before its load of
+ *     tcb->heap, is visible to the drainer.
+ * (3) Where busy is 0 the thread is outside and, when it enters, will find
+ *     the empty heap, fall into a slow path, see that it is gated and take
+ *     the bypass; it waits for nobody.  The drainer acts as its owner: it
+ *     flushes the magazines and the outbox and retires free slabs.  Where
+ *     busy is not 0 the heap is left alone.
+ * (4) The drainer stores the heap pointer back, with release, so that the
+ *     thread finds the emptied magazines.
+ *
+ * A thread that is stopped or sleeps inside the allocator delays nobody; its
+ * heap is left for a later pass.
+ *
+ * Locking: drain_lock guards the lists of heaps, and every change of a
+ * registered thread's tcb->heap.  Rank 3, before orphan_lock.
+ *
+ * Fork: drain_after_fork() closes the heaps of threads that are gone; those
+ * that were inside the allocator lose what was in their magazines.
+ */
+#ifndef EBB_HEAP_DRAIN_H
+#define EBB_HEAP_DRAIN_H
+
+#include "heap/heap.h"
+
+extern struct lock drain_lock;
+
+/* Make this thread a heap and open its gate; NULL: no memory. */
+struct heap *drain_open_heap(void);
+
+/* This thread ends: close its heap.  Context: inside the bracket. */
+void drain_close_heap(void);
+
+/*
+ * Empty the caches of threads that seem idle since the last call, or, with
+ * @force, of all that are not inside the allocator; with @force also the
+ * caller's own.  Returns 0, or -errno where there is no membarrier: then
+ * only the caller's own.
+ * Context: not inside the bracket, no lock of floor 3 or below.
+ */
+int drain_caches(bool force);
+
+/*
+ * Whether the slot @ptr of a slab in use is really free: by its bit, or in a
+ * magazine or outbox.  For a slot that bears its key, since a key can also be
+ * what a program copied from memory that it never wrote.
+ * Context: any; below a handler that interrupted the holder of drain_lock
+ * only the bit is looked at.
+ */
+bool drain_slot_is_free(const void *ptr);
+
+/* Why caches of other threads cannot be taken, or NULL. */
+const char *drain_unavailable(void);
+
+void drain_init(void);
+void drain_after_fork(void);
+
+/* Bytes in magazines and outboxes of all heaps; approximate while they run. */
+size_t drain_cached_bytes(void);
+
+/* Bytes that heaps in use, with the magazines they have grown, take up. */
+size_t drain_heap_bytes(void);
+
+#endif

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Heaps: what belongs to one thread
+ */
+#include "base/err.h"
+#include "heap/drain.h"
+#include "heap/heap.h"
+#include "heap/magazine.h"
+#include "heap/orphan.h"
+#include "os/map.h"
+#include "vm/run.h"
+
+#define FULL_SEARCH	4	/* FULL slabs looked at before a fresh one */
+
+__thread struct tcb tcb __attribute__((tls_model("initial-exec"))) = {
+	.heap = &empty_heap,
+};
+__thread struct thread thread __attribute__((tls_model("initial-exec")));
+
+bool heap_checked;
+
+/* A place for the tops of the empty heap's magazines to point past. */
+static void *no_slot[1];
+
+#define EMPTY_MAGAZINE	{ no_slot + 1, no_slot + 1 }
+
+struct heap empty_heap = {
+	.holes = EMPTY_MAGAZINE,
+	.magazines = { [0 ... NR_CLASSES - 1] = EMPTY_MAGAZINE },
+	.avail = AVAIL_CLOSED,
+};
+
+struct heap orphan_heap;
+
+void heap_init_bins(struct heap *heap)
+{
+	heap->holes.top = heap->holes.end = no_slot + 1;
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct bin *bin = &heap->bins[class];
+
+		bin->current = NULL;
+		bin->nr_slabs = 0;
+		list_init(&bin->full);
+		for (unsigned int i = 0; i < NR_FULLNESS; i++)
+			list_init(&bin->partial[i]);
+	}
+}
+
+void heap_init_early(void)
+{
+	heap_init_bins(&orphan_heap);
+}
+
+struct heap *heap_get(void)
+{
+	struct heap *heap = tcb.heap;
+
+	if (likely(heap != &empty_heap))
+		return heap;
+	if (thread.state != THREAD_NEW || heap_checked)
+		return NULL;
+	return drain_open_heap();
+}
+
+/* Which list a slab with @count of @nr_slots free belongs on. */
+static unsigned int fullness(int count, unsigned int nr_slots)
+{
+	unsigned int nr = count > 0 ? (unsigned int)count : 0;
+
+	return min(nr * NR_FULLNESS / (nr_slots + 1), NR_FULLNESS - 1);
+}
+
+void heap_list_slab(struct heap *heap, struct slab *slab,
+		    enum slab_state state)
+{
+	struct bin *bin = &heap->bins[slab_hot(slab)->class];
+	int count = ctl_count(load_relaxed(&slab->ctl));
+
+	if (state == SLAB_FULL)
+		list_add(&slab->link, &bin->full);
+	else
+		list_add(&slab->link,
+			 &bin->partial[fullness(count, slab->nr_slots)]);
+}
+
+bool heap_retire(struct heap *heap, struct slab *slab)
+{
+	struct bin *bin = &heap->bins[slab_hot(slab)->class];
+	size_t backed;
+
+	if (!slab_retire(slab))
+		return false;
+	/* Only now: until then a bypass might have used a page. */
+	backed = slab_backed_bytes(slab);
+	list_del(&slab->link);
+	sub_relaxed(&bin->nr_slabs, 1);
+	heap->delta.dirty -= (int64_t)backed;
+	run_free(slab, 1, backed == 0);
+	return true;
+}
+
+/* A popped slab: on the list it belongs on now, or retired. */
+static void relist(struct heap *heap, struct slab *slab, bool keep_one)
+{
+	struct bin *bin = &heap->bins[slab_hot(slab)->class];
+
+	list_del(&slab->link);
+	if (!slab_try_state(slab, SLAB_QUEUED, SLAB_LISTED))
+		ebb_bug("slab %zu on the stack in state %d", slab_index(slab),
+			ctl_state(load_relaxed(&slab->ctl)));
+	heap_list_slab(heap, slab, SLAB_LISTED);
+	if (slab_is_wholly_free(slab) && !(keep_one && bin->nr_slabs == 1))
+		(void)heap_retire(heap, slab);
+}
+
+static void pop_avail(struct heap *heap, bool keep_one)
+{
+	struct slab *slab;
+
+	if (!load_relaxed(&heap->avail))
+		return;
+	/* Pairs with slab_avail_push(). */
+	slab = xchg_acquire(&heap->avail, NULL);
+	while (slab) {
+		struct slab *next = slab->avail_next;
+
+		if (slab_hot(slab)->owner == heap)
+			relist(heap, slab, keep_one);
+		else	/* meant for the heap this one was before */
+			slab_avail_push(slab);
+		slab = next;
+	}
+}
+
+void heap_pop_avail(struct heap *heap)
+{
+	pop_avail(heap, true);
+}
+
+static struct slab *take_partial(struct bin *bin)
+{
+	for (unsigned int i = 0; i < NR_FULLNESS; i++) {
+		struct slab *slab, *tmp;
+
+		list_for_each_entry_safe(slab, tmp, &bin->partial[i], link) {
+			/* One that just became QUEUED waits on the stack. */
+			if (!slab_try_state(slab, SLAB_LISTED, SLAB_ACTIVE))
+				continue;
+			list_del(&slab->link);
+			return slab;
+		}
+	}
+	return NULL;
+}
+
+/* A FULL slab that has a few free slots, too few to have been queued. */
+static struct slab *take_full(struct bin *bin)
+{
+	struct slab *slab, *tmp;
+	int left = FULL_SEARCH;
+
+	list_for_each_entry_safe(slab, tmp, &bin->full, link) {
+		if (!left--)
+			break;
+		list_del(&slab->link);
+		if (ctl_count(load_relaxed(&slab->ctl)) > 0 &&
+		    slab_try_state(slab, SLAB_FULL, SLAB_ACTIVE))
+			return slab;
+		list_add_tail(&slab->link, &bin->full);
+	}
+	return NULL;
+}
+
+static struct slab *take_fresh(struct heap *heap, unsigned int class)
+{
+	bool zero;
+	struct slab *slab = run_alloc(1, 1, &zero);
+
+	if (!slab)
+		return NULL;
+	slab_init(slab, class, heap, zero);
+	if (!zero)
+		heap->delta.dirty += (int64_t)SLAB_SIZE;
+	return slab;
+}
+
+struct slab *heap_next_slab(struct heap *heap, unsigned int class)
+{
+	struct bin *bin = &heap->bins[class];
+	struct slab *slab;
+
+	heap_pop_avail(heap);
+	slab = take_partial(bin);
+	if (!slab)
+		slab = take_full(bin);
+	if (!slab) {
+		slab = orphan_adopt(heap, class);
+		if (!slab)
+			slab = take_fresh(heap, class);
+		if (slab)
+			add_relaxed(&bin->nr_slabs, 1);
+	}
+	if (slab)
+		slab->scan_word = 0;
+	bin->current = slab;
+	return slab;
+}
+
+static void reap_list(struct heap *heap, struct list_head *list)
+{
+	struct slab *slab, *tmp;
+
+	list_for_each_entry_safe(slab, tmp, list, link)
+		if (slab_is_wholly_free(slab))
+			(void)heap_retire(heap, slab);
+}
+
+void heap_reap(struct heap *heap)
+{
+	pop_avail(heap, false);
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct bin *bin = &heap->bins[class];
+
+		if (bin->current && slab_is_wholly_free(bin->current) &&
+		    heap_retire(heap, bin->current))
+			bin->current = NULL;
+		/* Earlier ones are on the stack when they get wholly free. */
+		reap_list(heap, &bin->partial[NR_FULLNESS - 1]);
+	}
+	account_tell(&heap->delta);
+}
+
+static void orphan_list(struct list_head *list)
+{
+	while (!list_empty(list)) {
+		struct slab *slab = list_first(list, struct slab, link);
+
+		list_del(&slab->link);
+		orphan_take(slab);
+	}
+}
+
+/*
+ * What is on its way to our stack when we close it ends on the orphans', and
+ * is theirs by then, since the owner is changed whatever the state.
+ */
+static void orphan_slabs(struct heap *heap)
+{
+	/* Pairs with slab_avail_push(). */
+	struct slab *slab = xchg_acquire(&heap->avail, AVAIL_CLOSED);
+
+	while (slab) {
+		struct slab *next = slab->avail_next;
+
+		if (slab_hot(slab)->owner == heap)
+			relist(heap, slab, false);
+		else
+			slab_avail_push(slab);
+		slab = next;
+	}
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct bin *bin = &heap->bins[class];
+
+		slab = bin->current;
+		bin->current = NULL;
+		if (slab && slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
+			orphan_take(slab);
+		for (unsigned int i = 0; i < NR_FULLNESS; i++)
+			orphan_list(&bin->partial[i]);
+		orphan_list(&bin->full);
+		bin->nr_slabs = 0;
+	}
+}
+
+void heap_close(struct heap *heap)
+{
+	magazine_flush_all(heap);
+	heap_reap(heap);
+	orphan_slabs(heap);
+	account_tell(&heap->delta);
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Heaps: what belongs to one thread
+ *
+ * What it is: a heap holds a thread's magazines (arrays of free slots, one
+ * for each class), the slabs it owns, and its outbox of slots freed for
+ * others.  The thread block (tcb) says which heap the fast path uses.
+ *
+ * Model: the fast path touches the magazines only, between tcb_enter() and
+ * tcb_leave().  The heap pointer in the tcb is also the gate: the reclaimer
+ * points it at the empty heap, whose magazines are both empty and full, and
+ * which owns no slab, so that every operation falls into its slow path; see
+ * heap/drain.h for the protocol.
+ *
+ * Invariants:
+ * (1) The place below a magazine's bottom holds NULL, so the value loaded by
+ *     a pop is also the test for emptiness.
+ * (2) tcb->busy is not 0 exactly while its thread is inside the allocator (it
+ *     then holds the stack pointer, for whoever debugs).  A nested call
+ *     (signal handler) never changes it.
+ * (3) Heaps are type-stable: never unmapped, so a late pusher may still touch
+ *     heap->avail after its heap was closed, or has become another thread's.
+ *
+ * Locking: a heap is its thread's alone, but for @avail (atomic).  Whoever
+ * holds drain_lock and found the thread not busy behind the gate acts as the
+ * thread.
+ *
+ * Fork: the child's heap is intact; see heap/orphan.h for the others.
+ */
+#ifndef EBB_HEAP_HEAP_H
+#define EBB_HEAP_HEAP_H
+
+#include "acct/account.h"
+#include "base/lock.h"
+#include "heap/gather.h"
+#include "heap/slab.h"
+#include "vm/run.h"
+
+/* Lists of slabs with free slots: the fullest are refilled from first. */
+#define NR_FULLNESS	4u
+
+/* Slots a magazine starts with; within the heap itself. */
+#define CACHE_START	8u
+#define STORE_LEN(cap)	(1 + (cap) + (cap) / 2)
+
+struct magazine {
+	void **top;		/* next free place */
+	void **end;		/* first place beyond */
+};
+
+/* The owner's side of a class. */
+struct bin {
+	void **bottom;		/* of the magazine; bottom[-1] is NULL */
+	struct slab *current;	/* ACTIVE slab refilled from, or NULL */
+	uint32_t cap;		/* magazine's capacity */
+	uint32_t nr_slabs;	/* on the lists and current; the orphans' also
+				 * counts spare slabs, so it is atomic */
+	struct list_head full;	/* FULL and QUEUED */
+	struct list_head partial[NR_FULLNESS];	/* [0]: fewest free slots */
+};
+
+struct tcb {
+	struct heap *heap;	/* the gate; the empty heap while closed */
+	uintptr_t busy;
+};
+
+struct heap {
+	/* Both empty and full: where hot->bin is 0 frees go the slow way. */
+	struct magazine holes;
+	struct magazine magazines[NR_CLASSES];
+
+	struct slab *avail __aligned_(64);	/* stack of QUEUED slabs */
+
+	struct tcb *tcb __aligned_(64);	/* whose heap; NULL: nobody's */
+	struct account_delta delta;
+	struct gather outbox;
+	struct list_head all;	/* registered heaps; drain_lock */
+	struct heap *next_free;	/* closed heaps; drain_lock */
+	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
+	uint32_t exit_rounds;	/* key destructor runs so far */
+	bool grown;		/* a magazine is or was in the big store */
+	bool gated;		/* drain_lock: behind the gate at this moment */
+	struct bin bins[NR_CLASSES];
+	void *store[NR_CLASSES][STORE_LEN(CACHE_START)];
+	void *big_store[];	/* grown magazines; see magazine.c */
+};
+
+/* What only slow paths need to know of a thread. */
+enum thread_state {
+	THREAD_NEW,		/* has no heap yet */
+	THREAD_ALIVE,
+	THREAD_GONE,		/* past its destructor: bypass for ever */
+};
+
+struct thread {
+	struct heap *heap;	/* its own, also while gated */
+	enum thread_state state;
+	bool registered;	/* its destructor will run at thread exit */
+};
+
+extern __thread struct tcb tcb __attribute__((tls_model("initial-exec"),
+					      visibility("hidden")));
+extern __thread struct thread thread
+	__attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+extern struct heap empty_heap __attribute__((visibility("hidden")));
+extern struct heap orphan_heap __attribute__((visibility("hidden")));
+
+/* Every operation is a bypass: option check=1. */
+extern bool heap_checked;
+
+#define BUSY_FORK	UINTPTR_MAX	/* between the fork handlers */
+
+static inline uint16_t heap_bin_offset(unsigned int class)
+{
+	return (uint16_t)(offsetof(struct heap, magazines) +
+			  class * sizeof(struct magazine));
+}
+
+/*
+ * The bin that free() may push to without looking closer.  Slots beyond
+ * FAST_SIZE_MAX have none: bit 0 of their pointers has a meaning in the
+ * magazine, so a pointer must be a slot's start before it goes there.
+ */
+static inline uint16_t heap_fast_bin(unsigned int class)
+{
+	return sizeclasses[class].size > FAST_SIZE_MAX ? 0 :
+	       heap_bin_offset(class);
+}
+
+static inline struct magazine *heap_magazine(struct heap *heap,
+					     unsigned int class)
+{
+	return &heap->magazines[class];
+}
+
+/*
+ * Enter and leave the bracket.  The stores need no CPU barrier: the drainer's
+ * membarrier() orders them.  Pairs with drain_gate().
+ */
+__always_inline_ void tcb_enter(struct tcb *t)
+{
+#if defined(__x86_64__)
+	__asm__ __volatile__("movq %%rsp, %0" : "=m"(t->busy) :: "memory");
+#else
+	store_relaxed(&t->busy, (uintptr_t)__builtin_frame_address(0));
+	barrier();
+#endif
+}
+
+__always_inline_ void tcb_leave(struct tcb *t)
+{
+	barrier();
+	store_release(&t->busy, 0);
+}
+
+static inline uintptr_t heap_key(const void *ptr)
+{
+	return (uintptr_t)ptr ^ range.secret;
+}
+
+/* Where a cached free slot keeps its key: its second word. */
+static inline uintptr_t *heap_key_of(void *ptr)
+{
+	return (uintptr_t *)ptr + 1;
+}
+
+/*
+ * This thread's heap, made if need be.  NULL: gated, gone, or no memory; use
+ * the bypass.  Context: inside the bracket, not nested.
+ */
+struct heap *heap_get(void);
+
+/* The thread ends: its heap is flushed, its slabs become orphans. */
+void heap_close(struct heap *heap);
+
+/*
+ * The slab to refill @class from, as the bin's current one; NULL: no memory.
+ */
+struct slab *heap_next_slab(struct heap *heap, unsigned int class);
+
+/* Put an owned slab that is not QUEUED on the list its count asks for. */
+void heap_list_slab(struct heap *heap, struct slab *slab,
+		    enum slab_state state);
+
+/* Take QUEUED slabs off the stack; retire what is wholly free. */
+void heap_pop_avail(struct heap *heap);
+
+/* Retire every slab that is wholly free, current ones included. */
+void heap_reap(struct heap *heap);
+
+/* Return a wholly free slab of @heap, which is on no list. False: it is not. */
+bool heap_retire(struct heap *heap, struct slab *slab);
+
+void heap_init_bins(struct heap *heap);
+void heap_init_early(void);
+
+static inline void heap_tell(struct heap *heap)
+{
+	if (likely(!account_is_due(&heap->delta)))
+		return;
+	account_tell(&heap->delta);
+	account_look(run_dirty_bytes());
+}
+
+#endif

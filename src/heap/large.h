@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Large objects: runs of slabs handed to the user
+ *
+ * What it is: objects beyond CLASS_SIZE_MAX, or of larger alignment.  Each is
+ * a run of its own; what the user may use ends at a page boundary.
+ *
+ * Growing tries the run behind first.  Else, where moving page table entries
+ * beats copying (LARGE_MOVE_MIN bytes and more), the pages are moved to another run by
+ * mremap; the new run is then *displaced*: a mapping of its own, which costs
+ * the kernel a VMA or two, so their number is bounded.
+ */
+#ifndef EBB_HEAP_LARGE_H
+#define EBB_HEAP_LARGE_H
+
+#include "vm/range.h"
+
+#define LARGE_MOVE_MIN	(256 * KIB)
+
+/*
+ * @size bytes at a multiple of @align (a power of two).  *@ret_zero: it reads
+ * as zero.  NULL: no memory.
+ */
+void *large_alloc(size_t size, size_t align, bool *ret_zero);
+
+/* Free the large object @ptr; dies, naming @call, if it is none (any more). */
+void large_free(void *ptr, const char *call);
+
+/* Change the size without moving; false: not possible. */
+bool large_resize(void *ptr, size_t size);
+
+/*
+ * Move @ptr to a larger run by moving its pages; NULL: not done, and @ptr is
+ * as it was.
+ */
+void *large_move(void *ptr, size_t size);
+
+static inline size_t large_usable(const void *ptr)
+{
+	return slab_of(ptr)->run_bytes;
+}
+
+#endif

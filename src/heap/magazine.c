@@ -1,0 +1,302 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Magazines: filling and emptying a thread's caches
+ */
+#include <string.h>
+
+#include "base/err.h"
+#include "heap/magazine.h"
+#include "os/map.h"
+
+#define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
+
+struct refill_group {
+	uint64_t mask;
+	unsigned int word;
+};
+
+/* Offset in the big store where @class's magazine begins, in places. */
+static size_t big_offset(unsigned int class)
+{
+	size_t offset = 0;
+
+	for (unsigned int c = 0; c < class; c++)
+		offset += STORE_LEN(sizeclasses[c].cache_max);
+	return offset;
+}
+
+size_t magazine_heap_size(void)
+{
+	return sizeof(struct heap) + big_offset(NR_CLASSES) * sizeof(void *);
+}
+
+static void set_store(struct heap *heap, unsigned int class, void **store,
+		      unsigned int cap)
+{
+	struct bin *bin = &heap->bins[class];
+
+	store[0] = NULL;
+	bin->bottom = store + 1;
+	bin->cap = cap;
+	heap->magazines[class].top = bin->bottom;
+	heap->magazines[class].end = bin->bottom + cap;
+}
+
+static void set_small(struct heap *heap, unsigned int class)
+{
+	set_store(heap, class, heap->store[class],
+		  min(CACHE_START, (unsigned int)sizeclasses[class].cache_max));
+}
+
+void magazine_init(struct heap *heap)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		set_small(heap, class);
+}
+
+/* Double the capacity, keeping the content. */
+static void grow(struct heap *heap, unsigned int class)
+{
+	struct bin *bin = &heap->bins[class];
+	struct magazine *mag = &heap->magazines[class];
+	unsigned int most = sizeclasses[class].cache_max;
+	void **old = bin->bottom;
+	size_t held = (size_t)(mag->top - old);
+	unsigned int cap = min(bin->cap * 2, most);
+
+	if (bin->cap >= most)
+		return;
+	heap->grown = true;
+	set_store(heap, class, heap->big_store + big_offset(class), cap);
+	if (bin->bottom != old)
+		memcpy(bin->bottom, old, held * sizeof(*old));
+	mag->top = bin->bottom + held;
+}
+
+/* Claim up to @want free slots of @word that touch no page of @avoid. */
+static uint64_t claim_word(struct slab *slab, const struct sizeclass *sc,
+			   unsigned int word, unsigned int want,
+			   unsigned int avoid)
+{
+	uint64_t mask = load_relaxed(&slab->free[word]);
+
+	if (!mask)
+		return 0;
+	if (avoid)
+		mask = slab_dirty_slots(slab, sc, word, avoid);
+	if (bits_count(mask) > want)
+		mask = bits_lowest_n(mask, want);
+	return mask ? slab_claim(slab, word, mask) : 0;
+}
+
+/* Claim up to @want slots, from the word where the last refill stopped on. */
+static unsigned int claim_slots(struct slab *slab, const struct sizeclass *sc,
+				unsigned int want, unsigned int avoid,
+				struct refill_group *groups,
+				unsigned int *ret_nr_groups)
+{
+	unsigned int nr = 0, nr_groups = 0;
+	unsigned int word = slab->scan_word;
+
+	for (; word < sc->nr_words && nr < want && nr_groups < REFILL_GROUPS;
+	     word++) {
+		uint64_t got = claim_word(slab, sc, word, want - nr, avoid);
+
+		if (!got)
+			continue;
+		groups[nr_groups++] = (struct refill_group){ got, word };
+		nr += bits_count(got);
+		if (nr == want)
+			break;
+	}
+	slab->scan_word = (uint16_t)(word < sc->nr_words ? word : 0);
+	*ret_nr_groups = nr_groups;
+	return nr;
+}
+
+/*
+ * Bring the account up to date for claimed @mask: pages that were clean are
+ * backed from now on.  Returns which of them were clean.
+ */
+static unsigned int touch_pages(struct heap *heap, struct slab *slab,
+				unsigned int pages)
+{
+	unsigned int clean = slab_touch(slab, pages);
+	struct slab_hot *hot = slab_hot(slab);
+
+	/* No holes left: frees to it may take the fast path again. */
+	if (unlikely(!hot->bin) &&
+	    !(load_relaxed(&slab->pages) & PAGES_HOLES))
+		hot->bin = heap_fast_bin(hot->class);
+	heap->delta.dirty += (int64_t)bits_count(clean) << map_page_shift;
+	return clean;
+}
+
+/* Store the slots of @group at places @place, @place - 1, ... */
+static void **expand(struct heap *heap, struct slab *slab,
+		     const struct sizeclass *sc, struct refill_group group,
+		     void **place)
+{
+	char *base = slab_base(slab) + (size_t)group.word * 64 * sc->size;
+	bool tag = sc->size > FAST_SIZE_MAX;
+
+	if (!tag)
+		touch_pages(heap, slab,
+			    slab_pages_of(sc, group.word, group.mask));
+	for (uint64_t mask = group.mask; mask; mask &= mask - 1) {
+		unsigned int bit = bit_lowest(mask);
+		uintptr_t slot = (uintptr_t)base + (size_t)bit * sc->size;
+
+		if (tag) {
+			unsigned int pages = slab_pages_of(sc, group.word,
+							   1ULL << bit);
+
+			if (touch_pages(heap, slab, pages) == pages)
+				slot |= MAGAZINE_ZERO;
+		}
+		*--place = (void *)slot;
+	}
+	return place;
+}
+
+static unsigned int refill_from(struct heap *heap, struct slab *slab,
+				unsigned int class, unsigned int want)
+{
+	const struct sizeclass *sc = &sizeclasses[class];
+	struct refill_group groups[REFILL_GROUPS];
+	struct magazine *mag = &heap->magazines[class];
+	unsigned int nr_groups, nr = 0;
+	unsigned int clean = load_relaxed(&slab->pages) & PAGES_MASK;
+	void **place;
+
+	if (clean && clean != (1u << (SLAB_SHIFT - map_page_shift)) - 1)
+		nr = claim_slots(slab, sc, want, clean, groups, &nr_groups);
+	else if (slab->scan_word)
+		nr = claim_slots(slab, sc, want, 0, groups, &nr_groups);
+	if (!nr) {
+		/* What decides that there is nothing is a scan of all of it. */
+		slab->scan_word = 0;
+		nr = claim_slots(slab, sc, want, 0, groups, &nr_groups);
+	}
+	if (!nr)
+		return 0;
+	/* The owner's slab cannot be retired by another: this succeeds. */
+	if (!slab_debit(slab, nr, ctl_gen(load_relaxed(&slab->ctl))))
+		ebb_bug("refill: slab %zu retired under its owner",
+			slab_index(slab));
+	store_relaxed(&slab->refill_tick, load_relaxed(&slab_tick));
+	place = mag->top + nr;
+	mag->top = place;
+	for (unsigned int i = 0; i < nr_groups; i++)
+		place = expand(heap, slab, sc, groups[i], place);
+	heap->delta.dirty -= (int64_t)nr * sc->size;
+	heap->delta.handed += (int64_t)nr * sc->size;
+	return nr;
+}
+
+bool magazine_refill(struct heap *heap, unsigned int class)
+{
+	struct bin *bin = &heap->bins[class];
+	unsigned int want;
+
+	grow(heap, class);
+	want = max(bin->cap / 2, 1u);
+	for (;;) {
+		struct slab *slab = bin->current;
+		uint64_t seen;
+
+		if (!slab)
+			slab = heap_next_slab(heap, class);
+		if (!slab)
+			return false;
+		seen = load_acquire(&slab->ctl);
+		if (refill_from(heap, slab, class, want))
+			break;
+		if (slab_make_full(slab, seen)) {
+			list_add(&slab->link, &bin->full);
+			bin->current = NULL;
+		}
+	}
+	heap_tell(heap);
+	return true;
+}
+
+/* Publish the @nr places from @first on, which are in no magazine any more. */
+static void publish_places(struct heap *heap, unsigned int class,
+			   void **first, size_t nr)
+{
+	int64_t bytes = (int64_t)(nr * sizeclasses[class].size);
+	struct gather gather = { 0 };
+
+	for (size_t i = 0; i < nr; i++)
+		gather_add(&gather, (void *)((uintptr_t)first[i] &
+					     ~MAGAZINE_ZERO));
+	gather_flush(&gather);
+	heap->delta.dirty += bytes;
+	heap->delta.handed -= bytes;
+}
+
+void magazine_flush_half(struct heap *heap, unsigned int class)
+{
+	struct bin *bin = &heap->bins[class];
+	struct magazine *mag = &heap->magazines[class];
+	unsigned int cap = bin->cap;
+	size_t nr = max(cap / 2, 1u);
+	void **spare;
+
+	grow(heap, class);
+	if (bin->cap > cap)
+		return;
+	/*
+	 * The older half leaves.  It is moved beyond the end and the magazine
+	 * made shorter before any bit is set: from then on it is not ours.
+	 */
+	spare = mag->end;
+	memcpy(spare, bin->bottom, nr * sizeof(*spare));
+	memmove(bin->bottom, bin->bottom + nr, (cap - nr) * sizeof(*spare));
+	mag->top -= nr;
+	barrier();
+	publish_places(heap, class, spare, nr);
+	heap_tell(heap);
+}
+
+void magazine_flush_all(struct heap *heap)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct bin *bin = &heap->bins[class];
+		void **first = bin->bottom;
+		size_t held = (size_t)(heap->magazines[class].top - first);
+
+		set_small(heap, class);
+		barrier();
+		if (held)
+			publish_places(heap, class, first, held);
+	}
+	gather_flush(&heap->outbox);
+	account_tell(&heap->delta);
+}
+
+/* set_store() writes the sentinel anew, so what reads as zero will do. */
+void magazine_discard(struct heap *heap)
+{
+	uintptr_t start = ALIGN_UP((uintptr_t)heap->big_store, map_page_size);
+	uintptr_t end = ALIGN_DOWN((uintptr_t)heap + magazine_heap_size(),
+				   map_page_size);
+
+	if (!heap->grown || start >= end)
+		return;
+	heap->grown = false;
+	/* Refused (locked memory): they stay, which does no harm. */
+	map_discard((char *)start, end - start);
+}
+
+size_t magazine_bytes(const struct heap *heap)
+{
+	size_t bytes = 0;
+
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		bytes += (size_t)(load_relaxed(&heap->magazines[class].top) -
+				  load_relaxed(&heap->bins[class].bottom)) *
+			 sizeclasses[class].size;
+	return bytes;
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Magazines: filling and emptying a thread's caches
+ *
+ * What it is: the slow side of the fast path.  An empty magazine is refilled
+ * from the bin's current slab, up to half its capacity, lowest addresses on
+ * top and slots on backed pages before those on clean ones.  A full one gives
+ * back the older half of its slots.
+ *
+ * Model: a magazine starts with room for CACHE_START slots inside its heap
+ * and doubles at each refill or flush, up to the class's cache_max, in the
+ * part of the heap meant for that; a drain makes it small again.
+ *
+ * Invariant: slots larger than FAST_SIZE_MAX that are known to read as zero
+ * lie in the magazine with bit 0 of the pointer set (MAGAZINE_ZERO).
+ *
+ * Context: the heap's thread inside the bracket, or the holder of its gate.
+ */
+#ifndef EBB_HEAP_MAGAZINE_H
+#define EBB_HEAP_MAGAZINE_H
+
+#include "heap/heap.h"
+
+#define MAGAZINE_ZERO	((uintptr_t)1)
+
+/* Refill the empty magazine of @class; false: no memory. */
+bool magazine_refill(struct heap *heap, unsigned int class);
+
+/* Make room in the full magazine of @class. */
+void magazine_flush_half(struct heap *heap, unsigned int class);
+
+/* Publish everything the heap holds, outbox included; magazines get small. */
+void magazine_flush_all(struct heap *heap);
+
+/* Give back the pages of magazines that had grown; all are small. */
+void magazine_discard(struct heap *heap);
+
+/* Bytes of slots in the heap's magazines. */
+size_t magazine_bytes(const struct heap *heap);
+
+/* Bytes a heap needs with room for full-grown magazines. */
+size_t magazine_heap_size(void);
+
+/* Set up the magazines of a new heap. */
+void magazine_init(struct heap *heap);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Size classes
+ */
+#include "heap/sizeclass.h"
+
+#define CACHE_BYTES	(64u << 10)	/* most a magazine holds of a class */
+#define CACHE_SLOTS	1024u
+#define CACHE_SLOTS_16	4096u
+#define CACHE_SLOTS_MIN	4u
+
+struct sizeclass sizeclasses[NR_CLASSES];
+
+static uint32_t class_size(unsigned int class)
+{
+	unsigned int shift;
+
+	if (class < CLASS_LINEAR_MAX >> CLASS_STEP_SHIFT)
+		return (class + 1) << CLASS_STEP_SHIFT;
+	shift = class / 8 + 3;
+	return (9 + class % 8) << shift;
+}
+
+_Static_assert((NR_CLASSES - 8) / 8 == 8, "eight doublings from 128 to 32 KiB");
+
+void sizeclass_init(void)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct sizeclass *sc = &sizeclasses[class];
+		uint32_t size = class_size(class);
+		uint32_t most = size == 16 ? CACHE_SLOTS_16 : CACHE_SLOTS;
+
+		sc->size = size;
+		sc->reciprocal = (uint32_t)(((1ULL << 32) + size - 1) / size);
+		sc->nr_slots = (uint16_t)(SLAB_SIZE / size);
+		sc->nr_words = (uint16_t)((sc->nr_slots + 63u) / 64);
+		sc->cache_max = (uint16_t)max(min(CACHE_BYTES / size, most),
+					      CACHE_SLOTS_MIN);
+	}
+}

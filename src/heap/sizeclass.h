@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Size classes
+ *
+ * Model: steps of 16 bytes up to 128, then eight classes for each doubling up
+ * to 32 KiB.  A class is at most one ninth larger than the request, beyond
+ * 128 bytes.  Every slot lies at a multiple of its size from the slab's start,
+ * so a class whose size is a multiple of a power of two aligns to it.
+ */
+#ifndef EBB_HEAP_SIZECLASS_H
+#define EBB_HEAP_SIZECLASS_H
+
+#include "base/bits.h"
+#include "vm/range.h"
+
+#define CLASS_STEP_SHIFT	4
+#define CLASS_LINEAR_MAX	128u
+#define CLASS_SIZE_MAX		(32u << 10)
+#define NR_CLASSES		72u
+
+/* Sizes up to this take the fast path; larger slots may be known as zero. */
+#define FAST_SIZE_MAX		4096u
+#define FAST_SIZES		(FAST_SIZE_MAX >> CLASS_STEP_SHIFT)
+
+struct sizeclass {
+	uint32_t size;		/* bytes of a slot */
+	uint32_t reciprocal;	/* ceil(2^32 / size) */
+	uint16_t nr_slots;	/* in a slab */
+	uint16_t nr_words;	/* of free bits */
+	uint16_t cache_max;	/* most slots in a magazine */
+};
+
+extern struct sizeclass sizeclasses[NR_CLASSES]
+	__attribute__((visibility("hidden")));
+
+void sizeclass_init(void);
+
+/* The class that serves @size, 1 to CLASS_SIZE_MAX. */
+static inline unsigned int sizeclass_of(size_t size)
+{
+	unsigned int high;
+
+	if (size <= CLASS_LINEAR_MAX)
+		return (unsigned int)((size - 1) >> CLASS_STEP_SHIFT);
+	size--;
+	high = bit_highest(size);
+	return (high - 6) * 8 + (unsigned int)(size >> (high - 3) & 7);
+}
+
+/* The slot that holds byte @offset of a slab. */
+static inline unsigned int slot_at(uint32_t reciprocal, size_t offset)
+{
+	return (unsigned int)((uint64_t)offset * reciprocal >> 32);
+}
+
+#endif

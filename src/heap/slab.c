@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Slabs of one size class: the free bits and the slab word
+ */
+#include "base/err.h"
+#include "heap/heap.h"
+#include "heap/slab.h"
+#include "os/map.h"
+
+uint32_t slab_tick;
+
+static struct slab *dirty_queue;
+
+static unsigned int page_shift(void)
+{
+	return map_page_shift;
+}
+
+static unsigned int all_pages(void)
+{
+	return (1u << (SLAB_SHIFT - page_shift())) - 1;
+}
+
+void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
+	       bool zero)
+{
+	const struct sizeclass *sc = &sizeclasses[class];
+	struct slab_hot *hot = slab_hot(slab);
+	uint64_t gen = ctl_gen(load_relaxed(&slab->ctl)) + 1;
+	unsigned int left = sc->nr_slots;
+
+	slab->nr_slots = sc->nr_slots;
+	slab->scan_word = 0;
+	list_init(&slab->link);
+	store_relaxed(&slab->pages, zero ? all_pages() : 0);
+	for (unsigned int word = 0; word < sc->nr_words; word++) {
+		store_relaxed(&slab->free[word], bits_range(0, left));
+		left -= min(left, 64u);
+	}
+	hot->reciprocal = sc->reciprocal;
+	hot->class = (uint8_t)class;
+	hot->bin = heap_fast_bin(class);
+	hot->kind = SLAB_KIND_CLASS;
+	/* Pairs with slab_take_one(): the class first, then the generation. */
+	store_release(&slab->ctl,
+		      ctl_make(sc->nr_slots, SLAB_ACTIVE, gen));
+	store_release(&hot->owner, owner);
+}
+
+void slab_dirty_push(struct slab *slab)
+{
+	struct slab *head;
+
+	if (load_relaxed(&slab->dirty_queued) ||
+	    xchg_acq_rel(&slab->dirty_queued, 1))
+		return;
+	head = load_relaxed(&dirty_queue);
+	do
+		slab->dirty_next = head;
+	/* Pairs with slab_dirty_pop_all(). */
+	while (!cas_acq_rel(&dirty_queue, &head, slab));
+}
+
+struct slab *slab_dirty_pop_all(void)
+{
+	/* Pairs with slab_dirty_push(). */
+	return xchg_acquire(&dirty_queue, NULL);
+}
+
+static bool stack_push(struct slab **stack, struct slab *slab)
+{
+	struct slab *head = load_relaxed(stack);
+
+	do {
+		if (head == AVAIL_CLOSED)
+			return false;
+		slab->avail_next = head;
+	/* Pairs with heap_pop_avail(). */
+	} while (!cas_acq_rel(stack, &head, slab));
+	return true;
+}
+
+void slab_avail_push(struct slab *slab)
+{
+	struct heap *owner = load_relaxed(&slab_hot(slab)->owner);
+
+	if (!stack_push(&owner->avail, slab))
+		(void)stack_push(&orphan_heap.avail, slab);
+}
+
+/* Invariant: the orphans' stack is never closed, so no slab is lost above. */
+
+static bool wants_queue(enum slab_state state, int count, int nr_slots)
+{
+	if (state == SLAB_FULL)
+		return count >= max(nr_slots / 8, 1);
+	return state == SLAB_LISTED && count == nr_slots;
+}
+
+/* Add @nr to the count; the last access, unless the slab gets QUEUED. */
+static void slab_credit(struct slab *slab, unsigned int nr)
+{
+	int nr_slots = slab->nr_slots;
+	uint64_t old = load_relaxed(&slab->ctl);
+	uint64_t new;
+	bool queue;
+
+	do {
+		int count = ctl_count(old) + (int)nr;
+		enum slab_state state = ctl_state(old);
+
+		queue = wants_queue(state, count, nr_slots);
+		new = ctl_make(count, queue ? SLAB_QUEUED : state,
+			       ctl_gen(old));
+	/* Pairs with slab_retire(): our bits are set before we are counted. */
+	} while (!cas_acq_rel(&slab->ctl, &old, new));
+	if (queue)
+		slab_avail_push(slab);
+}
+
+uint64_t slab_publish(struct slab *slab, unsigned int word, uint64_t mask,
+		      enum publish_flags flags)
+{
+	/* Pairs with slab_claim(). */
+	uint64_t twice = or_acq_rel(&slab->free[word], mask) & mask;
+
+	if (!(flags & PUBLISH_QUIET))
+		slab_dirty_push(slab);
+	slab_credit(slab, bits_count(mask & ~twice));
+	return twice;
+}
+
+void slab_unclaim(struct slab *slab, unsigned int word, uint64_t mask)
+{
+	/* Pairs with slab_claim(). */
+	or_acq_rel(&slab->free[word], mask);
+	/* They were never subtracted; a slab left FULL meanwhile hears of it. */
+	slab_credit(slab, 0);
+}
+
+bool slab_debit(struct slab *slab, unsigned int nr, uint64_t gen)
+{
+	uint64_t old = load_acquire(&slab->ctl);
+	uint64_t new;
+
+	do {
+		if (ctl_gen(old) != gen || ctl_state(old) == SLAB_NONE)
+			return false;
+		new = ctl_make(ctl_count(old) - (int)nr, ctl_state(old), gen);
+	} while (!cas_acq_rel(&slab->ctl, &old, new));
+	return true;
+}
+
+static void *take_from_word(struct slab *slab, unsigned int class,
+			    unsigned int word, uint64_t gen, bool *ret_zero)
+{
+	const struct sizeclass *sc = &sizeclasses[class];
+	uint64_t seen, got;
+
+	while ((seen = load_relaxed(&slab->free[word]))) {
+		unsigned int pages, clean;
+
+		got = slab_claim(slab, word, seen & -seen);
+		if (!got)
+			continue;
+		if (!slab_debit(slab, 1, gen)) {
+			slab_unclaim(slab, word, got);
+			return NULL;
+		}
+		pages = slab_pages_of(sc, word, got);
+		clean = slab_touch(slab, pages);
+		*ret_zero = clean == pages;
+		return slab_base(slab) +
+		       (size_t)(word * 64 + bit_lowest(got)) * sc->size;
+	}
+	return NULL;
+}
+
+void *slab_take_one(struct slab *slab, unsigned int class, bool *ret_zero)
+{
+	/* Pairs with slab_init(). */
+	uint64_t ctl = load_acquire(&slab->ctl);
+
+	if (ctl_state(ctl) == SLAB_NONE || slab_hot(slab)->class != class)
+		return NULL;
+	for (unsigned int word = 0; word < sizeclasses[class].nr_words; word++) {
+		void *ptr = take_from_word(slab, class, word, ctl_gen(ctl),
+					   ret_zero);
+
+		if (ptr)
+			return ptr;
+	}
+	return NULL;
+}
+
+bool slab_make_full(struct slab *slab, uint64_t seen)
+{
+	/* Pairs with slab_credit(): fails if anything was told since. */
+	return cas_acq_rel(&slab->ctl, &seen,
+			   ctl_make(ctl_count(seen), SLAB_FULL,
+				    ctl_gen(seen)));
+}
+
+bool slab_try_state(struct slab *slab, enum slab_state from,
+		    enum slab_state to)
+{
+	uint64_t old = load_relaxed(&slab->ctl);
+
+	do
+		if (ctl_state(old) != from)
+			return false;
+	/* Pairs with slab_credit(). */
+	while (!cas_acq_rel(&slab->ctl, &old,
+			    ctl_make(ctl_count(old), to, ctl_gen(old))));
+	return true;
+}
+
+/* Put back the bits of words [0, @nr_words) after a retire that failed. */
+static void retire_rollback(struct slab *slab, const uint64_t *got,
+			    unsigned int nr_words)
+{
+	for (unsigned int word = 0; word < nr_words; word++)
+		if (got[word])
+			or_acq_rel(&slab->free[word], got[word]);
+}
+
+bool slab_retire(struct slab *slab)
+{
+	struct slab_hot *hot = slab_hot(slab);
+	const struct sizeclass *sc = &sizeclasses[hot->class];
+	uint64_t ctl = load_acquire(&slab->ctl);
+	uint64_t got[SLAB_WORDS];
+	unsigned int total = 0;
+
+	if (ctl_count(ctl) != slab->nr_slots || ctl_state(ctl) == SLAB_QUEUED)
+		return false;
+	for (unsigned int word = 0; word < sc->nr_words; word++) {
+		got[word] = slab_claim(slab, word, ~0ULL);
+		total += bits_count(got[word]);
+	}
+	/* Pairs with slab_credit() and slab_debit(). */
+	if (total != slab->nr_slots ||
+	    !cas_acq_rel(&slab->ctl, &ctl,
+			 ctl_make(0, SLAB_NONE, ctl_gen(ctl)))) {
+		retire_rollback(slab, got, sc->nr_words);
+		return false;
+	}
+	store_relaxed(&hot->owner, NULL);
+	store_relaxed(&hot->kind, SLAB_KIND_NONE);
+	return true;
+}
+
+size_t slab_backed_bytes(const struct slab *slab)
+{
+	uint64_t clean = load_relaxed(&slab->pages) & PAGES_MASK;
+
+	return SLAB_SIZE - ((size_t)bits_count(clean) << page_shift());
+}
+
+/* The last slot owns the rest of the slab, so that no page is nobody's. */
+static size_t slot_end(const struct sizeclass *sc, unsigned int slot)
+{
+	return slot + 1u == sc->nr_slots ? SLAB_SIZE :
+					   (size_t)(slot + 1) * sc->size;
+}
+
+/* Pages from the first byte of slot @first to the last one of @last. */
+static unsigned int pages_spanned(const struct sizeclass *sc,
+				  unsigned int first, unsigned int last)
+{
+	size_t start = (size_t)first * sc->size;
+	size_t end = slot_end(sc, last);
+
+	return (2u << ((end - 1) >> page_shift())) -
+	       (1u << (start >> page_shift()));
+}
+
+unsigned int slab_pages_of(const struct sizeclass *sc, unsigned int word,
+			   uint64_t mask)
+{
+	uint64_t run = mask >> bit_lowest(mask);
+	unsigned int pages = 0;
+
+	if (!(run & (run + 1)))
+		return pages_spanned(sc, word * 64 + bit_lowest(mask),
+				     word * 64 + bit_highest(mask));
+	for (; mask; mask &= mask - 1) {
+		unsigned int slot = word * 64 + bit_lowest(mask);
+
+		pages |= pages_spanned(sc, slot, slot);
+	}
+	return pages;
+}
+
+void slab_slots_on_page(const struct sizeclass *sc, unsigned int page,
+			unsigned int *ret_first, unsigned int *ret_end)
+{
+	size_t start = (size_t)page << page_shift();
+	size_t last = start + map_page_size - 1;
+	unsigned int nr_slots = sc->nr_slots;
+
+	*ret_first = min(slot_at(sc->reciprocal, start), nr_slots - 1);
+	*ret_end = min(slot_at(sc->reciprocal, last), nr_slots - 1) + 1;
+}
+
+uint64_t slab_dirty_slots(const struct slab *slab, const struct sizeclass *sc,
+			  unsigned int word, unsigned int clean)
+{
+	uint64_t slots = load_relaxed(&slab->free[word]);
+
+	clean &= pages_spanned(sc, word * 64,
+			       min(word * 64 + 63, sc->nr_slots - 1u));
+	while (clean && slots) {
+		unsigned int first, end;
+
+		slab_slots_on_page(sc, bit_lowest(clean), &first, &end);
+		clean &= clean - 1;
+		first = min(max(first, word * 64), word * 64 + 64) - word * 64;
+		end = min(max(end, word * 64), word * 64 + 64) - word * 64;
+		slots &= ~bits_range(first, end);
+	}
+	return slots;
+}
+
+unsigned int slab_free_pages(const struct slab *slab,
+			     const struct sizeclass *sc)
+{
+	unsigned int nr_pages = 1u << (SLAB_SHIFT - page_shift());
+	unsigned int pages = 0;
+
+	for (unsigned int page = 0; page < nr_pages; page++) {
+		unsigned int first, end, word;
+		bool all = true;
+
+		slab_slots_on_page(sc, page, &first, &end);
+		for (word = first / 64; all && word <= (end - 1) / 64; word++) {
+			unsigned int low = max(first, word * 64) - word * 64;
+			unsigned int high = min(end, word * 64 + 64) - word * 64;
+			uint64_t need = bits_range(low, high);
+
+			all = (load_relaxed(&slab->free[word]) & need) == need;
+		}
+		if (all)
+			pages |= 1u << page;
+	}
+	return pages;
+}

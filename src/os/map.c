@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Reserving, taking into use and renewing address space
+ *
+ * Everything is private anonymous memory.  Where transparent huge pages are
+ * "always" the reservation is made NOHUGEPAGE, since one touched slot would
+ * back 2 MiB; elsewhere it is left alone, so that 64 KiB folios, where the
+ * admin enabled them, still apply.
+ */
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <fcntl.h>
+
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/sys.h"
+#include "os/map.h"
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE	0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP	4
+#endif
+
+#define MAP_KIND		(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
+
+size_t map_page_size;
+unsigned int map_page_shift;
+
+static bool thp_always;
+
+/* The start of a small file of the kernel's; 0 or -errno. */
+static int read_small(const char *path, char *buf, size_t size)
+{
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	long len;
+
+	if (fd < 0)
+		return fd;
+	len = sys_read(fd, buf, size - 1);
+	sys_close(fd);
+	if (len < 0)
+		return (int)len;
+	buf[len] = '\0';
+	return 0;
+}
+
+void map_init(void)
+{
+	char text[64];
+
+	map_page_size = getauxval(AT_PAGESZ);
+	if (!is_pow2(map_page_size))
+		map_page_size = 4 * KIB;
+	map_page_shift = bit_lowest(map_page_size);
+	thp_always = !read_small("/sys/kernel/mm/transparent_hugepage/enabled",
+				 text, sizeof(text)) &&
+		     text[0] == '[';
+}
+
+bool map_strict_commit(void)
+{
+	char text[8];
+
+	return !read_small("/proc/sys/vm/overcommit_memory", text,
+			   sizeof(text)) && text[0] == '2';
+}
+
+static void no_huge_pages(char *addr, size_t len)
+{
+	if (thp_always)
+		(void)sys_madvise(addr, len, MADV_NOHUGEPAGE);
+}
+
+int map_reserve(size_t len, size_t align, char **ret_addr)
+{
+	size_t whole = len + align;
+	size_t head;
+	long addr;
+
+	if (whole < len)
+		return -ENOMEM;
+	addr = sys_mmap(NULL, whole, PROT_NONE, MAP_KIND);
+	if (sys_is_err(addr))
+		return (int)addr;
+	head = ALIGN_UP((size_t)addr, align) - (size_t)addr;
+	if (head)
+		sys_munmap((char *)addr, head);
+	if (align - head)
+		sys_munmap((char *)addr + head + len, align - head);
+	*ret_addr = (char *)addr + head;
+	no_huge_pages(*ret_addr, len);
+	return 0;
+}
+
+int map_reserve_at(char *addr, size_t len)
+{
+	long got = sys_mmap(addr, len, PROT_NONE,
+			    MAP_KIND | MAP_FIXED_NOREPLACE);
+
+	if (sys_is_err(got))
+		return (int)got;
+	if ((char *)got != addr) {
+		/* Before Linux 4.17 the flag is unknown and a mere hint. */
+		sys_munmap((char *)got, len);
+		return -EEXIST;
+	}
+	no_huge_pages(addr, len);
+	return 0;
+}
+
+int map_commit(char *addr, size_t len)
+{
+	return sys_mprotect(addr, len, PROT_READ | PROT_WRITE);
+}
+
+static int map_over(char *addr, size_t len, int prot)
+{
+	long got = sys_mmap(addr, len, prot, MAP_KIND | MAP_FIXED);
+
+	if (sys_is_err(got))
+		return (int)got;
+	no_huge_pages(addr, len);
+	return 0;
+}
+
+int map_renew(char *addr, size_t len)
+{
+	return map_over(addr, len, PROT_READ | PROT_WRITE);
+}
+
+int map_uncommit(char *addr, size_t len)
+{
+	return map_over(addr, len, PROT_NONE);
+}
+
+void map_discard(char *addr, size_t len)
+{
+	(void)sys_madvise(addr, len, MADV_DONTNEED);
+}
+
+int map_move(char *from, char *to, size_t len)
+{
+	long got = sys_mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED |
+			      MREMAP_DONTUNMAP, to);
+
+	return sys_is_err(got) ? (int)got : 0;
+}
+
+/* The address space in use, in bytes, from the first field of statm. */
+static size_t space_used(void)
+{
+	char text[64];
+	size_t pages = 0;
+
+	if (read_small("/proc/self/statm", text, sizeof(text)))
+		return 0;
+	for (const char *c = text; *c >= '0' && *c <= '9'; c++)
+		pages = pages * 10 + (size_t)(*c - '0');
+	return pages << map_page_shift;
+}
+
+size_t map_space_left(void)
+{
+	struct rlimit limit = { 0 };
+	size_t used;
+
+	if (sys_call4(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit) ||
+	    limit.rlim_cur == RLIM_INFINITY)
+		return SIZE_MAX;
+	used = space_used();
+	return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Reserving, taking into use and renewing address space
+ */
+#ifndef EBB_OS_MAP_H
+#define EBB_OS_MAP_H
+
+#include "base/compiler.h"
+
+/* The OS page: set once by map_init(); 4, 16 or 64 KiB. */
+extern size_t map_page_size;
+extern unsigned int map_page_shift;
+
+void map_init(void);
+
+/*
+ * Reserve @len bytes of address space aligned to @align: PROT_NONE, neither
+ * backed nor charged.  Returns 0 or -errno.
+ */
+int map_reserve(size_t len, size_t align, char **ret_addr) __must_check;
+
+/* Reserve exactly [@addr, @addr + @len); -EEXIST where something is there. */
+int map_reserve_at(char *addr, size_t len) __must_check;
+
+/* Make reserved space readable and writable; it reads as zero. */
+int map_commit(char *addr, size_t len) __must_check;
+
+/*
+ * Replace [@addr, @addr + @len) by a new mapping that reads as zero and can
+ * merge with its neighbours: the way back from a displaced range.
+ */
+int map_renew(char *addr, size_t len) __must_check;
+
+/*
+ * Back to reserved: given back and, where the kernel charges commitments
+ * (vm.overcommit_memory=2), not charged any more.
+ */
+int map_uncommit(char *addr, size_t len) __must_check;
+
+/* Give back pages of our own; they read as zero, unless it is refused. */
+void map_discard(char *addr, size_t len);
+
+/* Bytes of address space left under RLIMIT_AS; SIZE_MAX: no limit. */
+size_t map_space_left(void);
+
+/* Whether the kernel counts commitments strictly (overcommit_memory=2). */
+bool map_strict_commit(void);
+
+/*
+ * Move the pages of [@from, @from + @len) to @to, leaving @from mapped and
+ * empty.  Returns 0 or -errno (then nothing has moved).
+ */
+int map_move(char *from, char *to, size_t len) __must_check;
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Reclaim policy
+ */
+#ifndef EBB_RECLAIM_POLICY_H
+#define EBB_RECLAIM_POLICY_H
+
+#include "base/compiler.h"
+#include "reclaim/purge.h"
+#include "reclaim/source.h"
+
+/* What policy remembers from one decision to the next; all zero at first. */
+struct policy_state {
+	bool known;			/* a pass has run, so live is known */
+	bool aging;			/* something free will be old enough */
+	bool over;			/* it was run because of dirty_max */
+	bool low_answered;		/* forced since headroom became low */
+	enum pressure pending;		/* seen, and not yet answered */
+	uint32_t nr_empty;		/* passes in a row that found nothing */
+	uint32_t forced_gap_ms;		/* until the next forced pass */
+	uint64_t forced_after_ms;	/* none before this */
+	uint64_t last_pass_ms;
+};
+
+struct policy_input {
+	uint64_t now_ms;
+	uint64_t limit;			/* CGROUP_NO_LIMIT: none known */
+	uint64_t headroom;		/* below @limit */
+	bool protected;			/* lazily freed memory is no net here */
+	enum pressure pressure;		/* events since the last decision */
+	bool woken;			/* somebody freed memory since */
+	uint64_t dirty;			/* free and backed */
+	uint64_t live;			/* of the last pass */
+	int64_t decay_ms;		/* options; -1: never */
+	int64_t lazy_ms;
+	uint64_t dirty_max;		/* bytes; 0: no bound */
+	struct policy_state state;
+};
+
+struct policy_decision {
+	bool run;			/* a pass with @order, now */
+	bool over;			/* because of dirty_max */
+	struct purge_order order;
+	uint32_t tick_ms;		/* else look again after this; 0: when
+					 * woken */
+	uint64_t wake_dirty;		/* and before that, above this much
+					 * dirty memory; 0: at any free */
+	struct policy_state state;
+};
+
+/* Pure: no clock, no counters, nothing remembered but in @state. */
+struct policy_decision policy_decide(const struct policy_input *in);
+
+/* The state after the pass that @decision asked for ended at @now_ms. */
+struct policy_state policy_note(const struct policy_decision *decision,
+				const struct purge_result *result,
+				uint64_t now_ms);
+
+#endif

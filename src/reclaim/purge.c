@@ -1,0 +1,623 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - One pass of giving memory back
+ *
+ * What it is: visits the slabs that were published to since the last pass
+ * and those that are still ageing, finds pages without a live slot, claims
+ * them, advises them in batches and publishes them again.  The same is done
+ * for free runs.
+ *
+ * Model: a page goes dirty -> lazy -> clean.  A sweep that finds a page free
+ * sets its idle bit; whoever takes a slot of the page clears it.  So a page
+ * that is free and idle has not been used since an earlier sweep, and the
+ * slab's stamp says since when at least one of them is.  Ages are compared
+ * with that stamp: a page can be taken early, when it joins older ones in its
+ * slab, but never on the sweep that first saw it.
+ *
+ * Invariants:
+ * (1) A page is advised only while all slots that touch it are claimed by us;
+ *     its clean or lazy bit is set before they are published.
+ * (2) A batch holds its claims for the time of its kernel calls and no
+ *     longer; no lock that an application thread takes is held meanwhile.
+ * (3) A slab on the aging list has swept != 0; nobody else touches that list.
+ *
+ * Locking: pass_lock (rank 5) for a pass and all state here.  A pass may run
+ * on any thread; a signal handler that interrupted one gets -EDEADLK.
+ *
+ * Fork: purge_prefork() waits for the batch in progress (batch_lock), not
+ * for the pass.  The child's aging list is as the parent's was.
+ */
+#include <limits.h>
+
+#include "acct/account.h"
+#include "base/err.h"
+#include "heap/bypass.h"
+#include "heap/drain.h"
+#include "heap/orphan.h"
+#include "os/advise.h"
+#include "os/map.h"
+#include "reclaim/purge.h"
+
+#define BATCH_RANGES	512u
+#define RUN_CHUNK	(16u * (MIB >> SLAB_SHIFT))	/* slabs a claim takes */
+
+static struct lock pass_lock = LOCK_INIT(5);
+static struct lock batch_lock = LOCK_INIT(5);
+
+static struct list_head aging;		/* pass_lock */
+static bool aging_ready;
+
+/* A claimed part of a slab: @pages are in our hand. */
+struct claim {
+	struct slab *slab;
+	uint32_t pages;		/* mask; 0: a whole run of @nr slabs */
+	uint32_t nr;
+	uint32_t first_range;	/* the range its first byte lies in */
+};
+
+struct batch {
+	struct advise_range ranges[BATCH_RANGES];
+	bool ok[BATCH_RANGES];
+	struct claim claims[BATCH_RANGES];
+	unsigned int nr_ranges, nr_claims;
+	enum advise_kind kind;
+};
+
+static struct batch batch;		/* pass_lock */
+
+struct pass {
+	const struct purge_order *order;
+	struct purge_result *result;
+	uint64_t now_ms;
+	uint64_t young_bytes;	/* free pages of slabs that stay backed */
+};
+
+uint64_t purge_dirty_estimate(void)
+{
+	return account_slots_dirty() + run_dirty_bytes();
+}
+
+/* --- Claiming pages of a slab --- */
+
+/* The bits of @word that belong to slots on @pages. */
+static uint64_t word_mask(const struct sizeclass *sc, unsigned int word,
+			  unsigned int pages)
+{
+	uint64_t mask = 0;
+
+	for (; pages; pages &= pages - 1) {
+		unsigned int first, end;
+
+		slab_slots_on_page(sc, bit_lowest(pages), &first, &end);
+		if (end <= word * 64 || first >= word * 64 + 64)
+			continue;
+		first = first > word * 64 ? first - word * 64 : 0;
+		end = min(end - word * 64, 64u);
+		mask |= bits_range(first, end);
+	}
+	return mask;
+}
+
+/* Words that slots on @pages have bits in: [*@ret_first, *@ret_end). */
+static void words_of(const struct sizeclass *sc, unsigned int pages,
+		     unsigned int *ret_first, unsigned int *ret_end)
+{
+	unsigned int first, end, unused;
+
+	slab_slots_on_page(sc, bit_lowest(pages), &first, &unused);
+	slab_slots_on_page(sc, bit_highest(pages), &unused, &end);
+	*ret_first = first / 64;
+	*ret_end = (end + 63) / 64;
+}
+
+/* The pages of @pages whose slots are all in @got. */
+static unsigned int pages_got(const struct sizeclass *sc, unsigned int pages,
+			      const uint64_t *got)
+{
+	unsigned int whole = 0;
+
+	for (unsigned int left = pages; left; left &= left - 1) {
+		unsigned int page = left & -left;
+		unsigned int word, end;
+		bool all = true;
+
+		words_of(sc, page, &word, &end);
+		for (; all && word < end; word++) {
+			uint64_t need = word_mask(sc, word, page);
+
+			all = (got[word] & need) == need;
+		}
+		if (all)
+			whole |= page;
+	}
+	return whole;
+}
+
+/*
+ * Claim @pages of @slab, all slots of them; returns those that could be had.
+ * What was claimed of the others goes back at once.
+ */
+static unsigned int claim_pages(struct slab *slab, const struct sizeclass *sc,
+				unsigned int pages, uint64_t gen)
+{
+	uint64_t got[SLAB_WORDS] = { 0 };
+	unsigned int word, first, end, whole, nr = 0;
+
+	words_of(sc, pages, &first, &end);
+	for (word = first; word < end; word++)
+		got[word] = slab_claim(slab, word, word_mask(sc, word, pages));
+	whole = pages_got(sc, pages, got);
+	for (word = first; word < end; word++) {
+		uint64_t keep = word_mask(sc, word, whole);
+
+		if (got[word] & ~keep)
+			slab_unclaim(slab, word, got[word] & ~keep);
+		got[word] = keep;
+		nr += bits_count(keep);
+	}
+	if (whole && slab_debit(slab, nr, gen))
+		return whole;
+	for (word = first; whole && word < end; word++)
+		if (got[word])
+			slab_unclaim(slab, word, got[word]);
+	return 0;
+}
+
+/* The other end of claim_pages(): the slots are free again. */
+static void publish_pages(struct slab *slab, unsigned int pages)
+{
+	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	unsigned int word, end;
+
+	words_of(sc, pages, &word, &end);
+	for (; word < end; word++) {
+		uint64_t mask = word_mask(sc, word, pages);
+
+		if (mask && slab_publish(slab, word, mask, PUBLISH_QUIET))
+			ebb_bug("purge: slot freed while it was claimed, "
+				"slab %zu word %u", slab_index(slab), word);
+	}
+}
+
+/* --- Batches --- */
+
+static void range_sift(unsigned int root, unsigned int nr)
+{
+	struct claim *claims = batch.claims;
+
+	for (;;) {
+		unsigned int child = 2 * root + 1;
+		struct claim swap;
+
+		if (child >= nr)
+			return;
+		if (child + 1 < nr &&
+		    claims[child + 1].slab > claims[child].slab)
+			child++;
+		if (claims[root].slab >= claims[child].slab)
+			return;
+		swap = claims[root];
+		claims[root] = claims[child];
+		claims[child] = swap;
+		root = child;
+	}
+}
+
+/* Heap sort by address: neither recursion nor memory. */
+static void sort_claims(void)
+{
+	for (unsigned int i = batch.nr_claims / 2; i-- > 0;)
+		range_sift(i, batch.nr_claims);
+	for (unsigned int nr = batch.nr_claims; nr > 1;) {
+		struct claim swap = batch.claims[0];
+
+		batch.claims[0] = batch.claims[--nr];
+		batch.claims[nr] = swap;
+		range_sift(0, nr);
+	}
+}
+
+/* Returns the index of the range that holds it now. */
+static unsigned int add_range(char *start, size_t len)
+{
+	struct advise_range *last = batch.ranges;
+
+	if (batch.nr_ranges) {
+		last += batch.nr_ranges - 1;
+		if (last->start + last->len == start) {
+			last->len += len;
+			return batch.nr_ranges - 1;
+		}
+	}
+	batch.ranges[batch.nr_ranges] = (struct advise_range){ start, len };
+	return batch.nr_ranges++;
+}
+
+/* The ranges of one claim, joined with those before where they touch. */
+static void add_ranges(struct claim *claim)
+{
+	char *base = slab_base(claim->slab);
+	uint32_t pages = claim->pages;
+
+	if (!pages) {
+		claim->first_range = add_range(base, (size_t)claim->nr <<
+						     SLAB_SHIFT);
+		return;
+	}
+	while (pages) {
+		unsigned int first = bit_lowest(pages);
+		unsigned int nr = bit_lowest(~((uint64_t)pages >> first));
+		unsigned int at;
+
+		at = add_range(base + ((size_t)first << map_page_shift),
+				       (size_t)nr << map_page_shift);
+		if (pages == claim->pages)
+			claim->first_range = at;
+		pages &= ~(uint32_t)bits_range(first, first + nr);
+	}
+}
+
+/* Store what became of claimed pages, then let go of them. */
+static void settle_pages(const struct claim *claim, unsigned int done)
+{
+	struct slab *slab = claim->slab;
+	uint64_t bytes = (uint64_t)bits_count(done) << map_page_shift;
+
+	if (done && batch.kind == ADVISE_CLEAN) {
+		and_relaxed(&slab->pages, ~PAGES_ALL(done));
+		/* Pairs with slab_touch(). */
+		or_release(&slab->pages, (uint64_t)done << PAGES_CLEAN);
+		sub_relaxed(&account.slots_dirty, (int64_t)bytes);
+	} else if (done) {
+		or_release(&slab->pages, (uint64_t)done << PAGES_LAZY);
+	}
+	/* From here on frees to this slab are tested: keys may be gone. */
+	if (done)
+		store_relaxed(&slab_hot(slab)->bin, 0);
+	publish_pages(slab, claim->pages);
+	/* What was refused is looked at by the next pass, whenever it is. */
+	if (done != claim->pages)
+		slab_dirty_push(slab);
+}
+
+/* Which pages of @claim the kernel took. */
+static unsigned int pages_done(const struct claim *claim)
+{
+	unsigned int at = claim->first_range, done = 0;
+	char *base = slab_base(claim->slab);
+
+	for (uint32_t pages = claim->pages; pages; pages &= pages - 1) {
+		char *page = base + ((size_t)bit_lowest(pages) <<
+				     map_page_shift);
+
+		while (page >= batch.ranges[at].start +
+			       batch.ranges[at].len)
+			at++;
+		if (batch.ok[at])
+			done |= pages & -pages;
+	}
+	return done;
+}
+
+static void settle(const struct claim *claim)
+{
+	enum run_state state;
+
+	if (claim->pages) {
+		settle_pages(claim, pages_done(claim));
+		return;
+	}
+	if (!batch.ok[claim->first_range])
+		state = RUN_DIRTY;
+	else
+		state = batch.kind == ADVISE_CLEAN ? RUN_CLEAN : RUN_LAZY;
+	/* What was refused waits its age again. */
+	run_settle(claim->slab, claim->nr, state,
+		   state == RUN_DIRTY ? run_clock_ms() :
+					claim->slab->stamp_ms);
+}
+
+static void batch_run(struct pass *pass)
+{
+	struct advise_result done = { 0 };
+
+	batch.nr_ranges = 0;
+	sort_claims();
+	for (unsigned int i = 0; i < batch.nr_claims; i++)
+		add_ranges(&batch.claims[i]);
+	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind,
+		      pass->order->force, batch.ok, &done);
+	for (unsigned int i = 0; i < batch.nr_claims; i++)
+		settle(&batch.claims[i]);
+	batch.nr_claims = 0;
+	pass->result->refused_bytes += done.refused_bytes;
+	if (batch.kind == ADVISE_LAZY)
+		pass->result->lazy_bytes += done.done_bytes;
+	else
+		pass->result->clean_bytes += pass->order->force ?
+					     done.resident_bytes :
+					     done.done_bytes;
+}
+
+/*
+ * A slab has up to SLAB_PAGES_MAX / 2 separate ranges, which must still fit;
+ * a batch holds batch_lock from its first claim to its last settling.
+ */
+static void batch_end(struct pass *pass)
+{
+	if (batch.nr_claims) {
+		batch_run(pass);
+		lock_release(&batch_lock);
+	}
+}
+
+static void batch_add(struct pass *pass, struct claim claim)
+{
+	batch.claims[batch.nr_claims++] = claim;
+	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2))
+		batch_end(pass);
+}
+
+static void batch_begin(struct pass *pass, enum advise_kind kind)
+{
+	if (batch.nr_claims && batch.kind != kind)
+		batch_end(pass);
+	if (!batch.nr_claims)
+		lock_take(&batch_lock);
+	batch.kind = kind;
+}
+
+/* If begin was not followed by an add: no claim, so no lock. */
+static void batch_cancel(void)
+{
+	if (!batch.nr_claims)
+		lock_release(&batch_lock);
+}
+
+/* --- Slabs --- */
+
+/* What is to happen to free pages of a slab now. */
+struct verdict {
+	unsigned int pages;
+	enum advise_kind kind;
+	bool wait;		/* something here will be older later */
+};
+
+static bool is_older(struct pass *pass, uint64_t stamp_ms, uint32_t age_ms)
+{
+	return age_ms != PURGE_NEVER && pass->now_ms - stamp_ms >= age_ms;
+}
+
+static struct verdict judge(struct pass *pass, struct slab *slab,
+			    unsigned int free_pages)
+{
+	const struct purge_order *order = pass->order;
+	uint64_t bits = load_relaxed(&slab->pages);
+	unsigned int clean = bits >> PAGES_CLEAN & PAGES_MASK;
+	unsigned int lazy = bits >> PAGES_LAZY & PAGES_MASK;
+	unsigned int idle = bits >> PAGES_IDLE & PAGES_MASK;
+	unsigned int dirty = free_pages & ~clean;
+	unsigned int old = dirty & idle;
+	struct verdict verdict = { .kind = ADVISE_LAZY };
+
+	if (order->force || (dirty && !order->clean_age_ms)) {
+		verdict.pages = dirty;
+		verdict.kind = ADVISE_CLEAN;
+		return verdict;
+	}
+	if (!old)
+		slab->idle_ms = pass->now_ms;
+	if (dirty & ~idle)
+		or_relaxed(&slab->pages,
+			   (uint64_t)(dirty & ~idle) << PAGES_IDLE);
+	if (old && is_older(pass, slab->idle_ms, order->clean_age_ms)) {
+		verdict.pages = old;
+		verdict.kind = ADVISE_CLEAN;
+		slab->idle_ms = pass->now_ms;
+		verdict.wait = dirty & ~old;
+		return verdict;
+	}
+	verdict.wait = order->clean_age_ms != PURGE_NEVER && dirty;
+	if (is_older(pass, slab->idle_ms, order->lazy_age_ms)) {
+		verdict.pages = old & ~lazy;
+		verdict.kind = ADVISE_LAZY;
+	}
+	verdict.wait |= order->lazy_age_ms != PURGE_NEVER && (dirty & ~lazy);
+	return verdict;
+}
+
+/* Returns whether the slab has something that is still too young. */
+static bool sweep(struct pass *pass, struct slab *slab)
+{
+	uint64_t ctl = load_acquire(&slab->ctl);
+	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	struct verdict verdict;
+	unsigned int pages;
+
+	if (ctl_state(ctl) == SLAB_NONE)
+		return false;
+	/* A slab that is being refilled from would only be taken again. */
+	if (ctl_state(ctl) == SLAB_ACTIVE && !pass->order->force &&
+	    load_relaxed(&slab->refill_tick) == load_relaxed(&slab_tick))
+		return true;
+	pages = slab_free_pages(slab, sc);
+	verdict = judge(pass, slab, pages);
+	pages &= ~(unsigned int)(load_relaxed(&slab->pages) & PAGES_MASK);
+	if (verdict.kind == ADVISE_CLEAN)
+		pages &= ~verdict.pages;
+	pass->young_bytes += (uint64_t)bits_count(pages) << map_page_shift;
+	if (!verdict.pages)
+		return verdict.wait;
+	batch_begin(pass, verdict.kind);
+	pages = claim_pages(slab, sc, verdict.pages, ctl_gen(ctl));
+	if (pages)
+		batch_add(pass, (struct claim){ .slab = slab, .pages = pages });
+	else
+		batch_cancel();
+	return verdict.wait || pages != verdict.pages;
+}
+
+static void collect_published(void)
+{
+	struct slab *slab = slab_dirty_pop_all();
+
+	while (slab) {
+		struct slab *next = slab->dirty_next;
+
+		slab_dirty_seen(slab);
+		if (!slab->swept) {
+			slab->swept = 1;
+			and_relaxed(&slab->pages,
+				    ~(PAGES_MASK << PAGES_IDLE));
+			list_add_tail(&slab->sweep, &aging);
+		}
+		slab = next;
+	}
+}
+
+static void purge_slabs(struct pass *pass)
+{
+	struct slab *slab, *tmp;
+
+	list_for_each_entry_safe(slab, tmp, &aging, sweep) {
+		if (sweep(pass, slab)) {
+			pass->result->aging = true;
+			continue;
+		}
+		list_del(&slab->sweep);
+		slab->swept = 0;
+	}
+	batch_end(pass);
+}
+
+/* --- Runs --- */
+
+static void purge_runs_of(struct pass *pass, enum run_state from,
+			  enum advise_kind kind, uint32_t age_ms)
+{
+	uint64_t until_ms = pass->now_ms;
+
+	if (age_ms == PURGE_NEVER || age_ms > until_ms)
+		return;
+	until_ms -= age_ms;
+	for (;;) {
+		struct slab *run;
+		size_t nr;
+
+		batch_begin(pass, kind);
+		run = run_claim(from, until_ms, RUN_CHUNK, &nr);
+		if (!run)
+			break;
+		batch_add(pass, (struct claim){ .slab = run,
+						.nr = (uint32_t)nr });
+	}
+	batch_cancel();
+	batch_end(pass);
+}
+
+static void purge_runs(struct pass *pass)
+{
+	const struct purge_order *order = pass->order;
+	uint32_t clean_age = order->force ? 0 : order->clean_age_ms;
+
+	purge_runs_of(pass, RUN_DIRTY, ADVISE_CLEAN, clean_age);
+	purge_runs_of(pass, RUN_LAZY, ADVISE_CLEAN, clean_age);
+	if (!order->force)
+		purge_runs_of(pass, RUN_DIRTY, ADVISE_LAZY,
+			      order->lazy_age_ms);
+	if ((order->clean_age_ms != PURGE_NEVER && run_dirty_bytes()) ||
+	    (order->lazy_age_ms != PURGE_NEVER &&
+	     run_oldest(RUN_DIRTY) != UINT64_MAX))
+		pass->result->aging = true;
+}
+
+/* --- The pass --- */
+
+static void pass_run(struct pass *pass)
+{
+	if (!aging_ready) {
+		list_init(&aging);
+		aging_ready = true;
+	}
+	store_relaxed(&slab_tick, slab_tick + 1);
+	if (pass->order->force)
+		bypass_release();
+	if (pass->order->drain || pass->order->force) {
+		/* Without membarrier only our own; drain_unavailable() tells. */
+		if (drain_caches(pass->order->force))
+			pass->result->undrained = true;
+		orphan_reap();
+	}
+	pass->now_ms = run_clock_ms();
+	collect_published();
+	purge_slabs(pass);
+	purge_runs(pass);
+	store_relaxed(&account.slots_stranded,
+		      load_relaxed(&account.slots_dirty) -
+		      (int64_t)pass->young_bytes);
+	pass->result->dirty_left = purge_dirty_estimate();
+	pass->result->live_bytes = account_slots_handed() +
+		load_relaxed(&account.large_bytes);
+	store_relaxed(&account.locked_bytes, pass->result->refused_bytes);
+}
+
+int purge_run(const struct purge_order *order, struct purge_result *ret_result)
+{
+	struct pass pass = { .order = order, .result = ret_result };
+
+	*ret_result = (struct purge_result){ 0 };
+	if (lock_is_mine(&pass_lock))
+		return -EDEADLK;
+	lock_take(&pass_lock);
+	pass_run(&pass);
+	lock_release(&pass_lock);
+	return 0;
+}
+
+bool purge_hold(void)
+{
+	if (lock_is_mine(&pass_lock))
+		return false;
+	lock_take(&pass_lock);
+	return true;
+}
+
+void purge_release(void)
+{
+	lock_release(&pass_lock);
+}
+
+void purge_prefork(void)
+{
+	if (!lock_is_mine(&batch_lock))
+		lock_take(&batch_lock);
+}
+
+void purge_postfork_parent(void)
+{
+	/* Held by a pass that a handler interrupted: it goes on and ends. */
+	if (!lock_is_mine(&pass_lock))
+		lock_release(&batch_lock);
+}
+
+void purge_postfork_child(void)
+{
+	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
+
+	if (lock_is_mine(&pass_lock))
+		return;
+	lock_reset(&batch_lock);
+	if (!load_relaxed(&pass_lock.word))
+		return;
+	/* Another thread's pass was cut off; its list may be half linked. */
+	lock_reset(&pass_lock);
+	list_init(&aging);
+	for (size_t i = 0; i < nr; i++) {
+		struct slab *slab = range.slabs + i;
+
+		if (!slab->swept)
+			continue;
+		slab->swept = 0;
+		slab_dirty_push(slab);
+	}
+}

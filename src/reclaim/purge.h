@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - One pass of giving memory back
+ */
+#ifndef EBB_RECLAIM_PURGE_H
+#define EBB_RECLAIM_PURGE_H
+
+#include "base/compiler.h"
+
+#define PURGE_NEVER	UINT32_MAX
+
+/* What a pass shall do; made by policy, or by malloc_trim. */
+struct purge_order {
+	uint32_t lazy_age_ms;	/* free as long as this: MADV_FREE; NEVER: not */
+	uint32_t clean_age_ms;	/* free as long as this: MADV_DONTNEED */
+	bool drain;		/* take the caches of idle threads, too */
+	bool force;		/* ages count as 0, every thread not inside
+				 * malloc at this moment is drained */
+};
+
+struct purge_result {
+	uint64_t lazy_bytes;	/* made lazy by this pass */
+	uint64_t clean_bytes;	/* given back by this pass */
+	uint64_t refused_bytes;	/* the kernel refused (locked, EAGAIN) */
+	uint64_t dirty_left;	/* free and backed after it, lazy included */
+	uint64_t live_bytes;	/* estimate: in slots and runs handed out */
+	bool aging;		/* something will be old enough later */
+	bool undrained;		/* caches of other threads cannot be taken */
+};
+
+/*
+ * Run one pass.  Passes exclude each other: a second caller waits for the
+ * pass in progress and then does its own, so what was freed before the call
+ * is covered.  -EDEADLK where the calling thread is inside a pass already (a
+ * signal handler), and nothing is done.
+ */
+int purge_run(const struct purge_order *order, struct purge_result *ret_result)
+	__must_check;
+
+/*
+ * Bytes free here and backed, lazy ones included; cheap, approximate.  Whoever
+ * makes memory free adds to what this reads before calling reclaimer_wake(),
+ * so that between the two nothing is overlooked.  Context: any thread.
+ */
+uint64_t purge_dirty_estimate(void);
+
+/*
+ * Keep passes away while the heap is counted: waits for the one in progress.
+ * False: the calling thread is inside one itself, and may go on.
+ */
+bool purge_hold(void) __must_check;
+void purge_release(void);
+
+/* Fork handlers: before waits for the batch in progress; after in both. */
+void purge_prefork(void);
+void purge_postfork_parent(void);
+void purge_postfork_child(void);
+
+#endif

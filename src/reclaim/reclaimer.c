@@ -1,0 +1,480 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The reclaimer thread
+ *
+ * What it is: one thread with one wait.  Each round it hears the sources that
+ * are ready, samples headroom, asks the policy, and either runs one pass, or makes
+ * a step of slow preparations, or sleeps until a source, its tick, or a wake.
+ *
+ * File table: a private one, empty at first, so that the application can
+ * neither close our descriptors nor inherit them into a child, and neither
+ * closes nor writes to what is not its own.  Where the kernel does not grant
+ * it nothing is kept open, sources that need that are unavailable, and
+ * headroom is read by open, read, close.
+ *
+ * Wake: application threads share no descriptor with that table, so a wake is
+ * a signal, sent to this thread alone with tgkill(2) and heard through a
+ * signalfd.  SIGSTKFLT is used because no kernel since 2.4 and no library
+ * sends it.  It is blocked here, as all signals are, and a blocked signal is
+ * queued whatever its action is; it is never delivered.  Only a sigaction()
+ * to SIG_IGN in between discards one that is queued; reclaimer_wake() repeats
+ * a wake that remains unheard.
+ *
+ * States (sleep_word):
+ *
+ *	         go_to_sleep()              reclaimer_wake()
+ *	AWAKE ───────────────────► ASLEEP ───────────────────► WOKEN
+ *	  ▲                           │ tick, source, look again  │ signalfd
+ *	  └───────────────────────────┴───────────────────────────┘ wake_up()
+ *
+ * The reclaimer sets account.wake_level, the dirty bytes at which it wants to
+ * be woken, stores ASLEEP, fences, and looks at the dirty bytes again; who
+ * frees memory adds to the dirty bytes, looks at the level, fences, and looks
+ * at sleep_word.  One of the two sees the other, so nothing is freed
+ * unnoticed.  Awake, it sets the level out of reach.
+ *
+ * Signals: all are blocked around pthread_create with pthread_sigmask, which
+ * leaves out the one by which glibc makes all threads change their ids.
+ *
+ * Fork: a pass in progress is waited for by purge's own lock.  Between the
+ * handlers no thread is started.  The child has no reclaimer and none of its
+ * descriptors; it starts one when it is needed there.
+ */
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include "acct/account.h"
+#include "base/atomic.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "base/sys.h"
+#include "reclaim/fdtable.h"
+#include "reclaim/policy.h"
+#include "reclaim/purge.h"
+#include "reclaim/reclaimer.h"
+#include "reclaim/source.h"
+
+#define THREAD_NAME	"ebb-reclaim"
+#define WAKE_SIGNAL	SIGSTKFLT
+#define KERNEL_SIGSET	8		/* bytes of the kernel's signal set */
+#define MAX_POLLED	32
+#define REPEAT_WAKE	256		/* unheard calls until the next signal */
+#define FAILED_WAIT_MS	100		/* where waiting itself fails */
+#define OVER_FLOOR	(1 * MIB)	/* dirty_max in percent: not less */
+
+/* === Data ============================================================= */
+
+enum thread_state {
+	THREAD_NONE,
+	THREAD_STARTING,
+	THREAD_RUNNING,
+	THREAD_FAILED,
+};
+
+enum sleep_state {
+	AWAKE,
+	ASLEEP,
+	WOKEN,
+};
+
+static uint32_t thread_state;		/* enum thread_state */
+static const char *failure;		/* set before THREAD_FAILED */
+static uint32_t nr_forking;		/* threads between the fork handlers */
+
+static uint32_t sleep_word;		/* enum sleep_state; see above */
+static uint32_t nr_unheard;		/* wakes asked for while WOKEN */
+static int wake_pid, wake_tid;		/* set before it first sleeps */
+
+static struct reclaim_stats stats = {	/* one writer: the thread */
+	.limit = CGROUP_NO_LIMIT,
+	.headroom = CGROUP_NO_LIMIT,
+};
+
+/* Reclaimer thread only. */
+static struct cgroup_view view;
+static struct policy_state policy_state;
+static struct purge_result last_result;
+static uint32_t asked_by;		/* sources behind what is pending */
+static bool woken;			/* memory was freed since the last round */
+static int signal_fd;			/* -1: no private file table */
+static struct pollfd poll_set[1 + MAX_POLLED];
+static unsigned int nr_polled;
+
+/* === Sleeping and waking ============================================== */
+
+/* Returns NULL, or why nothing can be kept open. */
+static const char *make_table(void)
+{
+	uint64_t mask = 1ULL << (WAKE_SIGNAL - 1);
+
+	signal_fd = -1;
+	if (fdtable_leave())
+		return "no private file table (close_range and unshare fail)";
+	log_use_private_table(wake_pid);
+	signal_fd = (int)sys_call4(SYS_signalfd4, -1, (long)&mask,
+				   KERNEL_SIGSET, SFD_CLOEXEC | SFD_NONBLOCK);
+	return signal_fd < 0 ? "no signalfd to wait with" : NULL;
+}
+
+static void wait_for_signal(uint32_t ms)
+{
+	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+	uint64_t mask = 1ULL << (WAKE_SIGNAL - 1);
+
+	sys_call4(SYS_rt_sigtimedwait, (long)&mask, 0, (long)(ms ? &ts : NULL),
+		  KERNEL_SIGSET);
+}
+
+static void drain_signal(void)
+{
+	struct signalfd_siginfo info;
+
+	while (sys_read(signal_fd, &info, sizeof(info)) > 0)
+		;
+}
+
+/* Wait for a source, a wake, or @ms; 0: as long as it takes. */
+static void wait_for_any(uint32_t ms)
+{
+	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
+	int ret;
+
+	nr_polled = 0;
+	if (signal_fd < 0) {
+		wait_for_signal(ms);
+		return;
+	}
+	poll_set[0] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
+	nr_polled = source_poll_set(poll_set + 1, MAX_POLLED);
+	ret = sys_ppoll(poll_set, 1 + nr_polled, ms ? &ts : NULL);
+	if (ret < 0) {
+		nr_polled = 0;
+		if (ret != -EINTR)
+			wait_for_signal(FAILED_WAIT_MS);
+		return;
+	}
+	if (poll_set[0].revents)
+		drain_signal();
+}
+
+static bool level_is_reached(void)
+{
+	return purge_dirty_estimate() >= load_relaxed(&account.wake_level);
+}
+
+/* The round saw @dirty bytes of dirty memory. */
+static void go_to_sleep(const struct policy_decision *decision, uint64_t dirty)
+{
+	uint64_t above = decision->wake_dirty ?: dirty;
+
+	store_relaxed(&account.wake_level, above + (above < UINT64_MAX));
+	store_relaxed(&sleep_word, ASLEEP);
+	/* Pairs with reclaimer_wake(). */
+	fence_seq_cst();
+	nr_polled = 0;
+	woken = level_is_reached();
+	if (!woken)
+		wait_for_any(decision->tick_ms);
+}
+
+static void wake_up(void)
+{
+	store_relaxed(&account.wake_level, UINT64_MAX);
+	if (xchg_acquire(&sleep_word, AWAKE) != WOKEN)
+		return;
+	woken = true;
+	store_relaxed(&stats.nr_wakes, stats.nr_wakes + 1);
+}
+
+static void send_wake(void)
+{
+	sys_tgkill(load_relaxed(&wake_pid), load_relaxed(&wake_tid),
+		   WAKE_SIGNAL);
+}
+
+void reclaimer_wake(void)
+{
+	uint32_t word;
+
+	/* Pairs with go_to_sleep(). */
+	fence_seq_cst();
+	word = load_relaxed(&sleep_word);
+	if (word == WOKEN) {
+		if (add_relaxed(&nr_unheard, 1) % REPEAT_WAKE ==
+		    REPEAT_WAKE - 1)
+			send_wake();
+		return;
+	}
+	if (word == ASLEEP && level_is_reached() &&
+	    cas_acq_rel(&sleep_word, &word, WOKEN))
+		send_wake();
+}
+
+/* === A round ========================================================== */
+
+static uint64_t dirty_bound(void)
+{
+	bool percent = param_int(EBB_ATTR_DIRTY_MAX) & EBB_PERCENT_BIT;
+	uint64_t bound;
+
+	if (percent && !policy_state.known)
+		return 0;
+	bound = param_bytes(EBB_ATTR_DIRTY_MAX, last_result.live_bytes);
+	if (percent && param_bytes(EBB_ATTR_DIRTY_MAX, GIB))
+		bound = max(bound, (uint64_t)OVER_FLOOR);
+	return bound;
+}
+
+static void hear_sources(struct signals *signals)
+{
+	signals_init(signals, source_now_ms());
+	source_dispatch(poll_set + 1, nr_polled, signals);
+	nr_polled = 0;
+	source_sample_all(signals);
+	asked_by |= signals->by_source;
+	store_relaxed(&stats.limit, signals->limit);
+	store_relaxed(&stats.headroom, signals->headroom);
+}
+
+static void count_pass(const struct policy_decision *decision)
+{
+	const struct purge_result *result = &last_result;
+
+	store_relaxed(&stats.nr_passes, stats.nr_passes + 1);
+	store_relaxed(&stats.lazy_bytes, stats.lazy_bytes + result->lazy_bytes);
+	store_relaxed(&stats.clean_bytes,
+		      stats.clean_bytes + result->clean_bytes);
+	store_relaxed(&stats.refused_bytes,
+		      stats.refused_bytes + result->refused_bytes);
+	if (decision->over)
+		store_relaxed(&stats.nr_over, stats.nr_over + 1);
+	if (!decision->order.force)
+		return;
+	store_relaxed(&stats.nr_forced, stats.nr_forced + 1);
+	/* No source asked for it: headroom alone was low. */
+	source_count_purge(asked_by ?: source_headroom_bit());
+	asked_by = 0;
+}
+
+static void run_pass(const struct policy_decision *decision)
+{
+	struct purge_result result = { 0 };
+
+	if (!purge_run(&decision->order, &result))
+		last_result = result;
+	else
+		last_result.lazy_bytes = last_result.clean_bytes =
+			last_result.refused_bytes = 0;
+	count_pass(decision);
+	policy_state = policy_note(decision, &last_result, source_now_ms());
+}
+
+static void do_round(void)
+{
+	struct policy_decision decision;
+	struct policy_input in;
+	struct signals signals;
+
+	hear_sources(&signals);
+	in = (struct policy_input){
+		.now_ms = signals.now_ms,
+		.limit = signals.limit,
+		.headroom = signals.headroom,
+		.protected = signals.protected,
+		.pressure = signals.pressure,
+		.woken = woken,
+		.dirty = purge_dirty_estimate(),
+		.live = last_result.live_bytes,
+		.decay_ms = param_int(EBB_ATTR_DECAY_MS),
+		.lazy_ms = param_int(EBB_ATTR_LAZY_MS),
+		.dirty_max = dirty_bound(),
+		.state = policy_state,
+	};
+	woken = false;
+	decision = policy_decide(&in);
+	policy_state = decision.state;
+	if (decision.run) {
+		run_pass(&decision);
+		return;
+	}
+	if (source_settle())
+		return;
+	go_to_sleep(&decision, in.dirty);
+	wake_up();
+}
+
+/* === The thread ======================================================= */
+
+static void describe_start(void)
+{
+	char line[256];
+
+	if (view.version == CGROUP_NONE)
+		log_line("cgroup: none: %s", view.why);
+	else
+		log_line("cgroup: v%d %s", (int)view.version, view.memory.path);
+	for (unsigned int i = 0; source_at(i); i++) {
+		source_describe(source_at(i), line, sizeof(line));
+		log_line("signal %s", line);
+	}
+}
+
+static void describe_limit(void)
+{
+	uint64_t limit = stats.limit;
+
+	if (limit == CGROUP_NO_LIMIT)
+		log_line("limit: none");
+	else
+		log_line("limit: %llu KiB, headroom %llu KiB",
+			 (unsigned long long)(limit / KIB),
+			 (unsigned long long)(stats.headroom / KIB));
+}
+
+static void *reclaimer_main(void *unused)
+{
+	const char *no_table;
+	struct signals signals;
+
+	(void)unused;
+	sys_call2(SYS_prctl, PR_SET_NAME, (long)THREAD_NAME);
+	store_relaxed(&wake_pid, sys_getpid());
+	store_relaxed(&wake_tid, sys_gettid());
+	policy_state = (struct policy_state){ 0 };
+	last_result = (struct purge_result){ 0 };
+	asked_by = 0;
+	woken = false;
+	nr_polled = 0;
+
+	/*
+	 * The table first, then the files: what is opened before would be
+	 * closed with the application's.
+	 */
+	no_table = make_table();
+	cgroup_find("", &view);
+	source_open_all(&view, no_table);
+	store_release(&thread_state, THREAD_RUNNING);
+	hear_sources(&signals);
+	if (param_int(EBB_ATTR_VERBOSE)) {
+		describe_start();
+		describe_limit();
+	}
+	for (;;)
+		do_round();
+	return NULL;
+}
+
+/* Small stacks first: a large static TLS may need more. */
+static int create_thread(void)
+{
+	static const size_t sizes[] = { 128 * KIB, 512 * KIB, 2 * MIB };
+	int err = EAGAIN;
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	if (inject_hit(INJECT_THREAD) || pthread_attr_init(&attr))
+		return err;
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	for (unsigned int i = 0; i < ARRAY_SIZE(sizes); i++) {
+		err = pthread_attr_setstacksize(&attr, sizes[i]);
+		if (!err)
+			err = pthread_create(&thread, &attr, reclaimer_main,
+					     NULL);
+		if (err != EINVAL)
+			break;
+	}
+	pthread_attr_destroy(&attr);
+	return err;
+}
+
+static void note_failure(int err)
+{
+	static char text[64];
+
+	fmt_line(text, sizeof(text), "pthread_create fails (%s)",
+		 source_error_name(err));
+	store_relaxed(&failure, text);
+	/* Pairs with reclaimer_state(). */
+	store_release(&thread_state, THREAD_FAILED);
+	log_line("the reclaimer thread cannot be started: %s; memory is given "
+		 "back in-band only", text);
+}
+
+void reclaimer_start(void)
+{
+	uint32_t none = THREAD_NONE;
+	int saved_errno = errno;
+	sigset_t all, old;
+	int err;
+
+	if (!param_int(EBB_ATTR_RECLAIM) || load_relaxed(&nr_forking) ||
+	    load_relaxed(&thread_state) != THREAD_NONE ||
+	    !cas_acq_rel(&thread_state, &none, THREAD_STARTING))
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = create_thread();
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (err)
+		note_failure(err);
+	errno = saved_errno;
+}
+
+bool reclaimer_running(void)
+{
+	return load_acquire(&thread_state) == THREAD_RUNNING;
+}
+
+const char *reclaimer_state(void)
+{
+	if (!param_int(EBB_ATTR_RECLAIM))
+		return "off";
+	/* Pairs with note_failure(). */
+	switch ((enum thread_state)load_acquire(&thread_state)) {
+	case THREAD_STARTING:
+	case THREAD_RUNNING:
+		return "running";
+	case THREAD_FAILED:
+		return load_relaxed(&failure);
+	case THREAD_NONE:
+		break;
+	}
+	return "not started";
+}
+
+void reclaimer_stats(struct reclaim_stats *ret_stats)
+{
+	const uint64_t *from = (const uint64_t *)&stats;
+	uint64_t *to = (uint64_t *)ret_stats;
+
+	for (size_t i = 0; i < sizeof(stats) / sizeof(*from); i++)
+		to[i] = load_relaxed(&from[i]);
+}
+
+/* === Fork ============================================================= */
+
+void reclaimer_prefork(void)
+{
+	add_relaxed(&nr_forking, 1);
+}
+
+void reclaimer_postfork_parent(void)
+{
+	sub_relaxed(&nr_forking, 1);
+}
+
+void reclaimer_postfork_child(void)
+{
+	store_relaxed(&nr_forking, 0);
+	store_relaxed(&sleep_word, AWAKE);
+	store_relaxed(&nr_unheard, 0);
+	source_reset_all();
+	if (load_relaxed(&thread_state) == THREAD_RUNNING)
+		store_relaxed(&account.wake_level,
+			      (uint64_t)param_int(EBB_ATTR_THREAD_MIN));
+	store_release(&thread_state, THREAD_NONE);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The reclaimer thread
+ */
+#ifndef EBB_RECLAIM_RECLAIMER_H
+#define EBB_RECLAIM_RECLAIMER_H
+
+#include "base/compiler.h"
+
+/*
+ * Start the thread if it does not run yet.  May allocate through malloc
+ * (pthread_create does), so the caller holds no lock and is not inside a
+ * fork handler.  Where it cannot be started: one log line, the reason is kept
+ * (reclaimer_state), passes then happen in-band, and no second try is made
+ * until a fork.
+ */
+void reclaimer_start(void);
+
+/* Have the thread look now (dirty memory crossed a bound); cheap if awake. */
+void reclaimer_wake(void);
+
+/* "off", "not started", "running", or why it cannot run. */
+const char *reclaimer_state(void);
+
+bool reclaimer_running(void);
+
+/* Fork handlers: before (waits for a pass in progress), after in both. */
+void reclaimer_prefork(void);
+void reclaimer_postfork_parent(void);
+void reclaimer_postfork_child(void);
+
+/* What the thread has done and seen; kept across a fork. */
+struct reclaim_stats {
+	uint64_t nr_passes;
+	uint64_t nr_forced;		/* of them: everything, for pressure */
+	uint64_t nr_over;		/* of them: dirty_max was crossed */
+	uint64_t nr_wakes;		/* by threads that freed memory */
+	uint64_t lazy_bytes;		/* totals over the passes */
+	uint64_t clean_bytes;
+	uint64_t refused_bytes;
+	uint64_t limit;			/* last sample; UINT64_MAX: none */
+	uint64_t headroom;
+};
+
+/* Context: any thread; each number whole, not all of one moment. */
+void reclaimer_stats(struct reclaim_stats *ret_stats);
+
+#endif

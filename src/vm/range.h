@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The window of address space and its slab descriptors
+ *
+ * What it is: one window of addresses, cut into slabs of 64 KiB.  A slab is
+ * the unit of ownership: it serves one size class, or is part of a run.
+ * Two flat tables describe the slabs, so that a pointer finds its descriptors
+ * by a subtraction and a shift:
+ *
+ *	| cold: struct slab[nr] |     hot[i] at base - 16 (i + 1) | slabs ... |
+ *	                                                          ^ base
+ *
+ * The hot table grows downwards from the base, so that one load (the base)
+ * finds a descriptor; the cold one holds what only slow paths need.
+ *
+ * Invariants:
+ * (1) Descriptors of slabs below range.used are readable and writable, and
+ *     used only grows; those above are not backed and must not be touched.
+ * (2) Slabs below range.used are readable and writable, unless uncommitted.
+ * (3) A slab at or above range.fresh has never been handed out.
+ *
+ * Locking: growing takes vm_lock (vm/run.h); reading needs nothing.
+ */
+#ifndef EBB_VM_RANGE_H
+#define EBB_VM_RANGE_H
+
+#include "base/atomic.h"
+#include "base/bits.h"
+#include "base/list.h"
+
+#define SLAB_SHIFT	16
+#define SLAB_SIZE	((size_t)1 << SLAB_SHIFT)
+#define BLOCK_SHIFT	10
+#define SLAB_BLOCKS	(SLAB_SIZE >> BLOCK_SHIFT)
+#define SLAB_WORDS	64	/* of free bits: 4096 slots of 16 B */
+#define SLAB_PAGES_MAX	16	/* with the smallest page, 4 KiB */
+
+struct heap;
+
+enum slab_kind {
+	SLAB_KIND_NONE,		/* free, never used, or inside a run */
+	SLAB_KIND_CLASS,	/* slots of one size class */
+	SLAB_KIND_RUN,		/* first slab of a large object */
+	SLAB_KIND_META,		/* first slab of a run of our own */
+};
+
+/*
+ * What free() needs.  @owner is NULL unless the kind is CLASS, so comparing
+ * it with the caller's heap decides kind and owner at once.
+ */
+struct slab_hot {
+	struct heap *owner;	/* changed only as heap/slab.h says */
+	uint32_t reciprocal;	/* ceil(2^32 / slot size) */
+	uint16_t bin;		/* byte offset of the bin in struct heap */
+	uint8_t kind;		/* enum slab_kind */
+	uint8_t class;		/* size class */
+};
+
+/* What a run is, kept at its first and last slab; under vm_lock. */
+enum run_state {
+	RUN_USED,		/* handed out (also as a slab), or fresh */
+	RUN_DIRTY,		/* free, backed */
+	RUN_LAZY,		/* free, advised MADV_FREE */
+	RUN_CLEAN,		/* free, not backed, reads as zero */
+	RUN_LEAVING,		/* free, being given back, in no index */
+	RUN_NR_STATES
+};
+
+struct slab {
+	/* Shared words; the protocol is in heap/slab.h. */
+	uint64_t ctl;		/* free slots, state, generation */
+	uint64_t pages;		/* clean, lazy and idle bit of each page */
+	struct slab *avail_next;	/* link of the owner's stack */
+	struct slab *dirty_next;	/* link of the dirty queue */
+	uint32_t dirty_queued;	/* 1: in that queue, or being pushed */
+	uint32_t refill_tick;	/* owner stores, reclaimer reads: last refill */
+	uint16_t nr_slots;	/* set by slab_init */
+	uint16_t scan_word;	/* owner only: where the next refill looks */
+	uint8_t swept;		/* reclaimer only: on its aging list */
+	uint8_t displaced;	/* run head, vm_lock: moved here by mremap */
+	uint8_t uncommitted;	/* vm_lock: PROT_NONE, commit before use */
+	uint8_t run_state;	/* enum run_state; first and last slab; vm_lock */
+	uint32_t run_len;	/* slabs; first and last slab; vm_lock */
+
+	struct list_head link;	/* owner's lists, or index of free runs */
+	struct list_head age;	/* free runs by age; vm_lock */
+	uint64_t stamp_ms;	/* since when the run is free; vm_lock */
+	struct list_head sweep;	/* reclaimer only: slabs that are ageing */
+	uint64_t idle_ms;	/* reclaimer only: since when pages idle */
+	size_t run_bytes;	/* run head: bytes promised to the user */
+
+	uint64_t free[SLAB_WORDS] __aligned_(64); /* slot n: bit n % 64 of
+					 * word n / 64; 1 is free */
+};
+
+_Static_assert(sizeof(struct slab_hot) == 16, "hot descriptor is 16 bytes");
+_Static_assert(sizeof(struct slab) == 640, "cold descriptor is 640 bytes");
+
+/* Read by every free(); written while growing only. */
+struct range {
+	char *base;		/* first slab; set once */
+	size_t used;		/* bytes taken into use, see invariant (1) */
+	uintptr_t secret;	/* for the keys in cached free slots; set once */
+	struct slab *slabs;	/* cold table; set once */
+	size_t span;		/* bytes the tables can describe; set once */
+	size_t fresh;		/* bytes handed out at least once (atomic) */
+	size_t reserved;	/* bytes reserved so far; vm_lock */
+	size_t meta_bytes;	/* bytes of tables taken into use; vm_lock */
+	bool pieces;		/* the window is reserved piece by piece */
+};
+
+extern struct range range __attribute__((visibility("hidden")));
+
+/* Reserve the window; @reserve bytes, halved until it succeeds.  0/-errno. */
+int range_init(size_t reserve) __must_check;
+
+/*
+ * Hand out @nr slabs never used before.  Without @may_grow only what is in
+ * use already is looked at, which takes no lock.  NULL: no room.
+ * Context: vm_lock held when @may_grow.
+ */
+struct slab *range_take_fresh(size_t nr, bool may_grow);
+
+static inline size_t slab_index(const struct slab *slab)
+{
+	return (size_t)(slab - range.slabs);
+}
+
+static inline char *slab_base(const struct slab *slab)
+{
+	return range.base + (slab_index(slab) << SLAB_SHIFT);
+}
+
+static inline struct slab_hot *hot_at(size_t index)
+{
+	return (struct slab_hot *)range.base - 1 - index;
+}
+
+static inline struct slab_hot *slab_hot(const struct slab *slab)
+{
+	return hot_at(slab_index(slab));
+}
+
+/* Whether @ptr lies in slabs in use, so that its descriptors may be read. */
+static inline bool range_contains(const void *ptr)
+{
+	return (size_t)((const char *)ptr - range.base) <
+	       load_relaxed(&range.used);
+}
+
+static inline struct slab *slab_of(const void *ptr)
+{
+	return range.slabs +
+	       ((size_t)((const char *)ptr - range.base) >> SLAB_SHIFT);
+}
+
+#endif

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Runs of slabs
+ */
+#include <time.h>
+
+#include "base/err.h"
+#include "os/map.h"
+#include "vm/run.h"
+
+struct lock vm_lock = LOCK_INIT(2);
+struct run_counters run_counters;
+
+/*
+ * Lengths up to LINEAR slabs have a bin each, longer ones four bins for each
+ * doubling; the last bin takes all that is longer still.
+ */
+#define LINEAR_BITS	5
+#define LINEAR		(1u << LINEAR_BITS)
+#define NR_BINS		128u
+#define BIN_WORDS	(NR_BINS / 64)
+#define FIT_SEARCH	8	/* runs looked at in a bin of mixed lengths */
+
+/* The free runs in one state. */
+struct run_index {
+	uint64_t filled[BIN_WORDS];	/* which bins have runs */
+	struct list_head bins[NR_BINS];
+	struct list_head by_age;	/* oldest first */
+};
+
+static struct run_index indexes[RUN_CLEAN + 1];
+
+/* Runs freed by handlers that could not wait for vm_lock; pushed by CAS. */
+static struct slab *deferred;
+
+uint64_t run_clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+void run_init(void)
+{
+	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
+		list_init(&indexes[state].by_age);
+		for (unsigned int bin = 0; bin < NR_BINS; bin++)
+			list_init(&indexes[state].bins[bin]);
+	}
+}
+
+/* The bin a free run of @nr slabs is kept in. */
+static unsigned int bin_of(size_t nr)
+{
+	unsigned int high, bin;
+
+	if (nr < LINEAR)
+		return (unsigned int)nr;
+	high = bit_highest(nr);
+	bin = LINEAR + (high - LINEAR_BITS) * 4 +
+	      (unsigned int)(nr >> (high - 2) & 3);
+	return min(bin, NR_BINS - 1);
+}
+
+static void set_ends(struct slab *first, size_t nr, enum run_state state)
+{
+	struct slab *last = first + nr - 1;
+
+	first->run_len = last->run_len = (uint32_t)nr;
+	first->run_state = last->run_state = (uint8_t)state;
+}
+
+static bool is_indexed(const struct slab *slab)
+{
+	return slab->run_state >= RUN_DIRTY && slab->run_state <= RUN_CLEAN;
+}
+
+/* @after: the neighbour in age, or NULL for the youngest of all. */
+static void index_insert(struct slab *first, size_t nr, enum run_state state,
+			 uint64_t stamp_ms, struct list_head *after)
+{
+	struct run_index *index = &indexes[state];
+	unsigned int bin = bin_of(nr);
+
+	set_ends(first, nr, state);
+	first->stamp_ms = stamp_ms;
+	list_add(&first->link, &index->bins[bin]);
+	if (after)
+		list_add(&first->age, after);
+	else
+		list_add_tail(&first->age, &index->by_age);
+	index->filled[bin / 64] |= 1ULL << bin % 64;
+	run_counters.in_state[state] += nr << SLAB_SHIFT;
+}
+
+static void index_remove(struct slab *first)
+{
+	struct run_index *index = &indexes[first->run_state];
+	unsigned int bin = bin_of(first->run_len);
+
+	list_del(&first->link);
+	list_del(&first->age);
+	if (list_empty(&index->bins[bin]))
+		index->filled[bin / 64] &= ~(1ULL << bin % 64);
+	run_counters.in_state[first->run_state] -=
+		(uint64_t)first->run_len << SLAB_SHIFT;
+}
+
+/*
+ * Put a free run into the index, joined with its neighbours in the same
+ * state.  The older stamp holds for the whole, at the older one's place.
+ */
+static void index_add(struct slab *first, size_t nr, enum run_state state,
+		      uint64_t stamp_ms)
+{
+	size_t end = slab_index(first) + nr;
+	struct list_head *after = NULL;
+
+	if (end < load_relaxed(&range.fresh) >> SLAB_SHIFT &&
+	    first[nr].run_state == state &&
+	    first[nr].uncommitted == first->uncommitted) {
+		struct slab *next = first + nr;
+
+		after = next->age.prev;
+		stamp_ms = min(stamp_ms, next->stamp_ms);
+		nr += next->run_len;
+		index_remove(next);
+	}
+	if (slab_index(first) && first[-1].run_state == state &&
+	    first[-1].uncommitted == first->uncommitted) {
+		struct slab *prev = first - first[-1].run_len;
+
+		if (!after || prev->stamp_ms <= stamp_ms)
+			after = prev->age.prev;
+		if (after == &prev->age)
+			after = prev->age.prev;
+		stamp_ms = min(stamp_ms, prev->stamp_ms);
+		nr += prev->run_len;
+		first = prev;
+		index_remove(prev);
+	}
+	index_insert(first, nr, state, stamp_ms, after);
+}
+
+/* Whether a run of @nr slabs at a multiple of @align fits into @run. */
+static bool run_fits(const struct slab *run, size_t nr, size_t align)
+{
+	size_t skip = ALIGN_UP(slab_index(run), align) - slab_index(run);
+
+	return skip + nr <= run->run_len;
+}
+
+static struct slab *bin_find(struct list_head *bin, size_t nr, size_t align)
+{
+	struct slab *run, *tmp, *best = NULL;
+	int left = FIT_SEARCH;
+
+	list_for_each_entry_safe(run, tmp, bin, link) {
+		if (run_fits(run, nr, align) &&
+		    (!best || run->run_len < best->run_len))
+			best = run;
+		if (best && (best->run_len == nr || !--left))
+			break;
+	}
+	return best;
+}
+
+static struct slab *index_find(struct run_index *index, size_t nr,
+			       size_t align)
+{
+	unsigned int bin = bin_of(nr);
+
+	while (bin < NR_BINS) {
+		uint64_t filled = index->filled[bin / 64] >> bin % 64;
+		struct slab *run;
+
+		if (!filled) {
+			bin = ALIGN_DOWN(bin, 64u) + 64;
+			continue;
+		}
+		bin += bit_lowest(filled);
+		run = bin_find(&index->bins[bin], nr, align);
+		if (run)
+			return run;
+		bin++;
+	}
+	return NULL;
+}
+
+/* Cut [@skip, @skip + @nr) out of the indexed @run; the rest stays indexed. */
+static struct slab *run_carve(struct slab *run, size_t skip, size_t nr,
+			      enum run_state new_state)
+{
+	enum run_state state = run->run_state;
+	uint64_t stamp_ms = run->stamp_ms;
+	struct list_head *after = run->age.prev;
+	size_t len = run->run_len;
+	bool uncommitted = run->uncommitted;
+
+	index_remove(run);
+	if (skip) {
+		index_insert(run, skip, state, stamp_ms, after);
+		run[skip - 1].uncommitted = uncommitted;
+	}
+	if (skip + nr < len) {
+		run[skip + nr].uncommitted = uncommitted;
+		index_insert(run + skip + nr, len - skip - nr, state, stamp_ms,
+			     after);
+	}
+	run += skip;
+	run->uncommitted = run[nr - 1].uncommitted = uncommitted;
+	set_ends(run, nr, new_state);
+	return run;
+}
+
+/* Debug builds: nothing that is in use lies in [@first, @first + @nr). */
+static void assert_unused(const struct slab *first, size_t nr)
+{
+	if (!IS_ENABLED(CONFIG_DEBUG))
+		return;
+	for (size_t i = 0; i < nr; i++)
+		ebb_assert(slab_hot(first + i)->kind == SLAB_KIND_NONE);
+}
+
+static void deferred_push(struct slab *first, size_t nr, bool clean)
+{
+	struct slab *head = load_relaxed(&deferred);
+
+	first->run_len = (uint32_t)nr;
+	first->run_bytes = clean;
+	do
+		first->avail_next = head;
+	/* Pairs with deferred_drain(). */
+	while (!cas_acq_rel(&deferred, &head, first));
+}
+
+static void run_free_locked(struct slab *first, size_t nr, bool clean)
+{
+	assert_unused(first, nr);
+	run_counters.used -= nr << SLAB_SHIFT;
+	index_add(first, nr, clean ? RUN_CLEAN : RUN_DIRTY, run_clock_ms());
+}
+
+static void deferred_drain(void)
+{
+	struct slab *slab;
+
+	if (likely(!load_relaxed(&deferred)))
+		return;
+	/* Pairs with deferred_push(). */
+	slab = xchg_acquire(&deferred, NULL);
+	while (slab) {
+		struct slab *next = slab->avail_next;
+
+		run_free_locked(slab, slab->run_len, slab->run_bytes);
+		slab = next;
+	}
+}
+
+/* Uncommitted memory (strict overcommit) is charged again before it is used. */
+static bool run_recommit(struct slab *first, size_t nr)
+{
+	if (likely(!first->uncommitted))
+		return true;
+	if (map_commit(slab_base(first), nr << SLAB_SHIFT))
+		return false;
+	first->uncommitted = first[nr - 1].uncommitted = 0;
+	return true;
+}
+
+static struct slab *alloc_indexed(size_t nr, size_t align, bool *ret_zero)
+{
+	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
+		struct slab *run = index_find(&indexes[state], nr, align);
+		size_t skip;
+
+		if (!run)
+			continue;
+		skip = ALIGN_UP(slab_index(run), align) - slab_index(run);
+		run = run_carve(run, skip, nr, RUN_USED);
+		if (!run_recommit(run, nr)) {
+			index_add(run, nr, RUN_CLEAN, run_clock_ms());
+			return NULL;
+		}
+		*ret_zero = state == RUN_CLEAN;
+		return run;
+	}
+	return NULL;
+}
+
+/* Fresh slabs at a multiple of @align; what is skipped becomes clean runs. */
+static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
+{
+	size_t skip, whole = nr + align - 1;
+	struct slab *first;
+
+	if (whole < nr)
+		return NULL;
+	first = range_take_fresh(whole, locked);
+	if (!first)
+		return NULL;
+	skip = ALIGN_UP(slab_index(first), align) - slab_index(first);
+	set_ends(first + skip, nr, RUN_USED);
+	if (!locked || align == 1)
+		return first + skip;
+	if (skip)
+		index_add(first, skip, RUN_CLEAN, run_clock_ms());
+	if (skip + nr < whole)
+		index_add(first + skip + nr, whole - skip - nr, RUN_CLEAN,
+			  run_clock_ms());
+	return first + skip;
+}
+
+struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero)
+{
+	struct slab *run;
+	bool zero = true;
+
+	if (nr > range.span >> SLAB_SHIFT || align > range.span >> SLAB_SHIFT)
+		return NULL;
+	if (unlikely(lock_is_mine(&vm_lock))) {
+		/* Below a signal handler: the counter is the holder's. */
+		run = align == 1 ? alloc_fresh(nr, 1, false) : NULL;
+		if (run)
+			add_relaxed(&run_counters.used, nr << SLAB_SHIFT);
+	} else {
+		lock_take(&vm_lock);
+		deferred_drain();
+		run = alloc_indexed(nr, align, &zero);
+		if (!run)
+			run = alloc_fresh(nr, align, true);
+		if (run)
+			run_counters.used += nr << SLAB_SHIFT;
+		lock_release(&vm_lock);
+	}
+	if (run)
+		assert_unused(run, nr);
+	if (ret_zero)
+		*ret_zero = zero;
+	return run;
+}
+
+/* A range that mremap put here is made ordinary again, which empties it. */
+static bool settle_displaced(struct slab *first, size_t nr)
+{
+	if (likely(!first->displaced))
+		return false;
+	if (map_renew(slab_base(first), nr << SLAB_SHIFT))
+		return false;
+	first->displaced = 0;
+	sub_relaxed(&run_counters.nr_displaced, 1);
+	return true;
+}
+
+void run_free(struct slab *first, size_t nr, bool clean)
+{
+	ebb_assert(nr && first->run_state == RUN_USED);
+	clean |= settle_displaced(first, nr);
+	if (unlikely(lock_is_mine(&vm_lock))) {
+		deferred_push(first, nr, clean);
+		return;
+	}
+	lock_take(&vm_lock);
+	deferred_drain();
+	run_free_locked(first, nr, clean);
+	lock_release(&vm_lock);
+}
+
+static bool grow_in_place(struct slab *first, size_t nr, size_t more)
+{
+	size_t end = slab_index(first) + nr;
+	struct slab *next = first + nr;
+
+	if (end >= load_relaxed(&range.fresh) >> SLAB_SHIFT) {
+		/* The last run of all: fresh space follows. */
+		struct slab *got = range_take_fresh(more, true);
+
+		if (got == next)
+			return true;
+		if (got)
+			index_add(got, more, RUN_CLEAN, run_clock_ms());
+		return false;
+	}
+	if (!is_indexed(next) || next->run_len < more)
+		return false;
+	next = run_carve(next, 0, more, RUN_USED);
+	if (run_recommit(next, more))
+		return true;
+	index_add(next, more, RUN_CLEAN, run_clock_ms());
+	return false;
+}
+
+bool run_resize(struct slab *first, size_t nr, size_t new_nr)
+{
+	bool done = true;
+
+	if (new_nr == nr)
+		return true;
+	if (lock_is_mine(&vm_lock) || first->displaced)
+		return false;
+	lock_take(&vm_lock);
+	deferred_drain();
+	if (new_nr > nr) {
+		done = grow_in_place(first, nr, new_nr - nr);
+	} else {
+		/* Both ends first: what joins neighbours looks at them. */
+		set_ends(first, new_nr, RUN_USED);
+		set_ends(first + new_nr, nr - new_nr, RUN_USED);
+		index_add(first + new_nr, nr - new_nr, RUN_DIRTY,
+			  run_clock_ms());
+	}
+	if (done) {
+		set_ends(first, new_nr, RUN_USED);
+		run_counters.used += (new_nr - nr) << SLAB_SHIFT;
+	}
+	lock_release(&vm_lock);
+	return done;
+}
+
+struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
+		       size_t *ret_nr)
+{
+	struct list_head *by_age = &indexes[state].by_age;
+	struct slab *run = NULL;
+	size_t nr;
+
+	lock_take(&vm_lock);
+	deferred_drain();
+	if (!list_empty(by_age)) {
+		run = list_first(by_age, struct slab, age);
+		if (run->stamp_ms > until_ms)
+			run = NULL;
+	}
+	if (run) {
+		uint64_t stamp_ms = run->stamp_ms;
+
+		nr = min((size_t)run->run_len, max_nr);
+		run = run_carve(run, 0, nr, RUN_LEAVING);
+		run->stamp_ms = stamp_ms;
+		run_counters.in_state[RUN_LEAVING] += nr << SLAB_SHIFT;
+		*ret_nr = nr;
+	}
+	lock_release(&vm_lock);
+	return run;
+}
+
+void run_settle(struct slab *first, size_t nr, enum run_state state,
+		uint64_t stamp_ms)
+{
+	lock_take(&vm_lock);
+	run_counters.in_state[RUN_LEAVING] -= nr << SLAB_SHIFT;
+	index_add(first, nr, state, stamp_ms);
+	lock_release(&vm_lock);
+}
+
+uint64_t run_oldest(enum run_state state)
+{
+	struct list_head *by_age = &indexes[state].by_age;
+	uint64_t stamp_ms = UINT64_MAX;
+
+	lock_take(&vm_lock);
+	if (!list_empty(by_age))
+		stamp_ms = list_first(by_age, struct slab, age)->stamp_ms;
+	lock_release(&vm_lock);
+	return stamp_ms;
+}

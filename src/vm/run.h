@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Runs of slabs
+ *
+ * What it is: the allocator of whole slabs, one at a time for the size
+ * classes or many for a large object.
+ *
+ * Model: free runs are indexed by length, apart for each state (dirty, lazy,
+ * clean), and listed by age.  A request takes the best fit that is dirty,
+ * else lazy, else clean, else space never used: what is backed is reused
+ * first.  Neighbours in the same state coalesce; a run that is given back
+ * becomes clean and coalesces then.
+ *
+ * Invariants:
+ * (1) The first and the last slab of every run, used or free, carry its
+ *     state; a free one also its length, at both ends.
+ * (2) A clean run reads as zero.
+ * (3) A run in state LEAVING is in no index and nobody else's.
+ * (4) The stamp of a free run is not later than the time its youngest part
+ *     was freed: memory is given back early at most, never late.
+ *
+ * Locking: vm_lock, for everything but range_take_fresh(nr, false).  A
+ * signal handler that interrupted the holder must not wait: it takes fresh
+ * slabs only, and what it frees is left on the deferred stack, which the next
+ * holder empties.
+ */
+#ifndef EBB_VM_RUN_H
+#define EBB_VM_RUN_H
+
+#include "base/lock.h"
+#include "vm/range.h"
+
+extern struct lock vm_lock;
+
+/* Bytes, under vm_lock; read anywhere. */
+struct run_counters {
+	uint64_t used;			/* runs handed out, slabs included */
+	uint64_t in_state[RUN_NR_STATES];
+	uint64_t nr_displaced;
+};
+
+extern struct run_counters run_counters;
+
+static inline uint64_t run_dirty_bytes(void)
+{
+	return load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
+	       load_relaxed(&run_counters.in_state[RUN_LAZY]);
+}
+
+/*
+ * Hand out @nr slabs, the first at a multiple of @align slabs (a power of
+ * two).  *@ret_zero, if wanted: whether all of it reads as zero.
+ * Returns the first descriptor or NULL.
+ * Context: any; takes no lock where the caller's own thread holds it.
+ */
+struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero);
+
+/*
+ * Return a run of @nr slabs.  @clean: it reads as zero and is not backed.
+ * Context: any, as run_alloc().
+ */
+void run_free(struct slab *first, size_t nr, bool clean);
+
+/* Have the used run @first, of @nr slabs, become @new_nr slabs in place. */
+bool run_resize(struct slab *first, size_t nr, size_t new_nr);
+
+/*
+ * For the reclaimer: take out of the index the oldest free run in @state
+ * freed at or before @until_ms; at most @max_nr slabs of it.  It is LEAVING
+ * until run_settle().
+ */
+struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
+		       size_t *ret_nr);
+
+/* The end of a claim: the run is now in @state, as old as @stamp_ms says. */
+void run_settle(struct slab *first, size_t nr, enum run_state state,
+		uint64_t stamp_ms);
+
+/* When the oldest free run in @state was freed; UINT64_MAX: there is none. */
+uint64_t run_oldest(enum run_state state);
+
+void run_init(void);
+
+/* Milliseconds of CLOCK_MONOTONIC_COARSE. */
+uint64_t run_clock_ms(void);
+
+#endif

@@ -1,0 +1,456 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebbmalloc tests - Threads: foreign frees, exits, destructors, small stacks
+ */
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include "harness.h"
+
+#define SLOTS		1024	/* of the ring between two threads */
+
+FIXTURE(thread) {
+	pthread_attr_t attr;
+};
+
+FIXTURE_SETUP(thread)
+{
+	ASSERT_EQ(0, pthread_attr_init(&self->attr));
+	ASSERT_EQ(0, pthread_attr_setstacksize(&self->attr, 64 * KIB));
+}
+
+FIXTURE_TEARDOWN(thread)
+{
+	pthread_attr_destroy(&self->attr);
+}
+
+/* A ring of objects from one thread to another. */
+struct ring {
+	void *objects[SLOTS];
+	unsigned int nr;
+	unsigned int high;	/* sizes below 2^high */
+	uint64_t seed;
+	bool broken;
+};
+
+static void *ring_produce(void *arg)
+{
+	struct ring *ring = arg;
+	struct rng rng;
+
+	rng_seed(&rng, ring->seed);
+	for (unsigned int i = 0; i < ring->nr; i++) {
+		void **place = &ring->objects[i % SLOTS];
+		size_t size = rng_size(&rng, 3, ring->high);
+		uint64_t *p = malloc(size + 8);
+
+		if (!p)
+			abort();
+		p[0] = size;
+		pattern_fill(p + 1, size, i);
+		while (__atomic_load_n(place, __ATOMIC_ACQUIRE))
+			sched_yield();
+		__atomic_store_n(place, p, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void *ring_consume(void *arg)
+{
+	struct ring *ring = arg;
+
+	for (unsigned int i = 0; i < ring->nr; i++) {
+		void **place = &ring->objects[i % SLOTS];
+		uint64_t *p;
+
+		while (!(p = __atomic_load_n(place, __ATOMIC_ACQUIRE)))
+			sched_yield();
+		__atomic_store_n(place, NULL, __ATOMIC_RELEASE);
+		if (!pattern_holds(p + 1, p[0], i))
+			ring->broken = true;
+		free(p);
+	}
+	return NULL;
+}
+
+TEST_F(thread, frees_what_another_thread_allocated)
+{
+	static struct ring rings[3];
+	pthread_t threads[6];
+
+	for (int i = 0; i < 3; i++) {
+		rings[i] = (struct ring){ .nr = 60000, .seed = (uint64_t)i,
+					  .high = i == 2 ? 17 : 10 };
+		if (i == 2)
+			rings[i].nr = 6000;
+		ASSERT_EQ(0, pthread_create(&threads[2 * i], &self->attr,
+					    ring_produce, &rings[i]));
+		ASSERT_EQ(0, pthread_create(&threads[2 * i + 1], &self->attr,
+					    ring_consume, &rings[i]));
+	}
+	for (int i = 0; i < 6; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+	for (int i = 0; i < 3; i++)
+		EXPECT_FALSE(rings[i].broken);
+}
+
+TEST_F(thread, does_not_grow_when_one_allocates_and_another_frees)
+{
+	static struct ring ring;
+	pthread_t threads[2];
+	size_t before = 0;
+
+	for (int round = 0; round < 12; round++) {
+		ring = (struct ring){ .nr = 40000, .seed = 3, .high = 10 };
+		ASSERT_EQ(0, pthread_create(&threads[0], &self->attr,
+					    ring_produce, &ring));
+		ASSERT_EQ(0, pthread_create(&threads[1], &self->attr,
+					    ring_consume, &ring));
+		pthread_join(threads[0], NULL);
+		pthread_join(threads[1], NULL);
+		if (round == 3)
+			before = rss_bytes();
+	}
+	EXPECT_GE(before + 16 * MIB, rss_bytes());
+}
+
+/* What a short-lived thread leaves behind. */
+struct legacy {
+	void *objects[500];
+	bool keep;	/* leave them to the creator */
+};
+
+static void *leave_legacy(void *arg)
+{
+	struct legacy *legacy = arg;
+	struct rng rng;
+
+	rng_seed(&rng, 17);
+	for (size_t i = 0; i < ARRAY_LEN(legacy->objects); i++) {
+		size_t size = rng_size(&rng, 4, 13);
+
+		legacy->objects[i] = malloc(size);
+		if (!legacy->objects[i])
+			abort();
+		pattern_fill(legacy->objects[i], size, i);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(legacy->objects); i++)
+		if (!legacy->keep || i % 2)
+			free(legacy->objects[i]);
+	return NULL;
+}
+
+static bool free_legacy(struct legacy *legacy)
+{
+	bool holds = true;
+	struct rng rng;
+
+	rng_seed(&rng, 17);
+	for (size_t i = 0; i < ARRAY_LEN(legacy->objects); i++) {
+		size_t size = rng_size(&rng, 4, 13);
+
+		if (i % 2)
+			continue;
+		holds &= pattern_holds(legacy->objects[i], size, i);
+		free(legacy->objects[i]);
+	}
+	return holds;
+}
+
+TEST_F(thread, objects_outlive_the_thread_that_made_them)
+{
+	static struct legacy legacies[50];
+	pthread_t thread;
+
+	for (int i = 0; i < 50; i++) {
+		legacies[i].keep = true;
+		ASSERT_EQ(0, pthread_create(&thread, &self->attr, leave_legacy,
+					    &legacies[i]));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+	}
+	for (int i = 0; i < 50; i++)
+		EXPECT_TRUE(free_legacy(&legacies[i]));
+}
+
+TEST_F(thread, a_thousand_in_turn_do_not_grow_the_heap)
+{
+	struct legacy legacy = { .keep = true };
+	size_t before = 0;
+	pthread_t thread;
+
+	for (int i = 0; i < 1000; i++) {
+		ASSERT_EQ(0, pthread_create(&thread, &self->attr, leave_legacy,
+					    &legacy));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		EXPECT_TRUE(free_legacy(&legacy));
+		if (i == 50)
+			before = rss_bytes();
+	}
+	EXPECT_GE(before + 8 * MIB, rss_bytes());
+}
+
+/* Slabs whose owner has gone, each with a live object, must fill again. */
+TEST_F(thread, what_exited_threads_left_is_adopted)
+{
+	static struct legacy legacies[200];
+	size_t before = 0;
+	pthread_t thread;
+
+	for (int i = 0; i < 200; i++) {
+		legacies[i].keep = true;
+		ASSERT_EQ(0, pthread_create(&thread, &self->attr, leave_legacy,
+					    &legacies[i]));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		for (size_t j = 0; j < ARRAY_LEN(legacies[i].objects); j += 2)
+			if (j % 50)
+				free(legacies[i].objects[j]);
+		if (i == 20)
+			before = rss_bytes();
+	}
+	/* Ten live objects of each thread remain: under 40 KiB. */
+	EXPECT_GE(before + 180 * 40 * KIB + 12 * MIB, rss_bytes());
+}
+
+static pthread_key_t key;
+static unsigned int destructor_runs;
+
+static void destroy(void *arg)
+{
+	void *p[100];
+
+	for (int i = 0; i < 100; i++) {
+		p[i] = i % 2 ? malloc((size_t)i * 100) : calloc(1, 50000);
+		if (!p[i])
+			abort();
+		memset(p[i], 1, 40);
+	}
+	for (int i = 0; i < 100; i++)
+		free(p[i]);
+	free(arg);
+	__atomic_add_fetch(&destructor_runs, 1, __ATOMIC_RELAXED);
+	/* Come again for as long as the system goes on calling. */
+	pthread_setspecific(key, malloc(77));
+}
+
+static void *use_key(void *arg)
+{
+	pthread_setspecific(key, malloc(10));
+	free(malloc(100));
+	return arg;
+}
+
+TEST_F(thread, key_destructors_allocate_and_free_in_every_round)
+{
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_key_create(&key, destroy));
+	for (int i = 0; i < 100; i++) {
+		ASSERT_EQ(0, pthread_create(&thread, &self->attr, use_key,
+					    NULL));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+	}
+	EXPECT_LE(100 * PTHREAD_DESTRUCTOR_ITERATIONS, destructor_runs);
+}
+
+int __cxa_thread_atexit_impl(void (*fn)(void *), void *arg, void *dso);
+extern void *__dso_handle;
+
+static unsigned int tls_runs;
+
+static void destroy_tls(void *arg)
+{
+	void *p = malloc(1000);
+
+	free(arg);
+	memset(p, 1, 1000);
+	free(p);
+	__atomic_add_fetch(&tls_runs, 1, __ATOMIC_RELAXED);
+}
+
+static void *use_tls(void *arg)
+{
+	for (int i = 0; i < 10; i++)
+		__cxa_thread_atexit_impl(destroy_tls, malloc(300),
+					 &__dso_handle);
+	return arg;
+}
+
+TEST_F(thread, thread_local_destructors_allocate_and_free)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < 100; i++) {
+		ASSERT_EQ(0, pthread_create(&thread, &self->attr, use_tls,
+					    NULL));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+	}
+	EXPECT_EQ(1000, tls_runs);
+}
+
+/* Everything that allocates, on as little stack as a thread can have. */
+static void *use_small_stack(void *arg)
+{
+	void *volatile *done = arg;
+
+	for (unsigned int e = 0; edge_size(e); e++) {
+		void *p = malloc(edge_size(e));
+
+		p = realloc(p, edge_size(e) * 2);
+		free(p);
+		free(calloc(3, edge_size(e)));
+		free(memalign(4096, edge_size(e)));
+	}
+	malloc_trim(0);
+	(void)mallinfo2();
+	*done = arg;
+	return NULL;
+}
+
+TEST_F(thread, sixteen_kib_of_stack_suffice)
+{
+	void *volatile done = NULL;
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_attr_init(&attr));
+	ASSERT_EQ(0, pthread_attr_setstacksize(&attr, 16 * KIB));
+	ASSERT_EQ(0, pthread_create(&thread, &attr, use_small_stack,
+				    (void *)&done));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_NE(NULL, done);
+}
+
+/* Threads that fill their caches and then sleep. */
+struct sleepers {
+	pthread_barrier_t filled;
+	pthread_barrier_t leave;
+};
+
+static void *fill_caches_and_sleep(void *arg)
+{
+	struct sleepers *sleepers = arg;
+	void *p[64];
+
+	for (unsigned int size = 16; size <= 4096; size += 48) {
+		for (int i = 0; i < 64; i++) {
+			p[i] = malloc(size);
+			memset(p[i], 1, size);
+		}
+		for (int i = 0; i < 64; i++)
+			free(p[i]);
+	}
+	pthread_barrier_wait(&sleepers->filled);
+	pthread_barrier_wait(&sleepers->leave);
+	return NULL;
+}
+
+TEST_F(thread, caches_of_sleeping_threads_are_trimmed)
+{
+	enum { NR = 200 };
+	static pthread_t threads[NR];
+	struct sleepers sleepers;
+	size_t before, after;
+
+	NEEDS_EBBMALLOC();
+	before = rss_bytes();
+	pthread_barrier_init(&sleepers.filled, NULL, NR + 1);
+	pthread_barrier_init(&sleepers.leave, NULL, NR + 1);
+	for (int i = 0; i < NR; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], &self->attr,
+					    fill_caches_and_sleep, &sleepers));
+	pthread_barrier_wait(&sleepers.filled);
+	/*
+	 * What stays of a thread is its stack, its heap, and the descriptors
+	 * of the some sixty slabs it used.  The last of them may still be on
+	 * its way into its sleep.
+	 */
+	EXPECT_TRUE(WAIT_FOR((malloc_trim(0), after = rss_bytes()) <
+			     before + NR * 80 * KIB));
+	TH_LOG("RSS before %zu, with %d sleeping threads %zu", before, NR,
+	       after);
+	pthread_barrier_wait(&sleepers.leave);
+	for (int i = 0; i < NR; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+}
+
+static void *churn(void *arg)
+{
+	void *p[100] = { NULL };
+	struct rng rng;
+
+	rng_seed(&rng, (uint64_t)(uintptr_t)arg);
+	for (int i = 0; i < 20000; i++) {
+		size_t at = rng_below(&rng, 100);
+
+		free(p[at]);
+		p[at] = malloc(rng_size(&rng, 3, 12));
+		if (!p[at])
+			abort();
+		*(char *)p[at] = 1;
+	}
+	for (int i = 0; i < 100; i++)
+		free(p[i]);
+	return NULL;
+}
+
+TEST_F(thread, four_hundred_at_once_allocate)
+{
+	enum { NR = 400 };
+	static pthread_t threads[NR];
+
+	for (int i = 0; i < NR; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], &self->attr, churn,
+					    (void *)(uintptr_t)i));
+	for (int i = 0; i < NR; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+}
+
+static void *allocate_when_cancelled(void *arg)
+{
+	pthread_barrier_wait(arg);
+	for (int i = 0; i < 20000; i++) {
+		char *p = malloc((size_t)i % 3000 + 1);
+
+		p = realloc(p, (size_t)i % 70000 + 1);
+		free(p);
+		if (i % 1000 == 0)
+			malloc_trim(0);
+	}
+	return arg;
+}
+
+/* malloc is no cancellation point: the thread must come to its end. */
+TEST_F(thread, allocating_does_not_act_on_a_cancellation)
+{
+	pthread_barrier_t barrier;
+	pthread_t thread;
+	void *result;
+
+	pthread_barrier_init(&barrier, NULL, 2);
+	ASSERT_EQ(0, pthread_create(&thread, &self->attr,
+				    allocate_when_cancelled, &barrier));
+	ASSERT_EQ(0, pthread_cancel(thread));
+	pthread_barrier_wait(&barrier);
+	ASSERT_EQ(0, pthread_join(thread, &result));
+	EXPECT_EQ((void *)&barrier, result);
+}
+
+/* Reach beyond thread_min, so that a background thread runs, then setuid. */
+TEST_F(thread, setuid_does_not_wait_for_a_background_thread)
+{
+	enum { NR = 2000 };
+	static void *p[NR];
+
+	for (int round = 0; round < 3; round++) {
+		for (int i = 0; i < NR; i++) {
+			p[i] = malloc(32 * KIB);
+			memset(p[i], 1, 32 * KIB);
+		}
+		for (int i = 0; i < NR; i++)
+			free(p[i]);
+		sleep_ms(50);
+		EXPECT_EQ(0, setresuid(getuid(), geteuid(), (uid_t)-1));
+	}
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ebbmalloc tests - The reclaimer thread, over a heap that only pretends
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "acct/account.h"
+#include "base/atomic.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "reclaim/purge.h"
+#include "reclaim/reclaimer.h"
+#include "reclaim/source.h"
+#include "harness.h"
+#include "reclaim/own_cgroup.h"
+
+/* === A heap of one number === */
+
+static uint64_t fake_dirty;		/* bytes, freed at fake_freed_ms */
+static uint64_t fake_freed_ms;
+static uint64_t nr_passes, nr_forced;
+
+uint64_t purge_dirty_estimate(void)
+{
+	return load_relaxed(&fake_dirty);
+}
+
+int purge_run(const struct purge_order *order, struct purge_result *ret_result)
+{
+	uint64_t dirty = load_relaxed(&fake_dirty);
+	uint64_t age_ms = now_ms() - load_relaxed(&fake_freed_ms);
+	bool old = order->force || age_ms >= order->clean_age_ms;
+
+	*ret_result = (struct purge_result){
+		.clean_bytes = old ? dirty : 0,
+		.dirty_left = old ? 0 : dirty,
+		.live_bytes = GIB,
+		.aging = !old && dirty,
+	};
+	if (old)
+		store_relaxed(&fake_dirty, 0);
+	add_relaxed(&nr_passes, 1);
+	if (order->force)
+		add_relaxed(&nr_forced, 1);
+	return 0;
+}
+
+static void fake_free(uint64_t len)
+{
+	store_relaxed(&fake_freed_ms, now_ms());
+	add_relaxed(&fake_dirty, len);
+	if (purge_dirty_estimate() >= load_relaxed(&account.wake_level))
+		reclaimer_wake();
+}
+
+/* === The thread as the kernel shows it === */
+
+/* "/proc/self/task/TID" of the reclaimer; false if there is none. */
+static bool thread_dir(char *path, size_t size)
+{
+	DIR *dir = opendir("/proc/self/task");
+	char comm[32], file[128];
+	struct dirent *entry;
+	bool found = false;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		snprintf(file, sizeof(file), "/proc/self/task/%.16s/comm",
+			 entry->d_name);
+		if (read_file(file, comm, sizeof(comm)) < 0 ||
+		    strcmp(comm, "ebb-reclaim\n"))
+			continue;
+		snprintf(path, size, "/proc/self/task/%.16s", entry->d_name);
+		found = true;
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* The text after "@key:\t" in the thread's status, as a number. */
+static uint64_t thread_status(const char *key, int base)
+{
+	char path[128], text[4096];
+	const char *at;
+
+	if (!thread_dir(path, sizeof(path)))
+		return 0;
+	strcat(path, "/status");
+	if (read_file(path, text, sizeof(text)) < 0)
+		return 0;
+	at = strstr(text, key);
+	return at ? strtoull(at + strlen(key) + 1, NULL, base) : 0;
+}
+
+/* Whether one of the thread's descriptors is @target. */
+static bool thread_has_file(const char *target)
+{
+	char path[128], link[384], text[256];
+	struct dirent *entry;
+	bool found = false;
+	ssize_t len;
+	DIR *dir;
+
+	if (!thread_dir(path, sizeof(path)))
+		return false;
+	strcat(path, "/fd");
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		snprintf(link, sizeof(link), "%s/%.16s", path, entry->d_name);
+		len = readlink(link, text, sizeof(text) - 1);
+		text[len < 0 ? 0 : len] = '\0';
+		found = !strcmp(text, target);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* === Tests === */
+
+FIXTURE(reclaimer)
+{
+	char why[256];
+};
+
+FIXTURE_SETUP(reclaimer)
+{
+	log_init();
+}
+
+FIXTURE_TEARDOWN(reclaimer)
+{
+}
+
+static bool start(void)
+{
+	reclaimer_start();
+	return WAIT_FOR(reclaimer_running());
+}
+
+/* Make system calls @a and @b fail with EPERM, as a seccomp profile would. */
+static bool forbid(uint32_t a, uint32_t b)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, a, 1, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, b, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { ARRAY_LEN(code), code };
+
+	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
+	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+TEST_F(reclaimer, is_named_and_blocks_all_signals)
+{
+	/* SIGKILL, SIGSTOP, and glibc's two own ones cannot be blocked. */
+	uint64_t unblockable = 1ULL << 8 | 1ULL << 18 | 3ULL << 31;
+	uint64_t before, after;		/* the kernel's signal set */
+
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &before, 8);
+	EXPECT_STREQ("not started", reclaimer_state());
+	ASSERT_TRUE(start());
+	EXPECT_STREQ("running", reclaimer_state());
+	EXPECT_EQ(~unblockable, thread_status("SigBlk:", 16));
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, NULL, &after, 8);
+	EXPECT_EQ(before, after);
+}
+
+TEST_F(reclaimer, a_wake_leads_to_clean_memory)
+{
+	uint64_t freed_ms;
+
+	ASSERT_TRUE(start());
+	sleep_ms(100);
+	for (int i = 0; i < 3; i++) {
+		freed_ms = now_ms();
+		fake_free(10 * MIB);
+		EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+		EXPECT_LE(500u, now_ms() - freed_ms);
+		EXPECT_GE(1500u, now_ms() - freed_ms);
+	}
+}
+
+TEST_F(reclaimer, no_free_is_overlooked)
+{
+	ASSERT_EQ(0, param_set("decay_ms", "0", self->why, sizeof(self->why)));
+	ASSERT_TRUE(start());
+	for (int i = 0; i < 200; i++) {
+		fake_free(4096);
+		ASSERT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+		if (i % 10 == 0)
+			sleep_ms(20);
+	}
+}
+
+TEST_F(reclaimer, crossing_dirty_max_does_not_wait_for_the_age)
+{
+	uint64_t freed_ms;
+
+	ASSERT_EQ(0, param_set("decay_ms", "60s", self->why,
+			       sizeof(self->why)));
+	ASSERT_EQ(0, param_set("dirty_max", "8M", self->why,
+			       sizeof(self->why)));
+	ASSERT_TRUE(start());
+	fake_free(4 * MIB);
+	sleep_ms(400);
+	EXPECT_EQ(4 * MIB, purge_dirty_estimate());
+	freed_ms = now_ms();
+	fake_free(8 * MIB);
+	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+	EXPECT_GE(1000u, now_ms() - freed_ms);
+}
+
+TEST_F(reclaimer, an_idle_one_is_not_woken)
+{
+	uint64_t before;
+
+	ASSERT_TRUE(start());
+	fake_free(MIB);
+	ASSERT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+	sleep_ms(300);
+	before = thread_status("voluntary_ctxt_switches:", 10);
+	ASSERT_NE(0u, before);
+	sleep_ms(2500);
+	EXPECT_EQ(before, thread_status("voluntary_ctxt_switches:", 10));
+}
+
+TEST_F(reclaimer, shares_no_file_with_the_application)
+{
+	char byte, target[64];
+	int ends[2];
+
+	ASSERT_EQ(0, pipe(ends));
+	snprintf(target, sizeof(target), "/proc/self/fd/%d", ends[1]);
+	ASSERT_TRUE(start());
+	close(ends[1]);
+	EXPECT_EQ(0, read(ends[0], &byte, 1));
+
+	syscall(SYS_close_range, 3, ~0U, 0);
+	fake_free(MIB);
+	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+	EXPECT_TRUE(thread_has_file("anon_inode:[signalfd]"));
+}
+
+TEST_F(reclaimer, leaves_the_table_without_close_range)
+{
+	int ends[2];
+	char byte;
+
+	ASSERT_EQ(0, pipe(ends));
+	if (!forbid(SYS_close_range, SYS_close_range))
+		SKIP(return, "no seccomp here");
+	ASSERT_TRUE(start());
+	close(ends[1]);
+	EXPECT_EQ(0, read(ends[0], &byte, 1));
+	EXPECT_TRUE(WAIT_FOR(thread_has_file("anon_inode:[signalfd]")));
+	fake_free(MIB);
+	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+}
+
+TEST_F(reclaimer, works_in_the_application_s_table_keeping_nothing_open)
+{
+	char report[2048];
+
+	if (!forbid(SYS_close_range, SYS_unshare))
+		SKIP(return, "no seccomp here");
+	ASSERT_TRUE(start());
+	fake_free(MIB);
+	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+	EXPECT_FALSE(thread_has_file("anon_inode:[signalfd]"));
+	source_report(report, sizeof(report));
+	EXPECT_NE(NULL, strstr(report, "psi: unavailable: no private file "
+			       "table (close_range and unshare fail)\n"));
+}
+
+TEST_F(reclaimer, a_forked_child_starts_its_own)
+{
+	int status;
+	pid_t pid;
+
+	if (UNDER_TSAN)
+		SKIP(return, "ThreadSanitizer forbids threads after fork");
+	ASSERT_TRUE(start());
+	fake_free(MIB);
+	reclaimer_prefork();
+	pid = fork();
+	if (!pid) {
+		reclaimer_postfork_child();
+		if (strcmp(reclaimer_state(), "not started"))
+			_exit(1);
+		reclaimer_wake();
+		if (!start())
+			_exit(2);
+		fake_free(MIB);
+		_exit(WAIT_FOR(!purge_dirty_estimate()) ? 0 : 3);
+	}
+	reclaimer_postfork_parent();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
+	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+}
+
+TEST_F(reclaimer, is_not_started_between_the_fork_handlers)
+{
+	reclaimer_prefork();
+	reclaimer_start();
+	EXPECT_STREQ("not started", reclaimer_state());
+	reclaimer_postfork_parent();
+	EXPECT_TRUE(start());
+}
+
+TEST_F(reclaimer, off_is_off)
+{
+	ASSERT_EQ(0, param_set("reclaim", "off", self->why, sizeof(self->why)));
+	reclaimer_start();
+	EXPECT_STREQ("off", reclaimer_state());
+	EXPECT_FALSE(reclaimer_running());
+}
+
+TEST_F(reclaimer, says_why_it_cannot_start)
+{
+	if (param_set("inject", "thread:1", self->why, sizeof(self->why)))
+		SKIP(return, "needs CONFIG_INJECT");
+	ASSERT_EQ(0, log_set_target("off"));
+	reclaimer_start();
+	EXPECT_STREQ("pthread_create fails (EAGAIN)", reclaimer_state());
+	EXPECT_FALSE(reclaimer_running());
+}
+
+TEST_F(reclaimer, survives_failing_system_calls)
+{
+	if (param_set("inject", "all:3", self->why, sizeof(self->why)))
+		SKIP(return, "needs CONFIG_INJECT");
+	ASSERT_EQ(0, log_set_target("off"));
+	if (!start())
+		SKIP(return, "the thread's own start was hit");
+	for (int i = 0; i < 5; i++) {
+		fake_free(MIB);
+		EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+	}
+}
+
+TEST_F(reclaimer, setuid_does_not_hang)
+{
+	ASSERT_TRUE(start());
+	EXPECT_EQ(0, setuid(getuid()));
+}
+
+/* Usage past a threshold of the cgroup's limit takes all, of any age. */
+TEST_F(reclaimer, pressure_forces_a_pass)
+{
+	struct cgroup_view view;
+	struct own_cgroup own;
+	uint64_t touched_ms;
+	char *memory;
+
+	cgroup_find("", &view);
+	if (view.version != CGROUP_V1 || !own_cgroup_make(&own, &view.memory))
+		SKIP(return, "no v1 memory cgroup can be made here");
+	ASSERT_EQ(0, param_set("decay_ms", "60s", self->why,
+			       sizeof(self->why)));
+	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 64 * MIB);
+	ASSERT_TRUE(start());
+	fake_free(10 * MIB);
+	sleep_ms(300);
+	EXPECT_EQ(0u, load_relaxed(&nr_forced));
+
+	memory = mmap(NULL, 64 * MIB, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	touched_ms = now_ms();
+	memset(memory, 1, 58 * MIB);
+	EXPECT_TRUE(WAIT_FOR(load_relaxed(&nr_forced)));
+	EXPECT_GE(500u, now_ms() - touched_ms);
+	EXPECT_EQ(0u, purge_dirty_estimate());
+	EXPECT_TRUE(WAIT_FOR(load_relaxed(&cgroup1_source.nr_purges)));
+	munmap(memory, 64 * MIB);
+	own_cgroup_remove(&own);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc tests - What the library's counters must say
+ */
+#include <sys/mman.h>
+#include "stress/model.h"
+#include "stress/real.h"
+
+#define SLAB_BYTES	(64 * KIB)
+#define SLOT_MAX	(32 * KIB)
+
+/* One slab's part of the model. */
+static void add_slab(struct model *model, uint64_t used, unsigned int blocks)
+{
+	uint64_t page_mask = blocks >= 64 ? ~0ULL : (1ULL << blocks) - 1;
+
+	model->slabs++;
+	model->free_blocks += 64 - (unsigned int)__builtin_popcountll(used);
+	for (unsigned int block = 0; block < 64; block += blocks) {
+		uint64_t on_page = used >> block & page_mask;
+
+		if (on_page)
+			model->stranded_blocks += blocks -
+				(unsigned int)__builtin_popcountll(on_page);
+	}
+}
+
+/* The blocks of its slab that [offset, offset + len) overlaps. */
+static uint64_t blocks_of(size_t offset, size_t len)
+{
+	uint64_t mask = 0;
+
+	for (size_t block = offset / KIB;
+	     block < 64 && block * KIB < offset + len; block++)
+		mask |= 1ULL << block;
+	return mask;
+}
+
+static void add_all(struct model *model, const struct floor_block *list,
+		    size_t nr)
+{
+	unsigned int blocks = (unsigned int)(page_size() / KIB);
+	uintptr_t slab = 0;
+	uint64_t used = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		uintptr_t at = (uintptr_t)list[i].start;
+
+		if (!list[i].len || list[i].len > SLOT_MAX)
+			continue;
+		if (at / SLAB_BYTES != slab && used) {
+			add_slab(model, used, blocks);
+			used = 0;
+		}
+		slab = at / SLAB_BYTES;
+		used |= blocks_of(at % SLAB_BYTES, list[i].len);
+	}
+	if (used)
+		add_slab(model, used, blocks);
+}
+
+static struct floor_block block_of(const struct object *object)
+{
+	return (struct floor_block){ object->start,
+				     real.usable_size(object->start) };
+}
+
+bool model_make(const struct seat *seats, unsigned int nr_seats,
+		struct model *ret_model)
+{
+	size_t nr, most, nr_foreign;
+	struct floor_block *foreign = floor_list(&nr_foreign);
+	struct floor_block *list;
+	struct model model = { 0 };
+
+	most = nr_foreign + (size_t)nr_seats * SEAT_OBJECTS + NR_BOXES;
+	list = mmap(NULL, most * sizeof(*list), PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (!foreign || list == MAP_FAILED)
+		return false;
+	memcpy(list, foreign, nr_foreign * sizeof(*list));
+	nr = nr_foreign;
+	for (unsigned int s = 0; s < nr_seats; s++)
+		for (unsigned int i = 0; i < SEAT_OBJECTS; i++)
+			if (seats[s].objects[i].start)
+				list[nr++] = block_of(&seats[s].objects[i]);
+	for (unsigned int i = 0; i < NR_BOXES; i++)
+		if (boxes[i].state == BOX_FULL)
+			list[nr++] = block_of(&boxes[i].object);
+	floor_sort(list, nr);
+	add_all(&model, list, nr);
+	floor_unlist(foreign, nr_foreign);
+	munmap(list, most * sizeof(*list));
+	*ret_model = model;
+	return true;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc tests - The allocator under test, seen from the torture test
+ *
+ * The program defines the malloc family itself, in front of the allocator's:
+ * what libc and the dynamic linker allocate (thread control blocks, buffers)
+ * goes through there and is written down in the floor table, so that the model
+ * knows every live block.  The torture test's own calls go to real.* directly,
+ * and cost nothing but the allocator.  (Where a sanitizer owns malloc, real.*
+ * are the library's functions with their prefix, and nothing is in between.)
+ */
+#ifndef EBB_TESTS_STRESS_REAL_H
+#define EBB_TESTS_STRESS_REAL_H
+
+#include <stddef.h>
+
+struct real_malloc {
+	void *(*malloc)(size_t);
+	void *(*calloc)(size_t, size_t);
+	void *(*realloc)(void *, size_t);
+	void *(*memalign)(size_t, size_t);
+	void (*free)(void *);
+	size_t (*usable_size)(void *);
+	int (*trim)(size_t);
+};
+
+extern struct real_malloc real;
+
+void real_find(void);
+
+#endif

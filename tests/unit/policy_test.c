@@ -1,0 +1,418 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ebbmalloc tests - Reclaim policy, with a fake clock
+ */
+#include "reclaim/policy.h"
+#include "harness.h"
+
+#define LIMIT	(64 * MIB)
+
+/* A process in the middle of its life: aging, at ease, default options. */
+FIXTURE(policy)
+{
+	struct policy_input in;
+	struct policy_decision out;
+};
+
+FIXTURE_SETUP(policy)
+{
+	self->in = (struct policy_input){
+		.now_ms = 100000,
+		.limit = LIMIT,
+		.headroom = LIMIT / 2,
+		.dirty = 10 * MIB,
+		.live = 100 * MIB,
+		.decay_ms = 500,
+		.lazy_ms = 150,
+		.dirty_max = 50 * MIB,
+		.state = {
+			.known = true,
+			.aging = true,
+			.last_pass_ms = 99000,
+		},
+	};
+}
+
+FIXTURE_TEARDOWN(policy)
+{
+}
+
+static void decide(struct policy_input *in, struct policy_decision *out)
+{
+	*out = policy_decide(in);
+	in->state = out->state;
+	in->pressure = PRESSURE_NONE;
+	in->woken = false;
+}
+
+/* Run the pass that was asked for; it found @found bytes. */
+static void answer(struct policy_input *in, const struct policy_decision *out,
+		   uint64_t found, bool aging)
+{
+	struct purge_result result = {
+		.clean_bytes = found,
+		.dirty_left = in->dirty - found,
+		.live_bytes = in->live,
+		.aging = aging,
+	};
+
+	in->state = policy_note(out, &result, in->now_ms);
+	in->dirty -= found;
+}
+
+TEST_F(policy, calm_uses_the_options_ages)
+{
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_EQ(150u, self->out.order.lazy_age_ms);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+	EXPECT_FALSE(self->out.order.force);
+}
+
+TEST_F(policy, tick_is_the_lazy_age)
+{
+	self->in.state.last_pass_ms = self->in.now_ms;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(150u, self->out.tick_ms);
+}
+
+TEST_F(policy, tick_is_never_below_ten_ms)
+{
+	self->in.state.last_pass_ms = self->in.now_ms;
+	self->in.lazy_ms = 0;
+	self->in.decay_ms = 0;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(10u, self->out.tick_ms);
+	EXPECT_EQ(0u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, tick_backs_off_while_nothing_is_found)
+{
+	for (int i = 0; i < 8; i++) {
+		decide(&self->in, &self->out);
+		ASSERT_TRUE(self->out.run);
+		answer(&self->in, &self->out, 0, true);
+		self->in.now_ms += 1000;
+	}
+	self->in.now_ms = self->in.state.last_pass_ms;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(250u, self->out.tick_ms);
+
+	self->in.decay_ms = -1;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(1000u, self->out.tick_ms);
+}
+
+TEST_F(policy, tick_does_not_back_off_after_a_drop)
+{
+	self->in.live = 20 * MIB;
+	self->in.dirty_max = 0;
+	self->in.decay_ms = 10000;
+	self->in.state.nr_empty = 8;
+	self->in.state.last_pass_ms = self->in.now_ms;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(150u, self->out.tick_ms);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, idle_process_is_not_woken)
+{
+	self->in.dirty = 0;
+	self->in.state.aging = false;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(0u, self->out.tick_ms);
+	EXPECT_EQ(0u, self->out.wake_dirty);
+}
+
+TEST_F(policy, dirty_memory_that_ages_no_more_costs_one_look_a_second)
+{
+	self->in.state.aging = false;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(1000u, self->out.tick_ms);
+
+	self->in.limit = self->in.headroom = CGROUP_NO_LIMIT;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(0u, self->out.tick_ms);
+}
+
+TEST_F(policy, a_wake_starts_aging_again)
+{
+	self->in.state.aging = false;
+	self->in.woken = true;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+}
+
+TEST_F(policy, the_first_look_runs_a_pass)
+{
+	self->in.state = (struct policy_state){ 0 };
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_FALSE(self->out.order.force);
+}
+
+TEST_F(policy, ages_shrink_with_headroom_below_a_quarter)
+{
+	self->in.headroom = LIMIT / 4;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+
+	self->in.headroom = LIMIT / 8;
+	decide(&self->in, &self->out);
+	EXPECT_GE(250u, self->out.order.clean_age_ms);
+	EXPECT_LE(240u, self->out.order.clean_age_ms);
+	EXPECT_GE(75u, self->out.order.lazy_age_ms);
+	EXPECT_LE(70u, self->out.order.lazy_age_ms);
+	EXPECT_FALSE(self->out.order.force);
+}
+
+TEST_F(policy, low_headroom_forces_everything)
+{
+	self->in.headroom = LIMIT / 16 - 1;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.order.force);
+	EXPECT_TRUE(self->out.order.drain);
+	EXPECT_EQ(0u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, no_limit_is_never_low)
+{
+	self->in.limit = self->in.headroom = CGROUP_NO_LIMIT;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.order.force);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, huge_limits_do_not_overflow)
+{
+	self->in.limit = 1ULL << 61;
+	self->in.headroom = 1ULL << 58;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.order.force);
+	EXPECT_LE(249u, self->out.order.clean_age_ms);
+	EXPECT_GE(250u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, severe_event_forces_at_once_though_a_pass_just_ended)
+{
+	self->in.state.last_pass_ms = self->in.now_ms;
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.order.force);
+}
+
+TEST_F(policy, severe_event_forces_with_nothing_dirty)
+{
+	self->in.dirty = 0;
+	self->in.state.aging = false;
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.order.drain);
+}
+
+TEST_F(policy, forced_passes_are_ten_ms_apart)
+{
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	answer(&self->in, &self->out, MIB, true);
+
+	self->in.now_ms += 4;
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(6u, self->out.tick_ms);
+
+	self->in.now_ms += 6;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.order.force);
+}
+
+TEST_F(policy, forced_passes_that_find_nothing_back_off_to_a_second)
+{
+	uint32_t gap = 0;
+
+	for (int i = 0; i < 12; i++) {
+		self->in.pressure = PRESSURE_SEVERE;
+		decide(&self->in, &self->out);
+		ASSERT_TRUE(self->out.run);
+		answer(&self->in, &self->out, 0, false);
+		EXPECT_LE(gap, self->in.state.forced_gap_ms);
+		gap = self->in.state.forced_gap_ms;
+		self->in.now_ms = self->in.state.forced_after_ms;
+	}
+	EXPECT_EQ(1000u, gap);
+
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	answer(&self->in, &self->out, MIB, false);
+	EXPECT_EQ(10u, self->in.state.forced_gap_ms);
+}
+
+TEST_F(policy, low_headroom_with_nothing_to_give_sleeps)
+{
+	self->in.headroom = 0;
+	self->in.dirty = 0;
+	self->in.state.aging = false;
+	decide(&self->in, &self->out);
+	ASSERT_TRUE(self->out.run);
+	answer(&self->in, &self->out, 0, false);
+
+	self->in.now_ms += 5000;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(0u, self->out.tick_ms);
+
+	/* Once it has been at ease, the next time counts again. */
+	self->in.headroom = LIMIT / 2;
+	decide(&self->in, &self->out);
+	self->in.headroom = 0;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+}
+
+TEST_F(policy, mild_event_takes_what_is_older_than_twenty_ms)
+{
+	self->in.state.last_pass_ms = self->in.now_ms - 10;
+	self->in.pressure = PRESSURE_MILD;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_FALSE(self->out.order.force);
+	EXPECT_EQ(20u, self->out.order.clean_age_ms);
+	answer(&self->in, &self->out, MIB, true);
+	EXPECT_TRUE(self->in.state.pending == PRESSURE_NONE);
+}
+
+TEST_F(policy, calm_pass_does_not_answer_a_severe_event)
+{
+	struct policy_decision calm = {
+		.state = { .pending = PRESSURE_SEVERE },
+	};
+	struct purge_result result = { 0 };
+
+	self->in.state = policy_note(&calm, &result, self->in.now_ms);
+	EXPECT_TRUE(self->in.state.pending == PRESSURE_SEVERE);
+}
+
+TEST_F(policy, crossing_dirty_max_cleans_old_first_and_then_all)
+{
+	self->in.dirty_max = 5 * MIB;
+	self->in.state.last_pass_ms = self->in.now_ms - 10;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.over);
+	EXPECT_EQ(62u, self->out.order.clean_age_ms);
+	answer(&self->in, &self->out, MIB, true);
+
+	self->in.now_ms += 10;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_EQ(0u, self->out.order.clean_age_ms);
+	answer(&self->in, &self->out, 9 * MIB, false);
+
+	self->in.now_ms += 10;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_FALSE(self->out.over);
+}
+
+TEST_F(policy, memory_over_dirty_max_that_cannot_go_is_not_hammered)
+{
+	uint64_t start = self->in.now_ms;
+	int nr_passes = 0;
+
+	self->in.dirty_max = MIB;
+	while (self->in.now_ms < start + 10000) {
+		decide(&self->in, &self->out);
+		if (self->out.run) {
+			nr_passes++;
+			answer(&self->in, &self->out, 0, true);
+		}
+		self->in.now_ms++;
+	}
+	EXPECT_GE(60, nr_passes);
+}
+
+TEST_F(policy, never_yields_to_pressure_and_dirty_max_only)
+{
+	self->in.decay_ms = self->in.lazy_ms = -1;
+	self->in.headroom = LIMIT / 8;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(PURGE_NEVER, self->out.order.clean_age_ms);
+	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
+	EXPECT_EQ(1000u, self->out.tick_ms);
+	EXPECT_EQ(self->in.dirty_max, self->out.wake_dirty);
+
+	self->in.dirty = self->in.dirty_max + 1;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_EQ(62u, self->out.order.clean_age_ms);
+
+	self->in.dirty = MIB;
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.order.force);
+}
+
+TEST_F(policy, no_lazy_step_where_the_kernel_would_not_take_it)
+{
+	self->in.protected = true;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, no_lazy_step_where_clean_comes_first)
+{
+	self->in.decay_ms = 100;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
+	EXPECT_EQ(100u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, a_doze_ends_at_dirty_max)
+{
+	self->in.state.last_pass_ms = self->in.now_ms;
+	self->in.dirty_max = 11 * MIB;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(11 * MIB, self->out.wake_dirty);
+
+	self->in.dirty_max = 0;
+	decide(&self->in, &self->out);
+	EXPECT_LT(self->in.dirty, self->out.wake_dirty);
+	EXPECT_GE(2 * self->in.dirty, self->out.wake_dirty);
+}
+
+/* Everything freed at once, and a pass finds what is old enough. */
+TEST_F(policy, freed_memory_is_clean_within_a_second)
+{
+	uint64_t freed = self->in.now_ms, passes = 0;
+	uint32_t age;
+
+	self->in.dirty_max = 0;
+	while (self->in.dirty && self->in.now_ms < freed + 2000) {
+		decide(&self->in, &self->out);
+		age = (uint32_t)(self->in.now_ms - freed);
+		if (self->out.run) {
+			bool old = age >= self->out.order.clean_age_ms;
+
+			answer(&self->in, &self->out,
+			       old ? self->in.dirty : 0, !old);
+			passes++;
+			continue;
+		}
+		self->in.now_ms += self->out.tick_ms;
+	}
+	EXPECT_GE(freed + 800, self->in.now_ms);
+	EXPECT_GE(8u, passes);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbctl - Shared declarations
+ *
+ * The tool uses libc, libcgroup and uapi/, nothing of src/.
+ */
+#ifndef EBBCTL_H
+#define EBBCTL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Where `make install` puts the library; the build may say otherwise. */
+#ifndef EBB_LIBDIR
+#define EBB_LIBDIR	"/usr/local/lib"
+#endif
+#define EBB_LIBRARY	"libebbmalloc.so.1"
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+#define MIB		(UINT64_C(1) << 20)
+#define UNKNOWN		UINT64_MAX	/* a number that could not be read */
+
+/* Exit statuses of every command; those of `run` are env(1)'s. */
+enum {
+	STATUS_OK	= 0,
+	STATUS_NO	= 1,	/* doctor: the library does not load there */
+	STATUS_USAGE	= 2,
+	STATUS_FAILED	= 125,
+	STATUS_NO_EXEC	= 126,
+	STATUS_NO_FILE	= 127,
+};
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+};
+
+int cmd_run(int argc, char **argv);
+int cmd_options(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+
+/* === util.c =============================================================== */
+
+/* One line on stderr, "ebbctl: " in front. */
+void message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Bytes with a suffix K, M, G or T; false for anything else or overflow. */
+bool size_parse(const char *text, uint64_t *ret_bytes);
+
+/* As an option's value is written: the largest exact suffix. */
+#define SIZE_TEXT	32
+const char *size_exact(int64_t bytes, char buf[SIZE_TEXT]);
+
+/* For reading: three digits and a suffix, or "unknown". */
+const char *size_human(uint64_t bytes, char buf[SIZE_TEXT]);
+
+/* snprintf into a path; false, with errno, if it does not fit. */
+bool path_make(char *path, size_t size, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* The contents of @dir/@name, up to its final newline; false with errno. */
+bool file_get(const char *dir, const char *name, char *buf, size_t size);
+
+/* Write @text to @dir/@name; false with errno. */
+bool file_put(const char *dir, const char *name, const char *text);
+
+/* The first number in @dir/@name, or behind @key in it; else UNKNOWN. */
+uint64_t file_number(const char *dir, const char *name, const char *key);
+
+/* Find @name as execvp(3) would; false with errno. */
+bool program_find(const char *name, char *path, size_t size);
+
+/*
+ * The library: @given, or the one beside this tool, or the installed one.
+ * False if there is none, and then @path names where it should be.
+ */
+bool library_find(const char *given, char *path, size_t size);
+
+/* === json.c =============================================================== */
+
+struct json {
+	FILE *out;
+	bool more;		/* a comma is due before the next item */
+};
+
+/* @key is NULL inside arrays and for the outermost value. */
+void json_open(struct json *json, const char *key, char bracket);
+void json_close(struct json *json, char bracket);
+void json_text(struct json *json, const char *key, const char *text);
+/* UNKNOWN is written as null. */
+void json_number(struct json *json, const char *key, uint64_t number);
+void json_signed(struct json *json, const char *key, int64_t number);
+void json_bool(struct json *json, const char *key, bool value);
+
+#endif

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbctl run - A command on ebbmalloc, in a cgroup of its own
+ *
+ * The child waits on a pipe until it is in its cgroup, then becomes the
+ * command: everything that the command allocates is charged there.  The tool
+ * stays outside, so that it survives an OOM kill and can tell of it.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "ebb/control.h"
+#include "ebbctl.h"
+#include "inspect.h"
+#include "run.h"
+
+static const char usage[] =
+"usage: ebbctl run [OPTION]... [--] COMMAND [ARGUMENT]...\n"
+"\n"
+"Runs COMMAND with libebbmalloc preloaded, in a new cgroup ebb-run-PID below\n"
+"the present one, waits for it, and says on stderr how much memory it took.\n"
+"\n"
+"  -m, --memory SIZE  limit (v2 memory.max, v1 memory.limit_in_bytes);\n"
+"                     SIZE is bytes, or has a suffix K, M, G or T; or \"max\"\n"
+"      --high SIZE    v2: where it is throttled and memory given back before\n"
+"                     the limit kills.  Default: --memory less a sixteenth of\n"
+"                     it, at least 8M less, but at most a quarter less; max:\n"
+"                     none\n"
+"      --swap SIZE    swap allowed beside --memory; 0 for none\n"
+"  -c, --conf LIST    options of the library: name=value,name=value (see\n"
+"                     `ebbctl options`); added to " EBB_CONF_ENV ", where the later wins\n"
+"      --lib PATH     the library, if not the one that belongs to this tool\n"
+"      --no-preload   run it on the allocator it has\n"
+"      --no-cgroup    run it where we are, without limits\n"
+"  -o, --output FILE  write the summary there, not to stderr\n"
+"      --json         the summary as one JSON object\n"
+"  -q, --quiet        no summary\n"
+"  -h, --help         this\n"
+"\n"
+"SIGINT, SIGTERM and SIGHUP are passed on to COMMAND.  Processes it leaves in\n"
+"the cgroup are not killed: the cgroup then stays, which is said.\n"
+"\n"
+"Exit status: COMMAND's own; 128+N if signal N ended it (137: killed, as the\n"
+"OOM killer does); 125 if ebbctl failed; 126 if COMMAND cannot be executed;\n"
+"127 if it is not found; 2 for wrong usage.\n";
+
+/* === Arguments ============================================================ */
+
+static bool parse_size_option(const char *name, const char *text,
+			      uint64_t *ret_size)
+{
+	if (!strcmp(text, "max")) {
+		*ret_size = LIMIT_NONE;
+		return true;
+	}
+	if (size_parse(text, ret_size))
+		return true;
+	message("--%s=%s refused: accepts bytes, 0 to 8388607T, with a suffix "
+		"K, M, G or T, or max", name, text);
+	return false;
+}
+
+static bool has_option(const char *name, size_t len)
+{
+	for (int i = 0; i < EBB_NR_ATTRS; i++)
+		if (strlen(ebb_attrs[i].name) == len &&
+		    !strncmp(ebb_attrs[i].name, name, len))
+			return true;
+	return false;
+}
+
+/* Values are checked by the library, which names those it refuses. */
+static bool check_conf(const char *list)
+{
+	size_t len, name;
+
+	for (; *list; list += len + (list[len] == ',')) {
+		len = strcspn(list, ",");
+		name = strcspn(list, "=,");
+		if (!len || (name < len && has_option(list, name)))
+			continue;
+		message("--conf: \"%.*s\" refused: accepts name=value, with a "
+			"name that `ebbctl options` lists", (int)len, list);
+		return false;
+	}
+	return true;
+}
+
+/* Arguments that contradict each other. */
+static bool check_run(const struct run *run)
+{
+	bool limited = run->limits.memory != LIMIT_NONE ||
+		       run->limits.swap != LIMIT_NONE || run->limits.high_given;
+
+	if (!*run->command) {
+		message("run needs a COMMAND; `ebbctl run --help`");
+		return false;
+	}
+	if (run->no_cgroup && limited) {
+		message("--no-cgroup leaves no place for --memory, --high or "
+			"--swap");
+		return false;
+	}
+	if (run->no_preload && (run->lib || run->conf)) {
+		message("--no-preload leaves nothing for --lib or --conf");
+		return false;
+	}
+	if (run->limits.swap != LIMIT_NONE &&
+	    run->limits.memory == LIMIT_NONE) {
+		message("--swap needs --memory");
+		return false;
+	}
+	if (run->limits.high_given && run->limits.high != LIMIT_NONE &&
+	    run->limits.high > run->limits.memory) {
+		message("--high=%llu refused: accepts 0 to --memory, %llu",
+			(unsigned long long)run->limits.high,
+			(unsigned long long)run->limits.memory);
+		return false;
+	}
+	return !run->conf || check_conf(run->conf);
+}
+
+enum {
+	OPT_HIGH = 256,
+	OPT_SWAP,
+	OPT_LIB,
+	OPT_NO_PRELOAD,
+	OPT_NO_CGROUP,
+	OPT_JSON,
+};
+
+static const struct option longs[] = {
+	{ "memory", required_argument, NULL, 'm' },
+	{ "high", required_argument, NULL, OPT_HIGH },
+	{ "swap", required_argument, NULL, OPT_SWAP },
+	{ "conf", required_argument, NULL, 'c' },
+	{ "lib", required_argument, NULL, OPT_LIB },
+	{ "no-preload", no_argument, NULL, OPT_NO_PRELOAD },
+	{ "no-cgroup", no_argument, NULL, OPT_NO_CGROUP },
+	{ "output", required_argument, NULL, 'o' },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* One option; false where it is refused. */
+static bool take_option(struct run *run, int c, const char *text)
+{
+	switch (c) {
+	case 'm':
+		return parse_size_option("memory", text, &run->limits.memory);
+	case OPT_HIGH:
+		run->limits.high_given = true;
+		return parse_size_option("high", text, &run->limits.high);
+	case OPT_SWAP:
+		return parse_size_option("swap", text, &run->limits.swap);
+	case 'c':
+		run->conf = text;
+		return true;
+	case OPT_LIB:
+		run->lib = text;
+		return true;
+	case 'o':
+		run->output = text;
+		return true;
+	case OPT_NO_PRELOAD:
+		return run->no_preload = true;
+	case OPT_NO_CGROUP:
+		return run->no_cgroup = true;
+	case OPT_JSON:
+		return run->json = true;
+	case 'q':
+		return run->quiet = true;
+	default:
+		return false;
+	}
+}
+
+/* === Environment of the command =========================================== */
+
+/* Set @name to "@first@between@second", or to the one that is not empty. */
+static bool set_joined(const char *name, const char *first,
+		       const char *between, const char *second)
+{
+	size_t size;
+	char *text;
+	bool ok;
+
+	if (!first || !*first || !second || !*second)
+		return !setenv(name, first && *first ? first : second, 1);
+	size = strlen(first) + strlen(between) + strlen(second) + 1;
+	text = malloc(size);
+	if (!text)
+		return false;
+	snprintf(text, size, "%s%s%s", first, between, second);
+	ok = !setenv(name, text, 1);
+	free(text);
+	return ok;
+}
+
+static bool set_environment(const struct run *run)
+{
+	if (run->no_preload)
+		return true;
+	if (run->conf && !set_joined(EBB_CONF_ENV, getenv(EBB_CONF_ENV), ",",
+				     run->conf))
+		return false;
+	return set_joined("LD_PRELOAD", run->library, ":",
+			  getenv("LD_PRELOAD"));
+}
+
+/* Find the library, and warn of a command where it will not load. */
+static bool prepare_preload(struct run *run)
+{
+	struct inspection in;
+
+	if (run->no_preload)
+		return true;
+	if (!library_find(run->lib, run->library, sizeof(run->library))) {
+		message("cannot read the library %s: %s", run->library,
+			strerror(errno));
+		message("name it: ebbctl run --lib PATH; or run without it: "
+			"ebbctl run --no-preload");
+		return false;
+	}
+	if (strpbrk(run->library, " :")) {
+		message("cannot preload %s: blanks and colons separate "
+			"libraries in LD_PRELOAD", run->library);
+		return false;
+	}
+	inspect_program(*run->command, &in);
+	if (in.verdict == INSPECT_NO || in.verdict == INSPECT_IN_PART)
+		message("%s: %s", in.path, in.why);
+	return true;
+}
+
+/* === The child ============================================================ */
+
+/* Wait for the byte that says we are in the cgroup; its absence says no. */
+static void become_command(const struct run *run, int gate,
+			   const sigset_t *mask)
+{
+	char byte;
+
+	if (read(gate, &byte, 1) != 1)
+		_exit(STATUS_FAILED);
+	close(gate);
+	if (!set_environment(run)) {
+		message("cannot set the environment: %s", strerror(errno));
+		_exit(STATUS_FAILED);
+	}
+	sigprocmask(SIG_SETMASK, mask, NULL);
+	execvp(*run->command, run->command);
+	message("cannot run %s: %s", *run->command, strerror(errno));
+	_exit(errno == ENOENT ? STATUS_NO_FILE : STATUS_NO_EXEC);
+}
+
+static void block_signals(sigset_t *ret_waited, sigset_t *ret_old)
+{
+	sigemptyset(ret_waited);
+	sigaddset(ret_waited, SIGCHLD);
+	sigaddset(ret_waited, SIGINT);
+	sigaddset(ret_waited, SIGTERM);
+	sigaddset(ret_waited, SIGHUP);
+	signal(SIGCHLD, SIG_DFL);
+	sigprocmask(SIG_BLOCK, ret_waited, ret_old);
+}
+
+/*
+ * Wait for @pid, passing signals on; those from the terminal, which the kernel
+ * has sent to the whole foreground group, have reached it already.
+ */
+static void wait_for(pid_t pid, const sigset_t *waited,
+		     struct outcome *ret_outcome)
+{
+	struct rusage rusage;
+	siginfo_t info;
+
+	for (;;) {
+		if (wait4(pid, &ret_outcome->wait_status, WNOHANG, &rusage) ==
+		    pid)
+			break;
+		if (sigwaitinfo(waited, &info) < 0 || info.si_signo == SIGCHLD)
+			continue;
+		if (info.si_code != SI_KERNEL)
+			kill(pid, info.si_signo);
+	}
+	ret_outcome->peak_rss = (uint64_t)rusage.ru_maxrss * 1024;
+}
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+/* Start the command and wait for its end; false after a message. */
+static bool run_command(struct run *run, struct outcome *ret_outcome)
+{
+	sigset_t waited, old;
+	int gate[2];
+	pid_t pid;
+	bool in;
+
+	if (pipe(gate)) {
+		message("cannot make a pipe: %s", strerror(errno));
+		return false;
+	}
+	block_signals(&waited, &old);
+	ret_outcome->seconds = now();
+	pid = fork();
+	if (!pid) {
+		close(gate[1]);
+		become_command(run, gate[0], &old);
+	}
+	close(gate[0]);
+	if (pid < 0)
+		message("cannot fork: %s", strerror(errno));
+	in = pid > 0 && (run->no_cgroup || cgroup_enter(&run->cg, pid));
+	if (in && write(gate[1], "", 1) != 1)
+		in = false;
+	close(gate[1]);
+	if (pid > 0)
+		wait_for(pid, &waited, ret_outcome);
+	ret_outcome->seconds = now() - ret_outcome->seconds;
+	return in;
+}
+
+/* === The command ========================================================== */
+
+int cmd_run(int argc, char **argv)
+{
+	static struct run run;
+	struct outcome end = { 0 };
+	bool ran, ok;
+	int c;
+
+	run.limits = (struct limits){
+		.memory = LIMIT_NONE, .high = LIMIT_NONE, .swap = LIMIT_NONE,
+	};
+	/* '+': the command's own options are none of ours. */
+	while ((c = getopt_long(argc, argv, "+m:c:o:qh", longs, NULL)) != -1) {
+		if (c == 'h') {
+			fputs(usage, stdout);
+			return STATUS_OK;
+		}
+		if (!take_option(&run, c, optarg))
+			return STATUS_USAGE;
+	}
+	run.command = argv + optind;
+	if (!check_run(&run))
+		return STATUS_USAGE;
+	if (!prepare_preload(&run))
+		return STATUS_FAILED;
+	if (!run.no_cgroup && !cgroup_make(&run.cg, &run.limits))
+		return STATUS_FAILED;
+	ran = run_command(&run, &end);
+	end.status = WIFSIGNALED(end.wait_status) ?
+		     128 + WTERMSIG(end.wait_status) :
+		     WEXITSTATUS(end.wait_status);
+	if (!run.no_cgroup) {
+		cgroup_read(&run.cg, &end.usage);
+		cgroup_remove(&run.cg);
+	}
+	ok = ran && summary_write(&run, &end);
+	return ok ? end.status : STATUS_FAILED;
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbctl - Files, sizes, messages
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/stat.h>
+#include "ebbctl.h"
+
+void message(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("ebbctl: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
+
+/* === Sizes ================================================================ */
+
+static const char suffixes[] = "KMGT";
+
+bool size_parse(const char *text, uint64_t *ret_bytes)
+{
+	const char *suffix;
+	uint64_t value;
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	value = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (*end) {
+		suffix = strchr(suffixes, toupper((unsigned char)*end));
+		if (!suffix || end[1])
+			return false;
+		for (; suffix >= suffixes; suffix--)
+			if (__builtin_mul_overflow(value, 1024, &value))
+				return false;
+	}
+	/* The kernel counts in signed 64 bits. */
+	if (value > INT64_MAX)
+		return false;
+	*ret_bytes = value;
+	return true;
+}
+
+const char *size_exact(int64_t bytes, char buf[SIZE_TEXT])
+{
+	unsigned int i = 0;
+
+	while (bytes && bytes % 1024 == 0 && suffixes[i]) {
+		bytes /= 1024;
+		i++;
+	}
+	snprintf(buf, SIZE_TEXT, "%" PRId64 "%.*s", bytes, i ? 1 : 0,
+		 i ? &suffixes[i - 1] : "");
+	return buf;
+}
+
+const char *size_human(uint64_t bytes, char buf[SIZE_TEXT])
+{
+	double value = (double)bytes;
+	unsigned int i = 0;
+
+	if (bytes == UNKNOWN)
+		return "unknown";
+	for (; value >= 1024 && suffixes[i]; i++)
+		value /= 1024;
+	snprintf(buf, SIZE_TEXT, "%.*f%.*s", i && value < 100 ? 1 : 0, value,
+		 i ? 1 : 0, i ? &suffixes[i - 1] : "");
+	return buf;
+}
+
+/* === Files ================================================================ */
+
+bool path_make(char *path, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(path, size, fmt, ap);
+	va_end(ap);
+	if (len >= 0 && (size_t)len < size)
+		return true;
+	errno = ENAMETOOLONG;
+	return false;
+}
+
+bool file_get(const char *dir, const char *name, char *buf, size_t size)
+{
+	char path[PATH_MAX];
+	size_t len = 0;
+	ssize_t ret;
+	int fd, err;
+
+	if (!path_make(path, sizeof(path), "%s/%s", dir, name))
+		return false;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	do {
+		ret = read(fd, buf + len, size - 1 - len);
+		len += ret > 0 ? (size_t)ret : 0;
+	} while (ret > 0 && len < size - 1);
+	err = errno;
+	close(fd);
+	buf[len] = '\0';
+	if (len && buf[len - 1] == '\n')
+		buf[len - 1] = '\0';
+	errno = err;
+	return ret >= 0;
+}
+
+bool file_put(const char *dir, const char *name, const char *text)
+{
+	char path[PATH_MAX];
+	ssize_t ret;
+	int fd, err;
+
+	if (!path_make(path, sizeof(path), "%s/%s", dir, name))
+		return false;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ret = write(fd, text, strlen(text));
+	err = errno;
+	close(fd);
+	errno = err;
+	return ret >= 0;
+}
+
+uint64_t file_number(const char *dir, const char *name, const char *key)
+{
+	const char *at;
+	char text[8192], *end;
+	uint64_t number;
+	size_t len;
+
+	if (!file_get(dir, name, text, sizeof(text)))
+		return UNKNOWN;
+	at = text;
+	len = key ? strlen(key) : 0;
+	while (len && (strncmp(at, key, len) || at[len] != ' ')) {
+		at = strchr(at, '\n');
+		if (!at)
+			return UNKNOWN;
+		at++;
+	}
+	errno = 0;
+	number = strtoull(at + len, &end, 10);
+	return end == at + len || errno ? UNKNOWN : number;
+}
+
+/* === Finding programs and the library ===================================== */
+
+static bool is_program(const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st))
+		return false;
+	if (S_ISREG(st.st_mode) && !access(path, X_OK))
+		return true;
+	errno = EACCES;
+	return false;
+}
+
+bool program_find(const char *name, char *path, size_t size)
+{
+	const char *dirs = getenv("PATH");
+	size_t len;
+
+	if (strchr(name, '/'))
+		return path_make(path, size, "%s", name) && is_program(path);
+	for (dirs = dirs ? dirs : "/bin:/usr/bin"; *dirs; dirs += len) {
+		dirs += *dirs == ':';
+		len = strcspn(dirs, ":");
+		if (path_make(path, size, "%.*s/%s", (int)len, len ? dirs : ".",
+			      name) && is_program(path))
+			return true;
+	}
+	errno = ENOENT;
+	return false;
+}
+
+static bool is_readable(const char *path)
+{
+	return !access(path, R_OK);
+}
+
+/* build/bin/ebbctl has it in build/lib, PREFIX/bin/ebbctl in PREFIX/lib. */
+static bool beside_tool(char *path, size_t size)
+{
+	char exe[PATH_MAX];
+	ssize_t len = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	char *slash;
+
+	if (len < 0)
+		return false;
+	exe[len] = '\0';
+	for (int i = 0; i < 2; i++) {
+		slash = strrchr(exe, '/');
+		if (!slash)
+			return false;
+		*slash = '\0';
+	}
+	return path_make(path, size, "%s/lib/" EBB_LIBRARY, exe) &&
+	       is_readable(path);
+}
+
+bool library_find(const char *given, char *path, size_t size)
+{
+	char full[PATH_MAX];
+
+	if (given) {
+		if (realpath(given, full) && is_readable(full))
+			return path_make(path, size, "%s", full);
+		snprintf(path, size, "%s", given);
+		return false;
+	}
+	if (beside_tool(path, size))
+		return true;
+	snprintf(path, size, "%s", EBB_LIBDIR "/" EBB_LIBRARY);
+	return is_readable(path);
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Table of options
+ *
+ * The one place where names, units, ranges, defaults and the meaning of zero
+ * stand.  The library's parser, `ebbctl options`, and the documentation's
+ * check are made from it.
+ *
+ * An option is set, the later winning, by the built-in default, the program's
+ * own `const char *ebb_conf`, /etc/ebbmalloc.conf (one name=value a line) and
+ * the environment, EBB_CONF="name=value,name=value".
+ *
+ * Values: sizes take a suffix K, M, G or T (powers of 1024), times a suffix
+ * us, ms or s, on their own they count in the option's unit; what may be a
+ * percentage takes a suffix %; switches are on, off, 1 or 0.
+ */
+#ifndef EBB_CONTROL_H
+#define EBB_CONTROL_H
+
+#include <stdint.h>
+
+/* Name of the environment variable, and of the file. */
+#define EBB_CONF_ENV		"EBB_CONF"
+#define EBB_CONF_FILE		"/etc/ebbmalloc.conf"
+
+/* How a percentage is stored where an option also takes bytes. */
+#define EBB_PERCENT_BIT		(INT64_C(1) << 62)
+#define EBB_PERCENT(n)		(EBB_PERCENT_BIT | (n))
+#define EBB_PERCENT_MAX		1000
+
+/* Longest value of an option of type string, without its final zero byte. */
+#define EBB_STRING_MAX		255
+
+/* The kernel grants an unprivileged PSI trigger windows of multiples of 2 s. */
+#define EBB_PSI_WINDOW_US	2000000
+
+enum ebb_attr_id {
+	EBB_ATTR_RECLAIM,
+	EBB_ATTR_THREAD_MIN,
+	EBB_ATTR_DECAY_MS,
+	EBB_ATTR_LAZY_MS,
+	EBB_ATTR_DIRTY_MAX,
+	EBB_ATTR_CHECK,
+	EBB_ATTR_VERBOSE,
+	EBB_ATTR_LOG,
+	EBB_ATTR_INJECT,
+	EBB_ATTR_RESERVE,
+	EBB_ATTR_PSI_US,
+	EBB_NR_ATTRS
+};
+
+enum ebb_attr_type {
+	EBB_TYPE_BOOL,
+	EBB_TYPE_MS,
+	EBB_TYPE_US,
+	EBB_TYPE_BYTES,
+	EBB_TYPE_BYTES_OR_PERCENT,
+	EBB_TYPE_STRING,
+};
+
+/* The value must be a power of two. */
+#define EBB_FLAG_POWER2		1u
+
+/**
+ * struct ebb_attr - One option
+ * @name:	as written before the '='
+ * @type:	how the text after it is read
+ * @flags:	EBB_FLAG_*
+ * @unit:	what a bare number counts; empty for switches and strings
+ * @min:	smallest value; unused for strings
+ * @max:	largest value, inclusive; unused for strings.  Percentages have
+ *		the range 0..EBB_PERCENT_MAX instead
+ * @def:	built-in value; unused for strings
+ * @def_text:	the same as text
+ * @accepts:	strings only: what is accepted; else NULL
+ * @zero:	what 0 means where that is not obvious; else NULL
+ * @since:	release that introduced it
+ * @help:	one line
+ */
+struct ebb_attr {
+	const char *name;
+	enum ebb_attr_type type;
+	uint32_t flags;
+	const char *unit;
+	int64_t min;
+	int64_t max;
+	int64_t def;
+	const char *def_text;
+	const char *accepts;
+	const char *zero;
+	const char *since;
+	const char *help;
+};
+
+static const struct ebb_attr ebb_attrs[] = {
+	[EBB_ATTR_RECLAIM] = {
+		.name = "reclaim", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 1, .def_text = "on",
+		.zero = "a plain allocator: no thread, memory is given back by "
+			"malloc_trim only",
+		.since = "0.1",
+		.help = "give free memory back in the background",
+	},
+	[EBB_ATTR_THREAD_MIN] = {
+		.name = "thread_min", .type = EBB_TYPE_BYTES, .unit = "bytes",
+		.min = 0, .max = INT64_C(1) << 40,
+		.def = INT64_C(16) << 20, .def_text = "16M",
+		.zero = "start it at the first free memory",
+		.since = "0.1",
+		.help = "dirty memory that starts the background thread",
+	},
+	[EBB_ATTR_DECAY_MS] = {
+		.name = "decay_ms", .type = EBB_TYPE_MS, .unit = "ms",
+		.min = -1, .max = 3600000, .def = 500, .def_text = "500",
+		.zero = "at once; -1: never",
+		.since = "0.1",
+		.help = "age of free memory to give back (MADV_DONTNEED)",
+	},
+	[EBB_ATTR_LAZY_MS] = {
+		.name = "lazy_ms", .type = EBB_TYPE_MS, .unit = "ms",
+		.min = -1, .max = 3600000, .def = 150, .def_text = "150",
+		.zero = "at once; -1: never",
+		.since = "0.1",
+		.help = "age of free memory to make lazy (MADV_FREE)",
+	},
+	[EBB_ATTR_DIRTY_MAX] = {
+		.name = "dirty_max", .type = EBB_TYPE_BYTES_OR_PERCENT,
+		.unit = "bytes",
+		.min = 0, .max = INT64_C(1) << 40,
+		.def = EBB_PERCENT(50), .def_text = "50%",
+		.zero = "no bound",
+		.since = "0.1",
+		.help = "dirty memory, or % of live, purged on crossing",
+	},
+	[EBB_ATTR_CHECK] = {
+		.name = "check", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "verify every free at once (slow)",
+	},
+	[EBB_ATTR_VERBOSE] = {
+		.name = "verbose", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "print version, cgroup, limits, signals at start",
+	},
+	[EBB_ATTR_LOG] = {
+		.name = "log", .type = EBB_TYPE_STRING, .unit = "",
+		.def_text = "stderr",
+		.accepts = "stderr, off, or an absolute path",
+		.since = "0.1",
+		.help = "where messages go",
+	},
+	[EBB_ATTR_INJECT] = {
+		.name = "inject", .type = EBB_TYPE_STRING, .unit = "",
+		.def_text = "",
+		.accepts = "site:period, in the debug config only",
+		.since = "0.1",
+		.help = "make every period-th kernel call at a site fail",
+	},
+	[EBB_ATTR_RESERVE] = {
+		.name = "reserve", .type = EBB_TYPE_BYTES,
+		.flags = EBB_FLAG_POWER2, .unit = "bytes",
+		.min = INT64_C(64) << 20, .max = INT64_C(1) << 40,
+		.def = INT64_C(1) << 40, .def_text = "1T",
+		.since = "0.1",
+		.help = "address space reserved at start (costs no memory)",
+	},
+	[EBB_ATTR_PSI_US] = {
+		.name = "psi_us", .type = EBB_TYPE_US, .unit = "us",
+		.min = 0, .max = EBB_PSI_WINDOW_US,
+		.def = 100000, .def_text = "100000",
+		.zero = "no PSI trigger",
+		.since = "0.1",
+		.help = "memory stall per 2 s window that counts as pressure",
+	},
+};
+
+_Static_assert(sizeof(ebb_attrs) / sizeof(ebb_attrs[0]) == EBB_NR_ATTRS,
+	       "every option needs its row in ebb_attrs[]");
+
+#endif
