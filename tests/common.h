@@ -26,8 +26,17 @@
 #define MIB	(1024 * KIB)
 #endif
 
-/* The sanitizer owns malloc itself; the library's functions have a prefix. */
 #ifdef EBB_SANITIZE
+#define SANITIZED	1
+#else
+#define SANITIZED	0
+#endif
+
+/*
+ * Where a sanitizer owns malloc itself the library's functions have a prefix;
+ * programs that are linked with it then use those.
+ */
+#if defined(EBB_SANITIZE) && defined(EBB_LINKED)
 void *ebb_malloc(size_t size);
 void *ebb_calloc(size_t nr, size_t size);
 void *ebb_realloc(void *ptr, size_t size);

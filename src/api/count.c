@@ -49,16 +49,6 @@ static unsigned int count_stranded(uint64_t used)
 	return nr;
 }
 
-static unsigned int count_free_slots(const struct slab *slab,
-				     const struct sizeclass *sc)
-{
-	unsigned int nr = 0;
-
-	for (unsigned int word = 0; word < sc->nr_words; word++)
-		nr += bits_count(load_relaxed(&slab->free[word]));
-	return nr;
-}
-
 static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
 {
 	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
@@ -71,8 +61,7 @@ static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
 
 	counts->slabs++;
 	counts->live_bytes += (uint64_t)(sc->nr_slots -
-					 count_free_slots(slab, sc)) *
-			      sc->size;
+					 slab_count_bits(slab)) * sc->size;
 	counts->free_blocks += SLAB_BLOCKS - bits_count(used);
 	counts->stranded_blocks += count_stranded(used);
 	counts->clean_bytes += (uint64_t)bits_count(free_pages & clean) <<

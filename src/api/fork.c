@@ -17,6 +17,7 @@
  * Locking: batch_lock (5), drain_lock, orphan_lock (3), vm_lock (2).
  */
 #include <pthread.h>
+#include <sys/single_threaded.h>
 
 #include "api/init.h"
 #include "base/log.h"
@@ -33,19 +34,48 @@ static struct lock *const fork_locks[] = {
 /* Of the forking thread; a second one waits for drain_lock. */
 static bool taken[ARRAY_SIZE(fork_locks)];
 static uintptr_t busy_before;
+static bool threaded;
+
+/*
+ * glibc's fork takes the lock of its list of streams after our handlers, and
+ * its functions allocate with a stream, and so that list, locked.  So it is
+ * taken first, here; it is recursive.
+ */
+extern void _IO_list_lock(void) __attribute__((weak));
+extern void _IO_list_unlock(void) __attribute__((weak));
+extern void _IO_list_resetlock(void) __attribute__((weak));
+
+static bool take_one(struct lock *lock, bool may_wait)
+{
+	if (lock_is_mine(lock))
+		return false;
+	if (!may_wait)
+		return lock_try(lock);
+	lock_take(lock);
+	return true;
+}
 
 static void prefork(void)
 {
-	reclaimer_prefork();
-	purge_prefork();
-	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++) {
-		bool mine = lock_is_mine(fork_locks[i]);
+	bool got[ARRAY_SIZE(fork_locks)];
+	bool may_wait;
 
-		if (!mine)
-			lock_take(fork_locks[i]);
-		taken[i] = !mine;
-	}
+	/* A handler forks between our handlers: the outer fork has it all. */
+	if (tcb.busy == BUSY_FORK)
+		return;
+	if (_IO_list_lock)
+		_IO_list_lock();
+	/* Holding a lower lock, below a handler, no higher one is waited for. */
+	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
+		   !lock_is_mine(&drain_lock);
+	reclaimer_prefork();
+	purge_prefork(may_wait);
+	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
+		got[i] = take_one(fork_locks[i], may_wait);
+	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
+		taken[i] = got[i];
 	init_forking = true;
+	threaded = !__libc_single_threaded;
 	busy_before = tcb.busy;
 	tcb.busy = BUSY_FORK;
 }
@@ -61,19 +91,27 @@ static void release_locks(void)
 
 static void postfork_parent(void)
 {
+	if (tcb.busy != BUSY_FORK)
+		return;
 	release_locks();
 	purge_postfork_parent();
 	reclaimer_postfork_parent();
+	if (_IO_list_unlock)
+		_IO_list_unlock();
 }
 
 static void postfork_child(void)
 {
+	if (tcb.busy != BUSY_FORK)
+		return;
 	/* Interrupted inside the allocator: what it was at stays as it is. */
 	if (!busy_before)
-		drain_after_fork();
+		drain_after_fork(threaded);
 	release_locks();
-	purge_postfork_child();
+	purge_postfork_child(threaded);
 	reclaimer_postfork_child();
+	if (_IO_list_resetlock)
+		_IO_list_resetlock();
 }
 
 void fork_register(void)

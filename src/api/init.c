@@ -9,12 +9,15 @@
  * The reclaimer is started from a slow path of malloc or free, by
  * pthread_create.  glibc frees thread stacks' tables under a lock that
  * pthread_create takes, so no thread is started when the caller is libc
- * itself; what is wanted stays wanted until another caller comes by.
+ * itself; what is wanted stays wanted until another caller comes by.  In a
+ * static program libc's callers cannot be told apart, and only malloc starts
+ * the thread.
  */
 #include <errno.h>
 #include <link.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/auxv.h>
 
 #include "api/init.h"
 #include "base/err.h"
@@ -29,19 +32,23 @@
 #include "vm/run.h"
 
 #define INBAND_GAP_MS	100	/* between passes without a reclaimer */
-#define EXIT_ROUNDS	3	/* of PTHREAD_DESTRUCTOR_ITERATIONS */
 
 uint32_t init_state = INIT_NOT;
 bool init_forking;
 
-/* Which thread initialises, so that a handler above it does not wait. */
+/* Which thread initialises: a handler above it must not wait. */
 static struct tcb *init_by;
 
 static pthread_key_t exit_key;
-static bool exit_key_made;
 
-/* Text of libc: callers from here get no thread started. */
-static uintptr_t libc_start, libc_end;
+/* Where an object is mapped. */
+struct extent {
+	uintptr_t start, end;
+};
+
+/* libc and ld.so: callers from there get no thread started. */
+static struct extent libc, linker;
+static bool libc_is_static;
 
 static bool init_now(void)
 {
@@ -65,45 +72,44 @@ static bool init_now(void)
 
 bool init_heap(void)
 {
-	uint32_t state = INIT_NOT;
+	struct tcb *nobody = NULL;
+	uint32_t state;
 
-	if (cas_acq_rel(&init_state, &state, INIT_RUNNING)) {
-		store_relaxed(&init_by, &tcb);
+	if (cas_acq_rel(&init_by, &nobody, &tcb))
 		return init_now();
-	}
-	while (state == INIT_RUNNING && load_relaxed(&init_by) != &tcb) {
+	while ((state = load_acquire(&init_state)) == INIT_NOT) {
+		if (load_relaxed(&init_by) == &tcb)
+			return false;
 		cpu_relax();
-		state = load_acquire(&init_state);
 	}
 	return state == INIT_DONE;
 }
 
-/*
- * Called in the destructor rounds of a thread; others' destructors may still
- * allocate, so the heap is closed in a late round.
- */
-static void thread_exit(void *arg)
+static void close_heap(void)
 {
-	struct heap *heap = arg;
-
-	if (heap != thread.heap || tcb.busy)
-		return;
-	if (++heap->exit_rounds < EXIT_ROUNDS) {
-		pthread_setspecific(exit_key, heap);
-		return;
-	}
 	tcb_enter(&tcb);
 	drain_close_heap();
 	tcb_leave(&tcb);
 }
 
+/*
+ * The destructor of a thread's heap.  Other destructors that allocate after
+ * it use the bypass.  The heap must not be left to a later round, which there
+ * may not be: it would outlive the thread block it points to.
+ */
+static void thread_exit(void *arg)
+{
+	if (arg == thread.heap && !tcb.busy)
+		close_heap();
+}
+
 static void register_thread(void)
 {
-	if (!exit_key_made)
-		return;
 	/* First: setspecific may allocate and come by here again. */
 	thread.registered = true;
-	pthread_setspecific(exit_key, thread.heap);
+	/* The first thread's heap may come before the key, and stays. */
+	if (heap_for_all && pthread_setspecific(exit_key, thread.heap))
+		close_heap();
 }
 
 /* Without a thread: the one that crossed the level does a pass. */
@@ -130,17 +136,20 @@ static void reclaim_inband(void)
 
 static bool is_libc(const void *caller)
 {
-	return (uintptr_t)caller - libc_start < libc_end - libc_start;
+	uintptr_t at = (uintptr_t)caller;
+
+	return at - libc.start < libc.end - libc.start ||
+	       at - linker.start < linker.end - linker.start;
 }
 
-static cold void see_to_reclaim(const void *caller)
+static cold void see_to_reclaim(const void *caller, bool freeing)
 {
 	int saved = errno;
 
 	if (init_forking || tcb.busy)
 		return;
 	if (!reclaimer_running()) {
-		if (is_libc(caller))
+		if (libc_is_static ? freeing : is_libc(caller))
 			return;
 		reclaimer_start();
 	}
@@ -152,12 +161,12 @@ static cold void see_to_reclaim(const void *caller)
 	errno = saved;
 }
 
-void init_after_slow(const void *caller)
+void init_after_slow(const void *caller, bool freeing)
 {
 	if (unlikely(thread.state == THREAD_ALIVE && !thread.registered))
 		register_thread();
 	if (unlikely(load_relaxed(&account.wanted)))
-		see_to_reclaim(caller);
+		see_to_reclaim(caller, freeing);
 }
 
 /*
@@ -174,23 +183,25 @@ static cold void describe(void)
 		reclaimer_start();
 }
 
-/* dl_iterate_phdr callback: the object that pthread_create lies in. */
+/* dl_iterate_phdr callback: the object that pthread_create lies in, ld.so. */
 static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	uintptr_t inside = (uintptr_t)arg;
+	struct extent all = { UINTPTR_MAX, 0 };
 
 	(void)size;
 	for (int i = 0; i < info->dlpi_phnum; i++) {
 		const ElfW(Phdr) *phdr = &info->dlpi_phdr[i];
 		uintptr_t start = info->dlpi_addr + phdr->p_vaddr;
 
-		if (phdr->p_type != PT_LOAD ||
-		    inside - start >= phdr->p_memsz)
+		if (phdr->p_type != PT_LOAD)
 			continue;
-		libc_start = start;
-		libc_end = start + phdr->p_memsz;
-		return 1;
+		all.start = min(all.start, start);
+		all.end = max(all.end, start + phdr->p_memsz);
 	}
+	if ((uintptr_t)arg - all.start < all.end - all.start)
+		libc = all;
+	if (info->dlpi_addr && info->dlpi_addr == getauxval(AT_BASE))
+		linker = all;
 	return 0;
 }
 
@@ -201,7 +212,9 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		return;
 	}
 	dl_iterate_phdr(find_libc, (void *)pthread_create);
-	exit_key_made = !pthread_key_create(&exit_key, thread_exit);
+	libc_is_static = is_libc((void *)init_constructor);
+	store_release(&heap_for_all,
+		      !pthread_key_create(&exit_key, thread_exit));
 	fork_register();
 	if (param_int(EBB_ATTR_RECLAIM))
 		store_relaxed(&account.wake_level,

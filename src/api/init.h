@@ -8,7 +8,7 @@
 #include "base/atomic.h"
 #include "base/compiler.h"
 
-enum init_state { INIT_NOT, INIT_RUNNING, INIT_DONE, INIT_FAILED };
+enum init_state { INIT_NOT, INIT_DONE, INIT_FAILED };
 
 extern uint32_t init_state __attribute__((visibility("hidden")));
 
@@ -23,9 +23,10 @@ static inline bool init_ready(void)
 
 /*
  * After a slow path, outside the bracket: register the thread's destructor,
- * start or wake the reclaimer.  @caller: who called malloc or free.
+ * start or wake the reclaimer.  @caller: who called malloc or free;
+ * @freeing: it was free.
  */
-void init_after_slow(const void *caller);
+void init_after_slow(const void *caller, bool freeing);
 
 /* No thread is started while a fork is in progress. */
 extern bool init_forking;

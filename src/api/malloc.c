@@ -96,7 +96,7 @@ static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
 
 static void *alloc_done(void *ptr, const void *caller)
 {
-	init_after_slow(caller);
+	init_after_slow(caller, false);
 	if (unlikely(!ptr))
 		errno = ENOMEM;
 	return ptr;
@@ -193,10 +193,12 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 }
 
 /* @ptr is in a slab of another heap: it leaves in company. */
-static void free_foreign(struct heap *heap, struct slab_hot *hot, void *ptr)
+static void free_foreign(struct heap *heap, struct slab_hot *hot, void *ptr,
+			 const char *call)
 {
 	int64_t size = sizeclasses[hot->class].size;
 
+	check_slot(hot, ptr, call);
 	*heap_key_of(ptr) = heap_key(ptr);
 	gather_add(&heap->outbox, ptr);
 	heap->delta.handed -= size;
@@ -218,7 +220,7 @@ static void free_slot(struct slab_hot *hot, void *ptr, bool nested,
 	if (load_relaxed(&hot->owner) == heap)
 		free_own(heap, hot, ptr, call);
 	else
-		free_foreign(heap, hot, ptr);
+		free_foreign(heap, hot, ptr, call);
 }
 
 static void free_any(void *ptr, bool nested, const char *call)
@@ -245,7 +247,7 @@ static noinline void free_slow(void *ptr)
 	if (likely(ptr))
 		free_any(ptr, false, "free");
 	tcb_leave(&tcb);
-	init_after_slow(__builtin_return_address(0));
+	init_after_slow(__builtin_return_address(0), true);
 }
 
 static cold void free_nested(void *ptr)
@@ -297,7 +299,7 @@ void alloc_free(void *ptr, const char *call)
 	tcb_enter(&tcb);
 	free_any(ptr, false, call);
 	tcb_leave(&tcb);
-	init_after_slow(__builtin_return_address(0));
+	init_after_slow(__builtin_return_address(0), true);
 }
 
 __export void free_sized(void *ptr, size_t size);

@@ -8,6 +8,8 @@
 #include "os/map.h"
 #include "vm/run.h"
 
+#define REPLACE_TRIES	4
+
 static struct slab *spare[NR_CLASSES];
 
 static void count_taken(unsigned int class)
@@ -101,8 +103,9 @@ void *bypass_alloc(unsigned int class, bool *ret_zero)
 
 	if (slab)
 		ptr = slab_take_one(slab, class, ret_zero);
-	if (!ptr)
-		ptr = replace(class, slab, ret_zero);
+	/* A sweep may hold what a reused slab has, for a batch's time. */
+	for (int i = 0; !ptr && i < REPLACE_TRIES; i++)
+		ptr = replace(class, load_acquire(&spare[class]), ret_zero);
 	/* Below a handler that interrupted the holder of vm_lock: our own. */
 	if (!ptr && thread.heap && thread.heap->bins[class].current)
 		ptr = slab_take_one(thread.heap->bins[class].current, class,

@@ -45,6 +45,9 @@ struct heap *drain_open_heap(void)
 {
 	struct heap *heap;
 
+	/* A handler above a walk over the heaps: the bypass will do. */
+	if (lock_is_mine(&drain_lock))
+		return NULL;
 	lock_take(&drain_lock);
 	heap = heap_new();
 	if (heap) {
@@ -52,7 +55,6 @@ struct heap *drain_open_heap(void)
 		magazine_init(heap);
 		heap->delta = (struct account_delta){ 0 };
 		heap->outbox = (struct gather){ 0 };
-		heap->exit_rounds = 0;
 		heap->tops_seen = 0;
 		heap->gated = false;
 		/* Pairs with slab_avail_push(): open for pushers again. */
@@ -145,7 +147,8 @@ static bool drain_gate(bool force)
 	list_for_each_entry(heap, &heaps, all) {
 		if (heap->tcb == &tcb)
 			continue;
-		if ((!seems_idle(heap) && !force) || !has_cached(heap))
+		/* With force also for slabs that could not be retired yet. */
+		if (!force && (!seems_idle(heap) || !has_cached(heap)))
 			continue;
 		heap->gated = true;
 		store_relaxed(&heap->tcb->heap, &empty_heap);
@@ -204,17 +207,15 @@ int drain_caches(bool force)
 	return err;
 }
 
-void drain_after_fork(void)
+void drain_after_fork(bool threaded)
 {
 	struct heap *heap, *tmp;
 	struct heap *mine = thread.heap;
-	bool others = false;
 
 	membarrier_state = 0;
 	list_for_each_entry_safe(heap, tmp, &heaps, all) {
 		if (heap == mine)
 			continue;
-		others = true;
 		list_del(&heap->all);
 		/* The stack it lies on was copied with us. */
 		if (!load_relaxed(&heap->tcb->busy))
@@ -224,7 +225,7 @@ void drain_after_fork(void)
 		heap->next_free = closed;
 		closed = heap;
 	}
-	if (others)
+	if (threaded)
 		orphan_after_fork(mine);
 }
 

@@ -64,7 +64,8 @@ bool drain_slot_is_free(const void *ptr);
 const char *drain_unavailable(void);
 
 void drain_init(void);
-void drain_after_fork(void);
+/* In a forked child; @threaded: its parent had other threads. */
+void drain_after_fork(bool threaded);
 
 /* Bytes in magazines and outboxes of all heaps; approximate while they run. */
 size_t drain_cached_bytes(void);

@@ -3,6 +3,7 @@
  * ebbmalloc - Heaps: what belongs to one thread
  */
 #include "base/err.h"
+#include "base/sys.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/magazine.h"
@@ -18,6 +19,7 @@ __thread struct tcb tcb __attribute__((tls_model("initial-exec"))) = {
 __thread struct thread thread __attribute__((tls_model("initial-exec")));
 
 bool heap_checked;
+bool heap_for_all;
 
 /* A place for the tops of the empty heap's magazines to point past. */
 static void *no_slot[1];
@@ -59,6 +61,8 @@ struct heap *heap_get(void)
 		return heap;
 	if (thread.state != THREAD_NEW || heap_checked)
 		return NULL;
+	if (!load_acquire(&heap_for_all) && sys_gettid() != sys_getpid())
+		return NULL;
 	return drain_open_heap();
 }
 
@@ -67,6 +71,9 @@ static unsigned int fullness(int count, unsigned int nr_slots)
 {
 	unsigned int nr = count > 0 ? (unsigned int)count : 0;
 
+	/* The last list is where wholly free ones are looked for. */
+	if (nr == nr_slots)
+		return NR_FULLNESS - 1;
 	return min(nr * NR_FULLNESS / (nr_slots + 1), NR_FULLNESS - 1);
 }
 
@@ -163,7 +170,8 @@ static struct slab *take_full(struct bin *bin)
 		if (!left--)
 			break;
 		list_del(&slab->link);
-		if (ctl_count(load_relaxed(&slab->ctl)) > 0 &&
+		/* The count alone may tell of what somebody has claimed. */
+		if (slab_has_bits(slab) &&
 		    slab_try_state(slab, SLAB_FULL, SLAB_ACTIVE))
 			return slab;
 		list_add_tail(&slab->link, &bin->full);

@@ -69,15 +69,17 @@ struct heap {
 	struct magazine holes;
 	struct magazine magazines[NR_CLASSES];
 
-	struct slab *avail __aligned_(64);	/* stack of QUEUED slabs */
+	/* Others push on avail: it has a cache line of its own. */
+	uint64_t pad_before[8];
+	struct slab *avail;	/* stack of QUEUED slabs */
+	uint64_t pad_after[7];
 
-	struct tcb *tcb __aligned_(64);	/* whose heap; NULL: nobody's */
+	struct tcb *tcb;	/* whose heap; NULL: nobody's */
 	struct account_delta delta;
 	struct gather outbox;
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
-	uint32_t exit_rounds;	/* key destructor runs so far */
 	bool grown;		/* a magazine is or was in the big store */
 	bool gated;		/* drain_lock: behind the gate at this moment */
 	struct bin bins[NR_CLASSES];
@@ -108,6 +110,9 @@ extern struct heap orphan_heap __attribute__((visibility("hidden")));
 
 /* Every operation is a bypass: option check=1. */
 extern bool heap_checked;
+
+/* Threads other than the first may have heaps: their end will be heard of. */
+extern bool heap_for_all;
 
 #define BUSY_FORK	UINTPTR_MAX	/* between the fork handlers */
 

@@ -169,7 +169,7 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 	unsigned int clean = load_relaxed(&slab->pages) & PAGES_MASK;
 	void **place;
 
-	if (clean && clean != (1u << (SLAB_SHIFT - map_page_shift)) - 1)
+	if (clean && clean != slab_all_pages())
 		nr = claim_slots(slab, sc, want, clean, groups, &nr_groups);
 	else if (slab->scan_word)
 		nr = claim_slots(slab, sc, want, 0, groups, &nr_groups);
@@ -225,12 +225,13 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 static void publish_places(struct heap *heap, unsigned int class,
 			   void **first, size_t nr)
 {
-	int64_t bytes = (int64_t)(nr * sizeclasses[class].size);
+	const struct sizeclass *sc = &sizeclasses[class];
+	uintptr_t tag = sc->size > FAST_SIZE_MAX ? MAGAZINE_ZERO : 0;
+	int64_t bytes = (int64_t)(nr * sc->size);
 	struct gather gather = { 0 };
 
 	for (size_t i = 0; i < nr; i++)
-		gather_add(&gather, (void *)((uintptr_t)first[i] &
-					     ~MAGAZINE_ZERO));
+		gather_add(&gather, (void *)((uintptr_t)first[i] & ~tag));
 	gather_flush(&gather);
 	heap->delta.dirty += bytes;
 	heap->delta.handed -= bytes;

@@ -62,19 +62,22 @@ void orphan_reap(void)
 }
 
 /*
- * Nobody else runs, and what vanished threads held in hand is lost.  A slab
- * is listed by what its word says; so are QUEUED ones, since a pusher may
- * have vanished before it pushed.
+ * Nobody else runs, and what vanished threads held in hand is lost.  One may
+ * have claimed and not subtracted, or published and not added, so the bits
+ * are counted; or have made QUEUED and not pushed, so such slabs are listed.
  */
 static void take_over(struct slab *slab, struct heap *mine)
 {
 	struct slab_hot *hot = slab_hot(slab);
 	uint64_t ctl = load_relaxed(&slab->ctl);
-	int count = ctl_count(ctl);
+	int count = (int)slab_count_bits(slab);
 	enum slab_state state = count > 0 ? SLAB_LISTED : SLAB_FULL;
 
-	if (hot->owner == mine && ctl_state(ctl) != SLAB_QUEUED)
+	if (hot->owner == mine && ctl_state(ctl) != SLAB_QUEUED) {
+		store_relaxed(&slab->ctl, ctl_make(count, ctl_state(ctl),
+						   ctl_gen(ctl)));
 		return;
+	}
 	store_relaxed(&slab->ctl, ctl_make(count, state, ctl_gen(ctl)));
 	if (hot->owner == mine) {
 		list_del(&slab->link);
@@ -95,16 +98,10 @@ void orphan_after_fork(struct heap *mine)
 	heap_init_bins(&orphan_heap);
 	if (mine)
 		mine->avail = NULL;
-	slab_dirty_pop_all();
 	for (size_t i = 0; i < nr; i++) {
 		struct slab *slab = range.slabs + i;
 
-		if (hot_at(i)->kind != SLAB_KIND_CLASS)
-			continue;
-		take_over(slab, mine);
-		if (slab->dirty_queued) {
-			slab->dirty_queued = 0;
-			slab_dirty_push(slab);
-		}
+		if (hot_at(i)->kind == SLAB_KIND_CLASS)
+			take_over(slab, mine);
 	}
 }

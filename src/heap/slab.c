@@ -5,7 +5,6 @@
 #include "base/err.h"
 #include "heap/heap.h"
 #include "heap/slab.h"
-#include "os/map.h"
 
 uint32_t slab_tick;
 
@@ -16,9 +15,23 @@ static unsigned int page_shift(void)
 	return map_page_shift;
 }
 
-static unsigned int all_pages(void)
+void slab_dirty_push(struct slab *slab)
 {
-	return (1u << (SLAB_SHIFT - page_shift())) - 1;
+	struct slab *head;
+
+	/*
+	 * Pairs with slab_dirty_seen(): the bits are set before we look, and
+	 * the reclaimer looks at them after it cleared this; one of the two
+	 * sees the other's.
+	 */
+	if (load_seq_cst(&slab->dirty_queued) ||
+	    xchg_seq_cst(&slab->dirty_queued, 1))
+		return;
+	head = load_relaxed(&dirty_queue);
+	do
+		slab->dirty_next = head;
+	/* Pairs with slab_dirty_pop_all(). */
+	while (!cas_acq_rel(&dirty_queue, &head, slab));
 }
 
 void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
@@ -32,7 +45,7 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	slab->nr_slots = sc->nr_slots;
 	slab->scan_word = 0;
 	list_init(&slab->link);
-	store_relaxed(&slab->pages, zero ? all_pages() : 0);
+	store_relaxed(&slab->pages, zero ? slab_all_pages() : 0);
 	for (unsigned int word = 0; word < sc->nr_words; word++) {
 		store_relaxed(&slab->free[word], bits_range(0, left));
 		left -= min(left, 64u);
@@ -45,20 +58,14 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	store_release(&slab->ctl,
 		      ctl_make(sc->nr_slots, SLAB_ACTIVE, gen));
 	store_release(&hot->owner, owner);
+	/* Free and backed from the start: the reclaimer has to know. */
+	if (!zero)
+		slab_dirty_push(slab);
 }
 
-void slab_dirty_push(struct slab *slab)
+bool slab_dirty_pending(void)
 {
-	struct slab *head;
-
-	if (load_relaxed(&slab->dirty_queued) ||
-	    xchg_acq_rel(&slab->dirty_queued, 1))
-		return;
-	head = load_relaxed(&dirty_queue);
-	do
-		slab->dirty_next = head;
-	/* Pairs with slab_dirty_pop_all(). */
-	while (!cas_acq_rel(&dirty_queue, &head, slab));
+	return load_relaxed(&dirty_queue);
 }
 
 struct slab *slab_dirty_pop_all(void)
@@ -122,7 +129,7 @@ uint64_t slab_publish(struct slab *slab, unsigned int word, uint64_t mask,
 		      enum publish_flags flags)
 {
 	/* Pairs with slab_claim(). */
-	uint64_t twice = or_acq_rel(&slab->free[word], mask) & mask;
+	uint64_t twice = or_seq_cst(&slab->free[word], mask) & mask;
 
 	if (!(flags & PUBLISH_QUIET))
 		slab_dirty_push(slab);
@@ -133,7 +140,9 @@ uint64_t slab_publish(struct slab *slab, unsigned int word, uint64_t mask,
 void slab_unclaim(struct slab *slab, unsigned int word, uint64_t mask)
 {
 	/* Pairs with slab_claim(). */
-	or_acq_rel(&slab->free[word], mask);
+	or_seq_cst(&slab->free[word], mask);
+	/* A sweep that came by meanwhile saw no free page and forgot it. */
+	slab_dirty_push(slab);
 	/* They were never subtracted; a slab left FULL meanwhile hears of it. */
 	slab_credit(slab, 0);
 }
@@ -221,7 +230,9 @@ static void retire_rollback(struct slab *slab, const uint64_t *got,
 {
 	for (unsigned int word = 0; word < nr_words; word++)
 		if (got[word])
-			or_acq_rel(&slab->free[word], got[word]);
+			or_seq_cst(&slab->free[word], got[word]);
+	/* As in slab_unclaim(). */
+	slab_dirty_push(slab);
 }
 
 bool slab_retire(struct slab *slab)
@@ -248,6 +259,16 @@ bool slab_retire(struct slab *slab)
 	store_relaxed(&hot->owner, NULL);
 	store_relaxed(&hot->kind, SLAB_KIND_NONE);
 	return true;
+}
+
+unsigned int slab_count_bits(const struct slab *slab)
+{
+	unsigned int nr_words = sizeclasses[slab_hot(slab)->class].nr_words;
+	unsigned int nr = 0;
+
+	for (unsigned int word = 0; word < nr_words; word++)
+		nr += bits_count(load_relaxed(&slab->free[word]));
+	return nr;
 }
 
 size_t slab_backed_bytes(const struct slab *slab)

@@ -54,6 +54,7 @@
 #define EBB_HEAP_SLAB_H
 
 #include "heap/sizeclass.h"
+#include "os/map.h"
 #include "vm/range.h"
 
 enum slab_state {
@@ -109,6 +110,13 @@ static inline uint64_t ctl_make(int count, enum slab_state state, uint64_t gen)
  */
 void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	       bool zero);
+
+/* The mask of all pages of a slab. */
+static inline unsigned int slab_all_pages(void)
+{
+	return (unsigned int)bits_range(0, 1u << (SLAB_SHIFT -
+						  map_page_shift));
+}
 
 /* What to know about a publish. */
 enum publish_flags {
@@ -216,6 +224,14 @@ static inline bool slab_slot(const struct slab_hot *hot, const void *ptr,
 	return slot * sc->size == offset && slot < sc->nr_slots;
 }
 
+/* Slots whose bit is set, counted one by one. */
+unsigned int slab_count_bits(const struct slab *slab);
+
+static inline bool slab_has_bits(const struct slab *slab)
+{
+	return slab_count_bits(slab) != 0;
+}
+
 /* Whether @ptr is the start of a slot whose bit says that it is free. */
 static inline bool slab_slot_is_free(const struct slab_hot *hot,
 				     const void *ptr)
@@ -232,12 +248,15 @@ static inline bool slab_slot_is_free(const struct slab_hot *hot,
  * by dirty_next; before it looks at a slab the taker calls slab_dirty_seen().
  */
 struct slab *slab_dirty_pop_all(void);
+
+/* Whether a slab was pushed since. */
+bool slab_dirty_pending(void);
 void slab_dirty_push(struct slab *slab);
 
 static inline void slab_dirty_seen(struct slab *slab)
 {
 	/* Pairs with slab_dirty_push(): a publish after this queues again. */
-	xchg_acq_rel(&slab->dirty_queued, 0);
+	xchg_seq_cst(&slab->dirty_queued, 0);
 }
 
 /* Push a QUEUED slab on its owner's stack, or on the orphans' if closed. */

@@ -92,6 +92,10 @@ static int cgroup2_open(struct source *source, const struct cgroup_view *view)
 		if (ret && ret != -ENOENT)
 			err = ret;
 	}
+	if (!source->nr_fds && err == -ENOENT)
+		return source_refuse(source, "in the root cgroup, or no memory "
+				     "controller on the way to it",
+				     -EOPNOTSUPP);
 	if (!source->nr_fds)
 		return source_refuse(source, "cannot read memory.events", err);
 	source_watches(source, "memory.events");

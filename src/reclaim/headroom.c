@@ -183,6 +183,10 @@ static int headroom_open(struct source *source, const struct cgroup_view *view)
 		}
 	if (!nr_gauges) {
 		close_kept(&min_fd);
+		if (view->version == CGROUP_V2 && err == -ENOENT)
+			return source_refuse(source, "in the root cgroup, or "
+					     "no memory controller on the way "
+					     "to it", -EOPNOTSUPP);
 		return source_refuse(source, view->version == CGROUP_V1 ?
 				     "cannot read memory.usage_in_bytes" :
 				     "cannot read memory.current", err);

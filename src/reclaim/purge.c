@@ -39,13 +39,15 @@
 #include "reclaim/purge.h"
 
 #define BATCH_RANGES	512u
+#define UNCOMMIT_MIN	16u	/* slabs; each such run costs mappings */
 #define RUN_CHUNK	(16u * (MIB >> SLAB_SHIFT))	/* slabs a claim takes */
 
 static struct lock pass_lock = LOCK_INIT(5);
 static struct lock batch_lock = LOCK_INIT(5);
 
 static struct list_head aging;		/* pass_lock */
-static bool aging_ready;
+static bool ready;			/* pass_lock: the first pass has begun */
+static bool strict_commit;		/* vm.overcommit_memory was 2 then */
 
 /* A claimed part of a slab: @pages are in our hand. */
 struct claim {
@@ -64,12 +66,14 @@ struct batch {
 };
 
 static struct batch batch;		/* pass_lock */
+static int64_t slots_cleaned;		/* pass_lock: bytes, by this pass */
 
 struct pass {
 	const struct purge_order *order;
 	struct purge_result *result;
 	uint64_t now_ms;
 	uint64_t young_bytes;	/* free pages of slabs that stay backed */
+	bool refused;		/* by the kernel, in the last batches */
 };
 
 uint64_t purge_dirty_estimate(void)
@@ -268,6 +272,7 @@ static void settle_pages(const struct claim *claim, unsigned int done)
 		/* Pairs with slab_touch(). */
 		or_release(&slab->pages, (uint64_t)done << PAGES_CLEAN);
 		sub_relaxed(&account.slots_dirty, (int64_t)bytes);
+		slots_cleaned += (int64_t)bytes;
 	} else if (done) {
 		or_release(&slab->pages, (uint64_t)done << PAGES_LAZY);
 	}
@@ -307,6 +312,11 @@ static void settle(const struct claim *claim)
 		settle_pages(claim, pages_done(claim));
 		return;
 	}
+	/* A failed uncommit may have left a hole: LEAVING for ever. */
+	if (batch.kind == ADVISE_CLEAN && strict_commit &&
+	    claim->nr >= UNCOMMIT_MIN && batch.ok[claim->first_range] &&
+	    !run_uncommit(claim->slab, claim->nr))
+		return;
 	if (!batch.ok[claim->first_range])
 		state = RUN_DIRTY;
 	else
@@ -330,6 +340,7 @@ static void batch_run(struct pass *pass)
 	for (unsigned int i = 0; i < batch.nr_claims; i++)
 		settle(&batch.claims[i]);
 	batch.nr_claims = 0;
+	pass->refused |= done.refused_bytes > 0;
 	pass->result->refused_bytes += done.refused_bytes;
 	if (batch.kind == ADVISE_LAZY)
 		pass->result->lazy_bytes += done.done_bytes;
@@ -426,35 +437,50 @@ static struct verdict judge(struct pass *pass, struct slab *slab,
 	return verdict;
 }
 
-/* Returns whether the slab has something that is still too young. */
+/* Pages of @slab, of those in @free_pages, that are backed. */
+static unsigned int backed_pages(const struct slab *slab,
+				 unsigned int free_pages)
+{
+	return free_pages & ~(unsigned int)(load_relaxed(&slab->pages) &
+					    PAGES_MASK);
+}
+
+/*
+ * Returns whether the slab has free pages that stay backed, so that it has to
+ * be found again: by the next pass, or by a malloc_trim much later.
+ */
 static bool sweep(struct pass *pass, struct slab *slab)
 {
 	uint64_t ctl = load_acquire(&slab->ctl);
 	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	unsigned int claimed = 0, left;
 	struct verdict verdict;
-	unsigned int pages;
 
 	if (ctl_state(ctl) == SLAB_NONE)
 		return false;
 	/* A slab that is being refilled from would only be taken again. */
 	if (ctl_state(ctl) == SLAB_ACTIVE && !pass->order->force &&
-	    load_relaxed(&slab->refill_tick) == load_relaxed(&slab_tick))
+	    load_relaxed(&slab->refill_tick) == load_relaxed(&slab_tick)) {
+		pass->result->aging = true;
 		return true;
-	pages = slab_free_pages(slab, sc);
-	verdict = judge(pass, slab, pages);
-	pages &= ~(unsigned int)(load_relaxed(&slab->pages) & PAGES_MASK);
-	if (verdict.kind == ADVISE_CLEAN)
-		pages &= ~verdict.pages;
-	pass->young_bytes += (uint64_t)bits_count(pages) << map_page_shift;
-	if (!verdict.pages)
-		return verdict.wait;
-	batch_begin(pass, verdict.kind);
-	pages = claim_pages(slab, sc, verdict.pages, ctl_gen(ctl));
-	if (pages)
-		batch_add(pass, (struct claim){ .slab = slab, .pages = pages });
-	else
-		batch_cancel();
-	return verdict.wait || pages != verdict.pages;
+	}
+	left = slab_free_pages(slab, sc);
+	verdict = judge(pass, slab, left);
+	left = backed_pages(slab, left);
+	if (verdict.pages) {
+		batch_begin(pass, verdict.kind);
+		claimed = claim_pages(slab, sc, verdict.pages, ctl_gen(ctl));
+		if (claimed)
+			batch_add(pass, (struct claim){ .slab = slab,
+							.pages = claimed });
+		else
+			batch_cancel();
+		if (verdict.kind == ADVISE_CLEAN)
+			left &= ~claimed;
+	}
+	pass->young_bytes += (uint64_t)bits_count(left) << map_page_shift;
+	pass->result->aging |= verdict.wait || claimed != verdict.pages;
+	return left;
 }
 
 static void collect_published(void)
@@ -480,10 +506,8 @@ static void purge_slabs(struct pass *pass)
 	struct slab *slab, *tmp;
 
 	list_for_each_entry_safe(slab, tmp, &aging, sweep) {
-		if (sweep(pass, slab)) {
-			pass->result->aging = true;
+		if (sweep(pass, slab))
 			continue;
-		}
 		list_del(&slab->sweep);
 		slab->swept = 0;
 	}
@@ -500,18 +524,26 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 	if (age_ms == PURGE_NEVER || age_ms > until_ms)
 		return;
 	until_ms -= age_ms;
-	for (;;) {
+	/*
+	 * What was refused is indexed again and would be found again, so the
+	 * first refusal ends it, as does having seen all that there was.
+	 */
+	pass->refused = false;
+	for (uint64_t left = load_relaxed(&run_counters.in_state[from]);
+	     left && !pass->refused;) {
 		struct slab *run;
 		size_t nr;
 
 		batch_begin(pass, kind);
 		run = run_claim(from, until_ms, RUN_CHUNK, &nr);
-		if (!run)
+		if (!run) {
+			batch_cancel();
 			break;
+		}
 		batch_add(pass, (struct claim){ .slab = run,
 						.nr = (uint32_t)nr });
+		left -= min(left, (uint64_t)nr << SLAB_SHIFT);
 	}
-	batch_cancel();
 	batch_end(pass);
 }
 
@@ -533,11 +565,27 @@ static void purge_runs(struct pass *pass)
 
 /* --- The pass --- */
 
+/*
+ * What stays free and backed without having a page of its own.  Not so what
+ * was freed behind the sweep's back, since @before was read: that is dirty.
+ */
+static void note_stranded(const struct pass *pass, int64_t before)
+{
+	int64_t dirty = min(load_relaxed(&account.slots_dirty),
+			    before - slots_cleaned);
+
+	store_relaxed(&account.slots_stranded,
+		      dirty - (int64_t)pass->young_bytes);
+}
+
 static void pass_run(struct pass *pass)
 {
-	if (!aging_ready) {
+	int64_t before;
+
+	if (!ready) {
 		list_init(&aging);
-		aging_ready = true;
+		strict_commit = map_strict_commit();
+		ready = true;
 	}
 	store_relaxed(&slab_tick, slab_tick + 1);
 	if (pass->order->force)
@@ -549,12 +597,15 @@ static void pass_run(struct pass *pass)
 		orphan_reap();
 	}
 	pass->now_ms = run_clock_ms();
+	slots_cleaned = 0;
+	before = load_relaxed(&account.slots_dirty);
 	collect_published();
 	purge_slabs(pass);
 	purge_runs(pass);
-	store_relaxed(&account.slots_stranded,
-		      load_relaxed(&account.slots_dirty) -
-		      (int64_t)pass->young_bytes);
+	note_stranded(pass, before);
+	/* What was refused is in that queue, too, and does not get older. */
+	if (slab_dirty_pending() && !pass->result->refused_bytes)
+		pass->result->aging = true;
 	pass->result->dirty_left = purge_dirty_estimate();
 	pass->result->live_bytes = account_slots_handed() +
 		load_relaxed(&account.large_bytes);
@@ -587,37 +638,48 @@ void purge_release(void)
 	lock_release(&pass_lock);
 }
 
-void purge_prefork(void)
+/* Whether prefork took batch_lock: not where a handler forks in a batch. */
+static bool batch_taken;
+
+void purge_prefork(bool may_wait)
 {
-	if (!lock_is_mine(&batch_lock))
+	bool take = !lock_is_mine(&batch_lock);
+
+	if (take && may_wait)
 		lock_take(&batch_lock);
+	else if (take)
+		take = lock_try(&batch_lock);
+	batch_taken = take;
 }
 
 void purge_postfork_parent(void)
 {
-	/* Held by a pass that a handler interrupted: it goes on and ends. */
-	if (!lock_is_mine(&pass_lock))
+	if (batch_taken)
 		lock_release(&batch_lock);
 }
 
-void purge_postfork_child(void)
+/*
+ * A pass of another thread was cut off wherever it was, and so was a pusher:
+ * the aging list and the dirty queue are made anew.
+ */
+void purge_postfork_child(bool threaded)
 {
 	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
 
-	if (lock_is_mine(&pass_lock))
+	if (batch_taken)
+		lock_reset(&batch_lock);
+	if (lock_is_mine(&pass_lock) || !threaded)
 		return;
-	lock_reset(&batch_lock);
-	if (!load_relaxed(&pass_lock.word))
-		return;
-	/* Another thread's pass was cut off; its list may be half linked. */
 	lock_reset(&pass_lock);
 	list_init(&aging);
+	slab_dirty_pop_all();
 	for (size_t i = 0; i < nr; i++) {
 		struct slab *slab = range.slabs + i;
 
-		if (!slab->swept)
+		if (!slab->swept && !slab->dirty_queued)
 			continue;
 		slab->swept = 0;
+		slab->dirty_queued = 0;
 		slab_dirty_push(slab);
 	}
 }

@@ -51,9 +51,12 @@ uint64_t purge_dirty_estimate(void);
 bool purge_hold(void) __must_check;
 void purge_release(void);
 
-/* Fork handlers: before waits for the batch in progress; after in both. */
-void purge_prefork(void);
+/*
+ * Fork handlers: before waits for the batch in progress, if it @may_wait;
+ * after in both.  @threaded: the parent had other threads.
+ */
+void purge_prefork(bool may_wait);
 void purge_postfork_parent(void);
-void purge_postfork_child(void);
+void purge_postfork_child(bool threaded);
 
 #endif

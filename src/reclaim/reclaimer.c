@@ -257,7 +257,6 @@ static void count_pass(const struct policy_decision *decision)
 	store_relaxed(&stats.nr_forced, stats.nr_forced + 1);
 	/* No source asked for it: headroom alone was low. */
 	source_count_purge(asked_by ?: source_headroom_bit());
-	asked_by = 0;
 }
 
 static void run_pass(const struct policy_decision *decision)
@@ -271,6 +270,8 @@ static void run_pass(const struct policy_decision *decision)
 			last_result.refused_bytes = 0;
 	count_pass(decision);
 	policy_state = policy_note(decision, &last_result, source_now_ms());
+	if (policy_state.pending == PRESSURE_NONE)
+		asked_by = 0;
 }
 
 static void do_round(void)

@@ -234,12 +234,21 @@ bool source_settle(void)
 	return false;
 }
 
+/* A source that is only sampled hears no event; a pass it forced is one. */
+static void note_purge(struct source *source)
+{
+	store_relaxed(&source->nr_purges, source->nr_purges + 1);
+	if (source->event)
+		return;
+	store_relaxed(&source->nr_events, source->nr_events + 1);
+	store_relaxed(&source->last_event_ms, source_now_ms());
+}
+
 void source_count_purge(uint32_t by_source)
 {
 	for (unsigned int i = 0; i < ARRAY_SIZE(table); i++)
 		if (table[i].source && by_source & 1u << i)
-			store_relaxed(&table[i].source->nr_purges,
-				      table[i].source->nr_purges + 1);
+			note_purge(table[i].source);
 }
 
 uint32_t source_headroom_bit(void)

@@ -89,12 +89,13 @@ struct slab {
 	uint64_t idle_ms;	/* reclaimer only: since when pages idle */
 	size_t run_bytes;	/* run head: bytes promised to the user */
 
-	uint64_t free[SLAB_WORDS] __aligned_(64); /* slot n: bit n % 64 of
-					 * word n / 64; 1 is free */
+	uint64_t free[SLAB_WORDS];	/* slot n: bit n % 64 of word n / 64;
+					 * 1 is free */
 };
 
 _Static_assert(sizeof(struct slab_hot) == 16, "hot descriptor is 16 bytes");
 _Static_assert(sizeof(struct slab) == 640, "cold descriptor is 640 bytes");
+_Static_assert(offsetof(struct slab, free) % 64 == 0, "bits in own lines");
 
 /* Read by every free(); written while growing only. */
 struct range {

@@ -143,12 +143,18 @@ static void index_add(struct slab *first, size_t nr, enum run_state state,
 	index_insert(first, nr, state, stamp_ms, after);
 }
 
+/* Slabs from @run to the first whose address is a multiple of @align. */
+static size_t skip_to(const struct slab *run, size_t align)
+{
+	size_t at = (uintptr_t)slab_base(run) >> SLAB_SHIFT;
+
+	return ALIGN_UP(at, align) - at;
+}
+
 /* Whether a run of @nr slabs at a multiple of @align fits into @run. */
 static bool run_fits(const struct slab *run, size_t nr, size_t align)
 {
-	size_t skip = ALIGN_UP(slab_index(run), align) - slab_index(run);
-
-	return skip + nr <= run->run_len;
+	return skip_to(run, align) + nr <= run->run_len;
 }
 
 static struct slab *bin_find(struct list_head *bin, size_t nr, size_t align)
@@ -277,7 +283,7 @@ static struct slab *alloc_indexed(size_t nr, size_t align, bool *ret_zero)
 
 		if (!run)
 			continue;
-		skip = ALIGN_UP(slab_index(run), align) - slab_index(run);
+		skip = skip_to(run, align);
 		run = run_carve(run, skip, nr, RUN_USED);
 		if (!run_recommit(run, nr)) {
 			index_add(run, nr, RUN_CLEAN, run_clock_ms());
@@ -300,7 +306,7 @@ static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
 	first = range_take_fresh(whole, locked);
 	if (!first)
 		return NULL;
-	skip = ALIGN_UP(slab_index(first), align) - slab_index(first);
+	skip = skip_to(first, align);
 	set_ends(first + skip, nr, RUN_USED);
 	if (!locked || align == 1)
 		return first + skip;
@@ -341,11 +347,12 @@ struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero)
 	return run;
 }
 
-/* A range that mremap put here is made ordinary again, which empties it. */
+/*
+ * A range that mremap put here is made ordinary again, which empties it.
+ * False: the kernel failed, perhaps after it removed what was there.
+ */
 static bool settle_displaced(struct slab *first, size_t nr)
 {
-	if (likely(!first->displaced))
-		return false;
 	if (map_renew(slab_base(first), nr << SLAB_SHIFT))
 		return false;
 	first->displaced = 0;
@@ -356,7 +363,12 @@ static bool settle_displaced(struct slab *first, size_t nr)
 void run_free(struct slab *first, size_t nr, bool clean)
 {
 	ebb_assert(nr && first->run_state == RUN_USED);
-	clean |= settle_displaced(first, nr);
+	if (unlikely(first->displaced)) {
+		/* What may be a hole is never handed out again. */
+		if (!settle_displaced(first, nr))
+			return;
+		clean = true;
+	}
 	if (unlikely(lock_is_mine(&vm_lock))) {
 		deferred_push(first, nr, clean);
 		return;
@@ -407,6 +419,8 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr)
 		/* Both ends first: what joins neighbours looks at them. */
 		set_ends(first, new_nr, RUN_USED);
 		set_ends(first + new_nr, nr - new_nr, RUN_USED);
+		first[new_nr - 1].uncommitted = 0;
+		first[new_nr].uncommitted = first[nr - 1].uncommitted = 0;
 		index_add(first + new_nr, nr - new_nr, RUN_DIRTY,
 			  run_clock_ms());
 	}
@@ -452,6 +466,14 @@ void run_settle(struct slab *first, size_t nr, enum run_state state,
 	run_counters.in_state[RUN_LEAVING] -= nr << SLAB_SHIFT;
 	index_add(first, nr, state, stamp_ms);
 	lock_release(&vm_lock);
+}
+
+bool run_uncommit(struct slab *first, size_t nr)
+{
+	if (map_uncommit(slab_base(first), nr << SLAB_SHIFT))
+		return false;
+	first->uncommitted = first[nr - 1].uncommitted = 1;
+	return true;
 }
 
 uint64_t run_oldest(enum run_state state)

@@ -76,6 +76,13 @@ struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 void run_settle(struct slab *first, size_t nr, enum run_state state,
 		uint64_t stamp_ms);
 
+/*
+ * Under strict overcommit (vm.overcommit_memory=2): give the commit charge of
+ * a claimed run back, too; it is charged again when the run is handed out.
+ * Returns whether the run is clean now.
+ */
+bool run_uncommit(struct slab *first, size_t nr);
+
 /* When the oldest free run in @state was freed; UINT64_MAX: there is none. */
 uint64_t run_oldest(enum run_state state);
 

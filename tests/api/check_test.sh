@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - Programs without a mistake also pass with check=1
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
 
 export EBB_CONF=check=1

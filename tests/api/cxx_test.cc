@@ -15,6 +15,12 @@
 #include <thread>
 #include <vector>
 
+/* In C++17, but some compilers declare them only when asked for them. */
+void operator delete(void *, std::size_t) noexcept;
+void operator delete[](void *, std::size_t) noexcept;
+void operator delete(void *, std::size_t, std::align_val_t) noexcept;
+void operator delete[](void *, std::size_t, std::align_val_t) noexcept;
+
 namespace {
 
 int failures;

@@ -12,7 +12,7 @@
 
 #define NR_OBJECTS	512
 #define HANDLER_OBJECTS	64
-#define RUN_MS		1500
+#define RUN_MS		800
 #define INTERVAL_US	60	/* from a handler's end to the next */
 
 struct owned {
@@ -224,7 +224,7 @@ TEST_F(signal, handlers_trim_while_main_allocates)
 /* Each thread is hit by its own signals, all at the same heap. */
 static void *step_in_thread(void *arg)
 {
-	struct owned objects[64] = { { NULL } };
+	struct owned objects[64] = { 0 };
 	struct rng rng;
 
 	rng_seed(&rng, (uint64_t)(uintptr_t)arg);

@@ -2,7 +2,7 @@
 /*
  * ebbmalloc tests - Floor recorder, to be preloaded before an allocator
  *
- * LD_PRELOAD="librecorder.so libebbmalloc.so.1" EBB_FLOOR_OUT=file program
+ * LD_PRELOAD="recorder.so libebbmalloc.so.1" EBB_FLOOR_OUT=file program
  *
  * What it is: wraps the malloc family of whatever allocator comes next,
  * keeps which blocks are alive with the sizes the program asked for, and on
@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "ebb/stats.h"
 #include "floor/table.h"
 
 static struct {
@@ -88,19 +89,34 @@ static int is_early(const void *p)
 	       (const char *)p < early + sizeof(early);
 }
 
+/* " meta_bytes=N" where the allocator tells it, else nothing. */
+static void tell_metadata(char *text, size_t size)
+{
+	int (*count)(struct ebb_heap_counts *);
+	void *found = dlsym(RTLD_DEFAULT, "ebb_heap_count");
+	struct ebb_heap_counts counts;
+
+	text[0] = '\0';
+	memcpy(&count, &found, sizeof(count));
+	if (count && !count(&counts))
+		snprintf(text, size, " meta_bytes=%llu",
+			 (unsigned long long)counts.meta_bytes);
+}
+
 static void report(void)
 {
 	struct floor_numbers numbers;
 	int saved = errno;
-	char line[160];
+	char line[160], metadata[40];
 	int fd, len;
 
 	fd = open(out_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 	if (fd >= 0 && !floor_measure(&numbers)) {
+		tell_metadata(metadata, sizeof(metadata));
 		len = snprintf(line, sizeof(line), "floor_bytes=%zu "
-			       "live_bytes=%zu blocks=%zu own_bytes=%zu\n",
+			       "live_bytes=%zu blocks=%zu own_bytes=%zu%s\n",
 			       numbers.floor_bytes, numbers.live_bytes,
-			       numbers.blocks, numbers.own_bytes);
+			       numbers.blocks, numbers.own_bytes, metadata);
 		if (write(fd, line, (size_t)len) != len)
 			abort();
 	}

@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - The floor recorder counts what it must, on any allocator
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
 
 recorder=$EBB_BUILD/tests/floor/recorder.so

@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - gcc compiles this project to the same assembly
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
 
 needs gcc

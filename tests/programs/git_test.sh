@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - git: the same hashes, and a sound repository
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317,SC2086
 . "$(dirname "$0")/../tap.sh"
 
 needs git

@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - memcached with several clients
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
 
 needs memcached python3

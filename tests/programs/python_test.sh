@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - python3 with threads, and with all its memory from malloc
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
 
 needs python3

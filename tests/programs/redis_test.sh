@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - redis-server under redis-benchmark
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317,SC2086
 . "$(dirname "$0")/../tap.sh"
 
 needs redis-server redis-cli redis-benchmark

@@ -9,10 +9,24 @@
 #define SLAB_BYTES	(64 * KIB)
 #define SLOT_MAX	(32 * KIB)
 
-/* One slab's part of the model. */
-static void add_slab(struct model *model, uint64_t used, unsigned int blocks)
+static uint64_t resident(uintptr_t page, size_t len)
+{
+	unsigned char present;
+
+	if (mincore((void *)page, len, &present))
+		return 0;
+	return present & 1 ? len : 0;
+}
+
+/*
+ * The part of the model that is the slab at @base, of objects of @len bytes.
+ * What is too short for one more of them, at its end, goes with the last.
+ */
+static void add_slab(struct model *model, uintptr_t base, uint64_t used,
+		     unsigned int blocks, size_t len)
 {
 	uint64_t page_mask = blocks >= 64 ? ~0ULL : (1ULL << blocks) - 1;
+	size_t end = SLAB_BYTES / len * len;
 
 	model->slabs++;
 	model->free_blocks += 64 - (unsigned int)__builtin_popcountll(used);
@@ -22,6 +36,9 @@ static void add_slab(struct model *model, uint64_t used, unsigned int blocks)
 		if (on_page)
 			model->stranded_blocks += blocks -
 				(unsigned int)__builtin_popcountll(on_page);
+		else if (block * KIB < end)
+			model->resident_bytes += resident(base + block * KIB,
+							  blocks * KIB);
 	}
 }
 
@@ -42,6 +59,7 @@ static void add_all(struct model *model, const struct floor_block *list,
 	unsigned int blocks = (unsigned int)(page_size() / KIB);
 	uintptr_t slab = 0;
 	uint64_t used = 0;
+	size_t len = 1;
 
 	for (size_t i = 0; i < nr; i++) {
 		uintptr_t at = (uintptr_t)list[i].start;
@@ -49,14 +67,15 @@ static void add_all(struct model *model, const struct floor_block *list,
 		if (!list[i].len || list[i].len > SLOT_MAX)
 			continue;
 		if (at / SLAB_BYTES != slab && used) {
-			add_slab(model, used, blocks);
+			add_slab(model, slab * SLAB_BYTES, used, blocks, len);
 			used = 0;
 		}
 		slab = at / SLAB_BYTES;
+		len = list[i].len;
 		used |= blocks_of(at % SLAB_BYTES, list[i].len);
 	}
 	if (used)
-		add_slab(model, used, blocks);
+		add_slab(model, slab * SLAB_BYTES, used, blocks, len);
 }
 
 static struct floor_block block_of(const struct object *object)

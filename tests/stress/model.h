@@ -8,7 +8,8 @@
  * and a free block in a page that some object overlaps is *stranded*, since
  * the kernel can only take whole pages.
  *
- * Computed from pointers and usable sizes alone.
+ * Computed from pointers and usable sizes alone.  Which of the pages without
+ * an object are resident is asked of the kernel: after a trim, none.
  */
 #ifndef EBB_TESTS_STRESS_MODEL_H
 #define EBB_TESTS_STRESS_MODEL_H
@@ -20,6 +21,7 @@ struct model {
 	uint64_t slabs;
 	uint64_t free_blocks;
 	uint64_t stranded_blocks;
+	uint64_t resident_bytes;	/* of pages without an object */
 };
 
 /* The model of all objects and of what floor/table.h knows; no thread runs. */
@@ -33,8 +35,8 @@ static inline bool model_fits(const struct model *model,
 	return model->slabs == counts->slabs &&
 	       model->free_blocks == counts->free_blocks &&
 	       model->stranded_blocks == counts->stranded_blocks &&
-	       !counts->cached_bytes && !counts->dirty_bytes &&
-	       !counts->lazy_bytes;
+	       !model->resident_bytes && !counts->cached_bytes &&
+	       !counts->dirty_bytes && !counts->lazy_bytes;
 }
 
 #endif

@@ -63,7 +63,7 @@ static size_t draw_size(struct rng *rng)
 
 static void *allocate_aligned(size_t size, unsigned int shift)
 {
-	void *p = real.memalign((size_t)1 << shift, size);
+	void *p = real.do_memalign((size_t)1 << shift, size);
 
 	if (p && !is_aligned(p, (size_t)1 << shift)) {
 		fprintf(stderr, "# torture: %p is not aligned to %zu\n", p,
@@ -75,7 +75,7 @@ static void *allocate_aligned(size_t size, unsigned int shift)
 
 static void *allocate_zeroed(size_t size)
 {
-	void *p = real.calloc(1, size);
+	void *p = real.do_calloc(1, size);
 
 	if (p && !all_zero(p, size)) {
 		fprintf(stderr, "# torture: calloc of %zu bytes at %p is not "
@@ -100,7 +100,7 @@ static void make(struct seat *seat, struct object *object)
 	else if (kind < 3)
 		p = allocate_aligned(size, shift);
 	else
-		p = real.malloc(size);
+		p = real.do_malloc(size);
 	object->start = p;
 	if (p) {
 		object->len = size;
@@ -118,7 +118,7 @@ static void drop(struct seat *seat, struct object *object)
 	check(object, "free");
 	begin(object);
 	seat->live -= object->len;
-	real.free(object->start);
+	real.do_free(object->start);
 	object->start = NULL;
 	end(object);
 }
@@ -136,7 +136,7 @@ static void resize(struct seat *seat, struct object *object)
 		kept = size & ~(size_t)7;
 	check(object, "realloc");
 	begin(object);
-	p = real.realloc(object->start, size);
+	p = real.do_realloc(object->start, size);
 	if (!p) {
 		failed("realloc", size);
 		end(object);

@@ -19,11 +19,11 @@ struct real_malloc real;
 
 void real_find(void)
 {
-	real.malloc = ebb_malloc;
-	real.calloc = ebb_calloc;
-	real.realloc = ebb_realloc;
-	real.memalign = ebb_memalign;
-	real.free = ebb_free;
+	real.do_malloc = ebb_malloc;
+	real.do_calloc = ebb_calloc;
+	real.do_realloc = ebb_realloc;
+	real.do_memalign = ebb_memalign;
+	real.do_free = ebb_free;
 	real.usable_size = ebb_malloc_usable_size;
 	real.trim = ebb_malloc_trim;
 }
@@ -45,15 +45,15 @@ static void find_one(void *where, const char *name)
 
 void real_find(void)
 {
-	if (real.malloc)
+	if (real.do_malloc)
 		return;
-	find_one(&real.calloc, "calloc");
-	find_one(&real.realloc, "realloc");
-	find_one(&real.memalign, "memalign");
-	find_one(&real.free, "free");
+	find_one(&real.do_calloc, "calloc");
+	find_one(&real.do_realloc, "realloc");
+	find_one(&real.do_memalign, "memalign");
+	find_one(&real.do_free, "free");
 	find_one(&real.usable_size, "malloc_usable_size");
 	find_one(&real.trim, "malloc_trim");
-	find_one(&real.malloc, "malloc");
+	find_one(&real.do_malloc, "malloc");
 }
 
 static void *added(void *p)
@@ -66,13 +66,13 @@ static void *added(void *p)
 void *malloc(size_t size)
 {
 	real_find();
-	return added(real.malloc(size));
+	return added(real.do_malloc(size));
 }
 
 void *calloc(size_t nr, size_t size)
 {
 	real_find();
-	return added(real.calloc(nr, size));
+	return added(real.do_calloc(nr, size));
 }
 
 void free(void *p)
@@ -82,7 +82,7 @@ void free(void *p)
 	real_find();
 	/* Not in the table: from before, or by a function not defined here. */
 	floor_remove(p, NULL);
-	real.free(p);
+	real.do_free(p);
 }
 
 void *realloc(void *p, size_t size)
@@ -95,7 +95,7 @@ void *realloc(void *p, size_t size)
 		return malloc(size);
 	real_find();
 	known = floor_remove(p, &old);
-	q = real.realloc(p, size);
+	q = real.do_realloc(p, size);
 	if (!q && size && known)
 		floor_add(p, old);
 	return added(q);
@@ -115,7 +115,7 @@ void *reallocarray(void *p, size_t nr, size_t size)
 void *memalign(size_t alignment, size_t size)
 {
 	real_find();
-	return added(real.memalign(alignment, size));
+	return added(real.do_memalign(alignment, size));
 }
 
 void *aligned_alloc(size_t alignment, size_t size)

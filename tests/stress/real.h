@@ -15,11 +15,11 @@
 #include <stddef.h>
 
 struct real_malloc {
-	void *(*malloc)(size_t);
-	void *(*calloc)(size_t, size_t);
-	void *(*realloc)(void *, size_t);
-	void *(*memalign)(size_t, size_t);
-	void (*free)(void *);
+	void *(*do_malloc)(size_t);
+	void *(*do_calloc)(size_t, size_t);
+	void *(*do_realloc)(void *, size_t);
+	void *(*do_memalign)(size_t, size_t);
+	void (*do_free)(void *);
 	size_t (*usable_size)(void *);
 	int (*trim)(size_t);
 };

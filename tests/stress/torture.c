@@ -197,10 +197,12 @@ static void print_numbers(unsigned int round, const struct model *model,
 	       (unsigned long long)ops, (unsigned long long)nr_threads_made,
 	       (unsigned long long)nr_forks, (unsigned long long)nr_trims,
 	       (unsigned long long)(live / KIB), rss_bytes() / KIB);
-	printf("#   model: %llu slabs, %llu blocks free, %llu stranded\n",
+	printf("#   model: %llu slabs, %llu blocks free, %llu stranded; bytes "
+	       "free but resident %llu\n",
 	       (unsigned long long)model->slabs,
 	       (unsigned long long)model->free_blocks,
-	       (unsigned long long)model->stranded_blocks);
+	       (unsigned long long)model->stranded_blocks,
+	       (unsigned long long)model->resident_bytes);
 	if (counts)
 		printf("#   library: %llu slabs, %llu blocks free, %llu "
 		       "stranded; bytes cached %llu, dirty %llu, lazy %llu\n",

@@ -5,7 +5,7 @@
 #
 # TORTURE_SECONDS of the first two; TORTURE_SEED to repeat one.
 #
-# shellcheck source=tests/tap.sh
+# shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
 
 torture=$EBB_BUILD/tests/stress/torture
