@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# ebbmalloc tests - Torture in other builds: assertions, injected failures,
+# sanitizers, the other compiler, and no optional kernel facility
+#
+# Each build lies in its own directory below $EBB_BUILD/builds, and is made
+# anew only where something changed.  BUILD_SECONDS is the length of each run.
+#
+# shellcheck source=tests/tap.sh
+. "$(dirname "$0")/../tap.sh"
+
+seconds=${BUILD_SECONDS:-6}
+fast=decay_ms=0,lazy_ms=0,thread_min=0
+
+# build NAME CONFIG VARIABLE=VALUE...: the torture test in that build
+build()
+{
+	local name=$1 config=$2
+
+	shift 2
+	make -s -C "$EBB_TOP" O="$EBB_BUILD/builds/$name" "$@" "$config" &&
+		make -s -C "$EBB_TOP" O="$EBB_BUILD/builds/$name" \
+			KSELFTEST_DIR="$EBB_BUILD/kselftest" W=e "$@" \
+			lib tests/stress/torture
+}
+
+# torture NAME CONF
+torture()
+{
+	EBB_CONF=$2 "$EBB_BUILD/builds/$1/tests/stress/torture" \
+		--seconds "$seconds" --round-ms 1000 --seed 11
+}
+
+# contract NAME
+contract()
+{
+	make -s -C "$EBB_TOP" O="$EBB_BUILD/builds/$1" \
+		KSELFTEST_DIR="$EBB_BUILD/kselftest" tests/api/malloc_test &&
+		"$EBB_BUILD/builds/$1/tests/api/malloc_test"
+}
+
+plan 12
+check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
+check "it passes" torture ubsan "$fast"
+check "it passes with failing kernel calls" \
+	torture ubsan "inject=all:97,$fast"
+check "it passes with every free checked" torture ubsan "check=1,$fast"
+check "debug config with ASan builds" build asan debugconfig D=asan
+check "it passes" torture asan "$fast"
+if command -v clang >/dev/null; then
+	check "clang builds" build clang defconfig CC=clang
+	check "it passes" torture clang "$fast"
+	check "clang builds the debug config with TSan" \
+		build tsan debugconfig CC=clang D=tsan
+else
+	for what in "clang builds" "it passes" \
+		"clang builds the debug config with TSan"; do
+		skip "$what" "clang is not installed"
+	done
+fi
+# Without membarrier the caches stay, so there is nothing to compare.
+check "tiny config builds" build tiny tinyconfig
+check "it passes the contract of malloc" contract tiny
+check "all config builds without warnings" build all allconfig W=1e
+finish
