@@ -203,4 +203,21 @@ TEST_F(align, reuses_what_it_freed)
 	EXPECT_GE(before + 64 * MIB, rss_bytes());
 }
 
+/* Far beyond what the window itself is aligned to. */
+TEST_F(align, serves_alignments_up_to_a_gib)
+{
+	for (size_t a = 2 * ALIGNMENT_MAX; a <= 1024 * MIB; a *= 2) {
+		char *p[3];
+
+		for (int i = 0; i < 3; i++) {
+			p[i] = memalign(a, 100);
+			ASSERT_NE(NULL, p[i]);
+			EXPECT_TRUE(is_aligned(p[i], a));
+			memset(p[i], i, 100);
+		}
+		for (int i = 0; i < 3; i++)
+			free(p[i]);
+	}
+}
+
 TEST_HARNESS_MAIN

@@ -3,8 +3,11 @@
  * ebbmalloc tests - fork and vfork
  */
 #include <pthread.h>
+#include <signal.h>
 #include <spawn.h>
+#include <stdio.h>
 #include <sys/auxv.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include "harness.h"
 
@@ -287,6 +290,95 @@ TEST_F_TIMEOUT(fork, childs_memory_falls_without_its_doing, 120)
 		if (!pid)
 			_exit(free_and_wait());
 		EXPECT_EQ(0, wait_for(pid));
+	}
+}
+
+static FILE *stream;
+
+static void *flush_all(void *arg)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED))
+		fflush(NULL);
+	return arg;
+}
+
+/* Allocates with the stream locked. */
+static void *read_long_lines(void *arg)
+{
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		char *line = NULL;
+		size_t size = 0;
+
+		rewind(stream);
+		/* At the end of the file if the other one was faster. */
+		if (getline(&line, &size, stream) < 0)
+			clearerr(stream);
+		free(line);
+	}
+	return arg;
+}
+
+/* The lock that fork takes on the list of streams comes before ours. */
+TEST_F_TIMEOUT(fork, streams_may_be_used_meanwhile, 120)
+{
+	pthread_t threads[3];
+
+	stream = tmpfile();
+	ASSERT_NE(NULL, stream);
+	for (int i = 0; i < 300000; i++)
+		putc('a', stream);
+	putc('\n', stream);
+	ASSERT_EQ(0, pthread_create(&threads[0], NULL, flush_all, NULL));
+	ASSERT_EQ(0, pthread_create(&threads[1], NULL, read_long_lines, NULL));
+	ASSERT_EQ(0, pthread_create(&threads[2], NULL, read_long_lines, NULL));
+	for (int i = 0; i < 50; i++) {
+		pid_t pid = fork();
+
+		ASSERT_LE(0, pid);
+		if (!pid)
+			_exit(0);
+		ASSERT_EQ(0, wait_for(pid));
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void fork_in_handler(int sig)
+{
+	int saved = errno;
+	pid_t pid = fork();
+
+	(void)sig;
+	if (!pid)
+		_exit(0);
+	if (wait_for(pid))
+		abort();
+	errno = saved;
+}
+
+/* fork() is async-signal-safe: also above a pass, between two batches. */
+TEST_F_TIMEOUT(fork, handlers_may_fork_above_a_trim, 120)
+{
+	struct sigaction action = {
+		.sa_handler = fork_in_handler,
+		.sa_flags = SA_RESTART,
+	};
+	static char *p[4000];
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &action, NULL));
+	for (int round = 0; round < 60; round++) {
+		struct itimerval timer = {
+			.it_value.tv_usec = 500 + round * 50,
+		};
+
+		for (int i = 0; i < 4000; i++)
+			memset(p[i] = malloc(4000), 1, 4000);
+		for (int i = 0; i < 4000; i++)
+			free(p[i]);
+		ASSERT_EQ(0, setitimer(ITIMER_REAL, &timer, NULL));
+		for (int i = 0; i < 5; i++)
+			malloc_trim(0);
 	}
 }
 

@@ -389,4 +389,18 @@ TEST_F(info, metadata_are_a_small_part_of_the_heap)
 	}
 }
 
+/* A slot taken from a fresh slab makes its pages dirty, not all of them. */
+TEST_F(info, pages_never_touched_count_as_clean)
+{
+	struct ebb_heap_counts counts, before;
+	heap_count_fn count = heap_count();
+
+	NEEDS_EBBMALLOC();
+	malloc_trim(0);
+	ASSERT_EQ(0, count(&before));
+	ASSERT_NE(NULL, malloc(3000));
+	ASSERT_EQ(0, count(&counts));
+	EXPECT_GE(before.dirty_bytes + 16 * KIB, counts.dirty_bytes);
+}
+
 TEST_HARNESS_MAIN

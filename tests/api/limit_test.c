@@ -167,4 +167,12 @@ TEST_F(limit, trim_of_locked_memory_does_not_lie)
 	}
 }
 
+TEST_F(limit, trim_of_much_locked_memory_comes_to_an_end)
+{
+	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
+		SKIP(return, "mlockall: %s", strerror(errno));
+	free(malloc(1500 * MIB));
+	malloc_trim(0);
+}
+
 TEST_HARNESS_MAIN

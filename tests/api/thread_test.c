@@ -455,4 +455,45 @@ TEST_F(thread, setuid_does_not_wait_for_a_background_thread)
 	}
 }
 
+static pthread_key_t late_key;
+static __thread int late_rounds;
+
+/* The thread's first allocation, in the second round of its destructors. */
+static void allocate_late(void *arg)
+{
+	char *p;
+
+	if (++late_rounds < 2) {
+		pthread_setspecific(late_key, arg);
+		return;
+	}
+	p = malloc(64);
+	memset(p, 1, 64);
+	free(p);
+}
+
+static void *do_nothing_but_exit_late(void *arg)
+{
+	pthread_setspecific(late_key, arg);
+	return NULL;
+}
+
+TEST_F(thread, a_late_destructor_may_be_the_first_to_allocate)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_key_create(&late_key, allocate_late));
+	ASSERT_EQ(0, pthread_attr_init(&attr));
+	/* Larger than what glibc caches: the stack is unmapped at the end. */
+	ASSERT_EQ(0, pthread_attr_setstacksize(&attr, 64 * MIB));
+	for (int i = 0; i < 5; i++) {
+		ASSERT_EQ(0, pthread_create(&thread, &attr,
+					    do_nothing_but_exit_late,
+					    (void *)1));
+		ASSERT_EQ(0, pthread_join(thread, NULL));
+		malloc_trim(0);
+	}
+}
+
 TEST_HARNESS_MAIN
