@@ -50,7 +50,8 @@ static cold void throw_bad_alloc(size_t size)
 /*
  * The loop that the C++ standard wants: ask the handler, try again.  The
  * handler may throw.  A nothrow form has to catch that, which C cannot, so it
- * goes on in libstdc++'s own form, @next, which calls our throwing one.
+ * goes on in libstdc++'s own form, which calls our throwing one.  A static
+ * program has no other form, so there a nothrow one asks no handler.
  */
 static cold void *new_failed(size_t align, size_t size)
 {

@@ -138,17 +138,24 @@ static bool seems_idle(struct heap *heap)
 	return same;
 }
 
-/* Step 1: close the gates of all that are to be drained. */
-static bool drain_gate(bool force)
+/*
+ * Step 1: close the gates of all that are to be drained.  With force also of
+ * those with nothing but slabs that could not be retired yet.
+ */
+static bool drain_gate(bool force, bool *ret_left)
 {
 	struct heap *heap;
 	bool any = false;
 
 	list_for_each_entry(heap, &heaps, all) {
+		bool idle, cached;
+
 		if (heap->tcb == &tcb)
 			continue;
-		/* With force also for slabs that could not be retired yet. */
-		if (!force && (!seems_idle(heap) || !has_cached(heap)))
+		idle = seems_idle(heap);
+		cached = has_cached(heap);
+		*ret_left |= cached && !idle;
+		if (!force && (!idle || !cached))
 			continue;
 		heap->gated = true;
 		store_relaxed(&heap->tcb->heap, &empty_heap);
@@ -166,7 +173,7 @@ static void empty_heap_of(struct heap *heap)
 }
 
 /* Steps 3 and 4; without the membarrier only 4. */
-static void drain_gated(bool may_take)
+static void drain_gated(bool may_take, bool *ret_left)
 {
 	struct heap *heap;
 
@@ -176,6 +183,8 @@ static void drain_gated(bool may_take)
 		/* Pairs with tcb_leave(). */
 		if (may_take && !load_acquire(&heap->tcb->busy))
 			empty_heap_of(heap);
+		else
+			*ret_left = true;
 		heap->gated = false;
 		/* Pairs with malloc() and free(), which load it. */
 		store_release(&heap->tcb->heap, heap);
@@ -191,15 +200,16 @@ static void drain_own(void)
 	tcb_leave(&tcb);
 }
 
-int drain_caches(bool force)
+int drain_caches(bool force, bool *ret_left)
 {
 	int err;
 
+	*ret_left = false;
 	lock_take(&drain_lock);
 	err = membarrier_ready();
-	if (!err && drain_gate(force)) {
+	if (!err && drain_gate(force, ret_left)) {
 		err = sys_membarrier(MEMBARRIER_EXPEDITED);
-		drain_gated(!err);
+		drain_gated(!err, ret_left);
 	}
 	if (force)
 		drain_own();

@@ -47,9 +47,11 @@ void drain_close_heap(void);
  * @force, of all that are not inside the allocator; with @force also the
  * caller's own.  Returns 0, or -errno where there is no membarrier: then
  * only the caller's own.
+ * *@ret_left: some thread's caches are not empty, since it was not idle or
+ * inside the allocator; a later call may find it so.
  * Context: not inside the bracket, no lock of floor 3 or below.
  */
-int drain_caches(bool force);
+int drain_caches(bool force, bool *ret_left);
 
 /*
  * Whether the slot @ptr of a slab in use is really free: by its bit, or in a

@@ -591,9 +591,13 @@ static void pass_run(struct pass *pass)
 	if (pass->order->force)
 		bypass_release();
 	if (pass->order->drain || pass->order->force) {
+		bool left;
+
 		/* Without membarrier only our own; drain_unavailable() tells. */
-		if (drain_caches(pass->order->force))
+		if (drain_caches(pass->order->force, &left))
 			pass->result->undrained = true;
+		else
+			pass->result->aging |= left;
 		orphan_reap();
 	}
 	pass->now_ms = run_clock_ms();
