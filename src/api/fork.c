@@ -8,13 +8,14 @@
  * that handlers of others which allocate between ours and the fork find their
  * way past the locks.
  *
- * The child trusts bitmaps and slab words, adopts the slabs of the threads it
- * does not have (heap/drain.h, heap/orphan.h), and has no reclaimer until it
+ * The child trusts bitmaps alone, takes over the slabs of the threads it does
+ * not have (heap/drain.h, heap/orphan.h), and has no reclaimer until it
  * needs one.  A lock held by the forking thread itself, in a handler that
  * interrupted malloc, is neither taken nor released here: the interrupted
  * call goes on in both processes.
  *
- * Locking: batch_lock (5), drain_lock, orphan_lock (3), vm_lock (2).
+ * Locking: glibc's list of streams, batch_lock (5), drain_lock, orphan_lock
+ * (3), vm_lock (2).
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
