@@ -32,7 +32,7 @@ static struct lock *const fork_locks[] = {
 	&drain_lock, &orphan_lock, &vm_lock,
 };
 
-/* Of the forking thread; a second one waits for drain_lock. */
+/* Of the forking thread: the first lock taken keeps a second one away. */
 static bool taken[ARRAY_SIZE(fork_locks)];
 static uintptr_t busy_before;
 static bool threaded;
@@ -58,7 +58,6 @@ static bool take_one(struct lock *lock, bool may_wait)
 
 static void prefork(void)
 {
-	bool got[ARRAY_SIZE(fork_locks)];
 	bool may_wait;
 
 	/* A handler forks between our handlers: the outer fork has it all. */
@@ -72,9 +71,7 @@ static void prefork(void)
 	reclaimer_prefork();
 	purge_prefork(may_wait);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
-		got[i] = take_one(fork_locks[i], may_wait);
-	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
-		taken[i] = got[i];
+		taken[i] = take_one(fork_locks[i], may_wait);
 	init_forking = true;
 	threaded = !__libc_single_threaded;
 	busy_before = tcb.busy;

@@ -22,7 +22,6 @@
 #define or_seq_cst(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define load_seq_cst(p)		__atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define xchg_seq_cst(p, v)	__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
-#define or_acq_rel(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_ACQ_REL)
 #define and_relaxed(p, v)	__atomic_fetch_and((p), (v), __ATOMIC_RELAXED)
 #define and_acquire(p, v)	__atomic_fetch_and((p), (v), __ATOMIC_ACQUIRE)
 #define and_acq_rel(p, v)	__atomic_fetch_and((p), (v), __ATOMIC_ACQ_REL)

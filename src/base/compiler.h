@@ -19,7 +19,6 @@
 #define __must_check	__attribute__((warn_unused_result))
 #endif
 #define __printf_(a, b)	__attribute__((format(printf, a, b)))
-#define __hidden	__attribute__((visibility("hidden")))
 #define __export	__attribute__((visibility("default")))
 #define __aligned_(n)	__attribute__((aligned(n)))
 
