@@ -4,19 +4,48 @@
  */
 #include "acct/account.h"
 
-struct account account = { .wake_level = UINT64_MAX };
+struct account account = {
+	.wake_level = UINT64_MAX,
+	.room = ACCOUNT_NO_ROOM_LIMIT,
+	.step = ACCOUNT_STEP,
+};
+
+void account_take(int64_t clean, int64_t lazy)
+{
+	if (lazy)
+		add_relaxed(&account.lazy_reused, (uint64_t)lazy);
+	if (sub_relaxed(&account.room, clean + lazy) < clean + lazy)
+		or_relaxed(&account.wanted, WANTED_ROOM);
+}
 
 void account_tell(struct account_delta *delta)
 {
 	add_relaxed(&account.slots_dirty, delta->dirty);
 	add_relaxed(&account.slots_handed, delta->handed);
-	delta->dirty = 0;
-	delta->handed = 0;
+	if (delta->fresh || delta->lazy)
+		account_take(delta->fresh, delta->lazy);
+	if (delta->retaken)
+		add_relaxed(&account.retaken, (uint64_t)delta->retaken);
+	*delta = (struct account_delta){ 0 };
 }
 
 void account_look(uint64_t dirty_elsewhere)
 {
 	if (account_slots_dirty() + dirty_elsewhere >=
 	    load_relaxed(&account.wake_level))
-		store_relaxed(&account.wanted, 1);
+		or_relaxed(&account.wanted, WANTED_PASS);
+}
+
+bool account_may_back(uint64_t more, uint64_t dirty_elsewhere)
+{
+	uint64_t most = load_relaxed(&account.backed_max);
+	int64_t slots;
+
+	if (likely(!most))
+		return true;
+	slots = load_relaxed(&account.slots_dirty) +
+		load_relaxed(&account.slots_handed);
+	return (uint64_t)max(slots, (int64_t)0) +
+	       load_relaxed(&account.large_bytes) + dirty_elsewhere + more <=
+	       most;
 }

@@ -12,9 +12,17 @@
  * again until the next pass.
  *
  * Each heap keeps both as plain deltas and tells them here once they pass
- * ACCOUNT_STEP, so the totals are late by at most that much per thread.  Exact
+ * account.step, so the totals are late by at most that much per thread.  Exact
  * figures are derived from the slabs on demand (api/count.c); these are for
  * decisions.
+ *
+ * Room: bytes of memory without a page behind it that may still be handed out
+ * before someone has to look how far the cgroup's limit is.  Handing out takes
+ * from it first and for all threads alike, so that no two of them spend the
+ * same headroom; reclaim/inband.c gives anew.
+ *
+ * Bound: backed_max is the admin's own (option limit); what would exceed it
+ * is not handed out.
  */
 #ifndef EBB_ACCT_ACCOUNT_H
 #define EBB_ACCT_ACCOUNT_H
@@ -22,10 +30,20 @@
 #include "base/atomic.h"
 
 #define ACCOUNT_STEP	(256 * (int64_t)KIB)
+#define ACCOUNT_NO_ROOM_LIMIT	(INT64_MAX / 2)
 
 struct account_delta {
 	int64_t dirty;
 	int64_t handed;
+	int64_t fresh;		/* taken from pages that were clean */
+	int64_t lazy;		/* taken from pages that were lazy */
+	int64_t retaken;	/* of fresh, from pages given back before */
+};
+
+/* What somebody outside of the allocator's locks should see to. */
+enum account_wanted {
+	WANTED_PASS = 1,	/* dirty memory has reached wake_level */
+	WANTED_ROOM = 2,	/* room is used up */
 };
 
 struct account {
@@ -34,8 +52,15 @@ struct account {
 	int64_t slots_stranded;	/* of slots_dirty, as the last pass left it */
 	uint64_t large_bytes;	/* atomic: promised to users of large objects */
 	uint64_t locked_bytes;	/* refused by the last pass: mlocked */
+	uint32_t nr_heaps;	/* atomic: threads with caches */
 	uint64_t wake_level;	/* dirty bytes at which someone should look */
-	uint32_t wanted;	/* 1: crossed, not yet seen to */
+	int64_t room;		/* atomic: see above; may be below zero */
+	uint64_t backed_max;	/* see above; 0: no bound */
+	int64_t step;		/* a heap's untold bytes, at most */
+	uint64_t retaken;	/* atomic: bytes given back and taken again */
+	uint64_t lazy_reused;	/* atomic: bytes made lazy and taken again */
+	uint64_t lazy_empty;	/* atomic: made lazy without being backed */
+	uint32_t wanted;	/* atomic: enum account_wanted, not seen to */
 };
 
 extern struct account account __attribute__((visibility("hidden")));
@@ -43,8 +68,20 @@ extern struct account account __attribute__((visibility("hidden")));
 /* Tell @delta and clear it. */
 void account_tell(struct account_delta *delta);
 
-/* Set account.wanted if @dirty_elsewhere plus the slots' passes the level. */
+/* Set WANTED_PASS if @dirty_elsewhere plus the slots' passes the level. */
 void account_look(uint64_t dirty_elsewhere);
+
+/*
+ * Bytes that were @clean, and @lazy ones, which the kernel may have taken, are
+ * handed out: WANTED_ROOM when room is used up.
+ */
+void account_take(int64_t clean, int64_t lazy);
+
+/*
+ * Whether @more bytes may be backed beside those of slabs and large objects
+ * and @dirty_elsewhere.
+ */
+bool account_may_back(uint64_t more, uint64_t dirty_elsewhere);
 
 /* Bytes in slabs that are free, backed, and perhaps to be given back. */
 static inline uint64_t account_slots_dirty(void)
@@ -64,9 +101,12 @@ static inline uint64_t account_slots_handed(void)
 
 static inline bool account_is_due(const struct account_delta *delta)
 {
-	/* One unsigned compare: dirty is outside [-STEP, STEP]. */
-	return (uint64_t)(delta->dirty + ACCOUNT_STEP) > 2 * ACCOUNT_STEP ||
-	       (uint64_t)(delta->handed + ACCOUNT_STEP) > 2 * ACCOUNT_STEP;
+	int64_t step = load_relaxed(&account.step);
+
+	/* One unsigned compare: dirty is outside [-step, step]. */
+	return (uint64_t)(delta->dirty + step) > 2 * (uint64_t)step ||
+	       (uint64_t)(delta->handed + step) > 2 * (uint64_t)step ||
+	       delta->fresh + delta->lazy > step;
 }
 
 #endif

@@ -9,12 +9,14 @@
 #include <limits.h>
 #include <malloc.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "api/init.h"
 #include "base/param.h"
 #include "ebb/stats.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
+#include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/source.h"
@@ -101,12 +103,13 @@ struct counter {
 	uint64_t value;
 };
 
-#define NR_COUNTERS	11
+/* What the heap is made of. */
+#define NR_HEAP_COUNTERS	11
 
-static void name_counters(const struct ebb_heap_counts *counts,
-			  struct counter *list)
+static void name_heap_counters(const struct ebb_heap_counts *counts,
+			       struct counter *list)
 {
-	struct counter all[NR_COUNTERS] = {
+	const struct counter all[NR_HEAP_COUNTERS] = {
 		{ "live", counts->live_bytes },
 		{ "cached", counts->cached_bytes },
 		{ "dirty", counts->dirty_bytes },
@@ -120,8 +123,57 @@ static void name_counters(const struct ebb_heap_counts *counts,
 		{ "stranded_blocks", counts->stranded_blocks },
 	};
 
-	for (unsigned int i = 0; i < NR_COUNTERS; i++)
-		list[i] = all[i];
+	memcpy(list, all, sizeof(all));
+}
+
+static uint64_t none_is_zero(uint64_t limit)
+{
+	return limit == UINT64_MAX ? 0 : limit;
+}
+
+/* What reclaim has done since the process began; bytes unless it says so. */
+#define NR_RECLAIM_COUNTERS	20
+
+static void name_reclaim_counters(struct counter *list)
+{
+	struct reclaim_stats reclaim;
+	struct inband_stats inband;
+
+	reclaimer_stats(&reclaim);
+	inband_stats(&inband);
+	const struct counter all[NR_RECLAIM_COUNTERS] = {
+		{ "nr_passes", reclaim.nr_passes },
+		{ "nr_forced_passes", reclaim.nr_forced },
+		{ "nr_over_passes", reclaim.nr_over },
+		{ "nr_wakes", reclaim.nr_wakes },
+		{ "made_lazy", reclaim.lazy_bytes },
+		{ "given_back", reclaim.clean_bytes },
+		{ "refused", reclaim.refused_bytes },
+		{ "retaken", purge_retaken() },
+		{ "lazy_reused", load_relaxed(&account.lazy_reused) },
+		{ "lazy_taken_by_kernel", purge_lazy_taken() },
+		{ "limit", none_is_zero(reclaim.limit) },
+		{ "headroom", none_is_zero(reclaim.headroom) },
+		{ "inband_looks", inband.nr_looks },
+		{ "inband_near", inband.nr_near },
+		{ "inband_purges", inband.nr_purges },
+		{ "inband_given_back", inband.purged_bytes },
+		{ "inband_waits", inband.nr_waits },
+		{ "inband_helped", inband.nr_helped },
+		{ "inband_worst_us", inband.worst_us },
+		{ "inband_refused", inband.nr_refused },
+	};
+
+	memcpy(list, all, sizeof(all));
+}
+
+#define NR_COUNTERS	(NR_HEAP_COUNTERS + NR_RECLAIM_COUNTERS)
+
+static void name_counters(const struct ebb_heap_counts *counts,
+			  struct counter *list)
+{
+	name_heap_counters(counts, list);
+	name_reclaim_counters(list + NR_HEAP_COUNTERS);
 }
 
 __export int malloc_info(int options, FILE *stream)
@@ -141,6 +193,14 @@ __export int malloc_info(int options, FILE *stream)
 		fprintf(stream, "<counter name=\"%s\" value=\"%llu\"/>\n",
 			list[i].name, (unsigned long long)list[i].value);
 	fprintf(stream, "<reclaimer state=\"%s\"/>\n", reclaimer_state());
+	for (unsigned int i = 0; source_at(i); i++)
+		fprintf(stream, "<signal name=\"%s\" live=\"%d\" "
+			"events=\"%llu\" purges=\"%llu\"/>\n",
+			source_at(i)->name, source_is_live(source_at(i)),
+			(unsigned long long)
+			load_relaxed(&source_at(i)->nr_events),
+			(unsigned long long)
+			load_relaxed(&source_at(i)->nr_purges));
 	return fputs("</malloc>\n", stream) < 0 ? -1 : 0;
 }
 
@@ -156,7 +216,7 @@ __export void malloc_stats(void)
 	name_counters(&counts, list);
 	fputs("ebbmalloc:\n", stderr);
 	for (unsigned int i = 0; i < NR_COUNTERS; i++)
-		fprintf(stderr, "  %-16s %12llu\n", list[i].name,
+		fprintf(stderr, "  %-20s %12llu\n", list[i].name,
 			(unsigned long long)list[i].value);
 	fprintf(stderr, "  reclaimer: %s\n", reclaimer_state());
 	if (undrained)

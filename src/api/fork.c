@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
+#include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "vm/run.h"
@@ -107,6 +108,7 @@ static void postfork_child(void)
 		drain_after_fork(threaded);
 	release_locks();
 	purge_postfork_child(threaded);
+	inband_postfork_child();
 	reclaimer_postfork_child();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();

@@ -27,6 +27,7 @@
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "os/map.h"
+#include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "vm/run.h"
@@ -56,7 +57,6 @@ static bool init_now(void)
 	sizeclass_init();
 	malloc_init_table();
 	run_init();
-	heap_init_early();
 	drain_init();
 	log_init();
 	param_load();
@@ -142,22 +142,32 @@ static bool is_libc(const void *caller)
 	       at - linker.start < linker.end - linker.start;
 }
 
+static void see_to_pass(const void *caller, bool freeing)
+{
+	if (!reclaimer_running()) {
+		if (libc_is_static ? freeing : is_libc(caller))
+			return;
+		reclaimer_start();
+	}
+	and_relaxed(&account.wanted, ~(uint32_t)WANTED_PASS);
+	if (reclaimer_running())
+		reclaimer_wake();
+	else
+		reclaim_inband();
+}
+
 static cold void see_to_reclaim(const void *caller, bool freeing)
 {
 	int saved = errno;
 
 	if (init_forking || tcb.busy)
 		return;
-	if (!reclaimer_running()) {
-		if (libc_is_static ? freeing : is_libc(caller))
-			return;
-		reclaimer_start();
+	if (load_relaxed(&account.wanted) & WANTED_ROOM) {
+		and_relaxed(&account.wanted, ~(uint32_t)WANTED_ROOM);
+		inband_look();
 	}
-	store_relaxed(&account.wanted, 0);
-	if (reclaimer_running())
-		reclaimer_wake();
-	else
-		reclaim_inband();
+	if (load_relaxed(&account.wanted) & WANTED_PASS)
+		see_to_pass(caller, freeing);
 	errno = saved;
 }
 
@@ -216,6 +226,7 @@ __attribute__((constructor(101))) static void init_constructor(void)
 	store_release(&heap_for_all,
 		      !pthread_key_create(&exit_key, thread_exit));
 	fork_register();
+	inband_init();
 	if (param_int(EBB_ATTR_RECLAIM))
 		store_relaxed(&account.wake_level,
 			      (uint64_t)param_int(EBB_ATTR_THREAD_MIN));

@@ -32,6 +32,7 @@
 #include "heap/magazine.h"
 #include "heap/misuse.h"
 #include "os/map.h"
+#include "reclaim/inband.h"
 
 #define ALIGN_MIN	16u
 
@@ -94,6 +95,20 @@ static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
 	return large_alloc(size, align, ret_zero);
 }
 
+/* There was no memory: once more, if something was given back. */
+static cold void *alloc_again(size_t align, size_t size, bool *ret_zero)
+{
+	void *ptr;
+
+	if (size > PTRDIFF_MAX || init_forking || !init_ready() ||
+	    !inband_make_room(size))
+		return NULL;
+	tcb_enter(&tcb);
+	ptr = alloc_any(align, size, false, ret_zero);
+	tcb_leave(&tcb);
+	return ptr;
+}
+
 static void *alloc_done(void *ptr, const void *caller)
 {
 	init_after_slow(caller, false);
@@ -109,6 +124,8 @@ static noinline void *malloc_slow(size_t size)
 	void *ptr = alloc_any(ALIGN_MIN, size, false, &zero);
 
 	tcb_leave(&tcb);
+	if (unlikely(!ptr))
+		ptr = alloc_again(ALIGN_MIN, size, &zero);
 	return alloc_done(ptr, __builtin_return_address(0));
 }
 
@@ -160,6 +177,8 @@ void *alloc_aligned(size_t align, size_t size, bool *ret_zero)
 	tcb_enter(&tcb);
 	ptr = alloc_any(align, size, false, ret_zero);
 	tcb_leave(&tcb);
+	if (unlikely(!ptr))
+		ptr = alloc_again(align, size, ret_zero);
 	return alloc_done(ptr, __builtin_return_address(0));
 }
 

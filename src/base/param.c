@@ -163,6 +163,13 @@ static int parse_percent(const char *text, int64_t *ret_value)
 	return 0;
 }
 
+static int parse_count(const char *text, int64_t *ret_value)
+{
+	int err = parse_digits(&text, ret_value);
+
+	return err ?: *text ? -EINVAL : 0;
+}
+
 static int parse_by_type(const struct ebb_attr *attr, const char *text,
 			 int64_t *ret_value)
 {
@@ -173,6 +180,8 @@ static int parse_by_type(const struct ebb_attr *attr, const char *text,
 		return parse_time(text, 1000, ret_value);
 	case EBB_TYPE_US:
 		return parse_time(text, 1, ret_value);
+	case EBB_TYPE_COUNT:
+		return parse_count(text, ret_value);
 	case EBB_TYPE_BYTES:
 	case EBB_TYPE_BYTES_OR_PERCENT:
 		return parse_size(text, ret_value);
@@ -360,6 +369,8 @@ static const char *reason(const struct ebb_attr *attr, int err)
 	case EBB_TYPE_MS:
 	case EBB_TYPE_US:
 		return "not a time, or not a whole one";
+	case EBB_TYPE_COUNT:
+		return "not a whole number";
 	case EBB_TYPE_BYTES:
 	case EBB_TYPE_BYTES_OR_PERCENT:
 		return "not a size";

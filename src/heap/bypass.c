@@ -46,13 +46,15 @@ static void let_go(struct slab *slab)
 /* A slab nobody uses, ACTIVE and the orphans'; NULL: no memory. */
 static struct slab *fresh_slab(unsigned int class)
 {
-	bool zero;
-	struct slab *slab = run_alloc(1, 1, &zero);
+	enum run_state was;
+	struct slab *slab = NULL;
 
+	if (heap_may_back(SLAB_SIZE))
+		slab = run_alloc(1, 1, &was);
 	if (!slab)
 		return NULL;
-	slab_init(slab, class, &orphan_heap, zero);
-	if (!zero)
+	slab_init(slab, class, &orphan_heap, was);
+	if (was != RUN_CLEAN)
 		add_relaxed(&account.slots_dirty, (int64_t)SLAB_SIZE);
 	return slab;
 }

@@ -61,6 +61,7 @@ struct heap *drain_open_heap(void)
 		store_release(&heap->avail, NULL);
 		heap->tcb = &tcb;
 		list_add(&heap->all, &heaps);
+		add_relaxed(&account.nr_heaps, 1);
 		thread.heap = heap;
 		thread.state = THREAD_ALIVE;
 		store_release(&tcb.heap, heap);
@@ -76,8 +77,9 @@ void drain_close_heap(void)
 	lock_take(&drain_lock);
 	thread.state = THREAD_GONE;
 	thread.heap = NULL;
-	store_relaxed(&tcb.heap, &empty_heap);
+	store_relaxed(&tcb.heap, EMPTY_HEAP);
 	list_del(&heap->all);
+	sub_relaxed(&account.nr_heaps, 1);
 	heap->tcb = NULL;
 	lock_release(&drain_lock);
 
@@ -158,7 +160,7 @@ static bool drain_gate(bool force, bool *ret_left)
 		if (!force && (!idle || !cached))
 			continue;
 		heap->gated = true;
-		store_relaxed(&heap->tcb->heap, &empty_heap);
+		store_relaxed(&heap->tcb->heap, EMPTY_HEAP);
 		any = true;
 	}
 	return any;
@@ -227,6 +229,7 @@ void drain_after_fork(bool threaded)
 		if (heap == mine)
 			continue;
 		list_del(&heap->all);
+		sub_relaxed(&account.nr_heaps, 1);
 		/* The stack it lies on was copied with us. */
 		if (!load_relaxed(&heap->tcb->busy))
 			magazine_flush_all(heap);

@@ -14,7 +14,7 @@
 #define FULL_SEARCH	4	/* FULL slabs looked at before a fresh one */
 
 __thread struct tcb tcb __attribute__((tls_model("initial-exec"))) = {
-	.heap = &empty_heap,
+	.heap = EMPTY_HEAP,
 };
 __thread struct thread thread __attribute__((tls_model("initial-exec")));
 
@@ -26,7 +26,7 @@ static void *no_slot[1];
 
 #define EMPTY_MAGAZINE	{ no_slot + 1, no_slot + 1 }
 
-struct heap empty_heap = {
+struct heap_front empty_front = {
 	.holes = EMPTY_MAGAZINE,
 	.magazines = { [0 ... NR_CLASSES - 1] = EMPTY_MAGAZINE },
 	.avail = AVAIL_CLOSED,
@@ -48,16 +48,11 @@ void heap_init_bins(struct heap *heap)
 	}
 }
 
-void heap_init_early(void)
-{
-	heap_init_bins(&orphan_heap);
-}
-
 struct heap *heap_get(void)
 {
 	struct heap *heap = tcb.heap;
 
-	if (likely(heap != &empty_heap))
+	if (likely(heap != EMPTY_HEAP))
 		return heap;
 	if (thread.state != THREAD_NEW || heap_checked)
 		return NULL;
@@ -93,6 +88,8 @@ void heap_list_slab(struct heap *heap, struct slab *slab,
 bool heap_retire(struct heap *heap, struct slab *slab)
 {
 	struct bin *bin = &heap->bins[slab_hot(slab)->class];
+	enum run_state state = RUN_DIRTY;
+	uint64_t holes;
 	size_t backed;
 
 	if (!slab_retire(slab))
@@ -102,7 +99,15 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 	list_del(&slab->link);
 	sub_relaxed(&bin->nr_slabs, 1);
 	heap->delta.dirty -= (int64_t)backed;
-	run_free(slab, 1, backed == 0);
+	/* A run is in one state: what is not backed must not count as such. */
+	holes = load_relaxed(&slab->pages) & PAGES_HOLES;
+	if (!backed)
+		state = RUN_CLEAN;
+	else if (holes)
+		state = RUN_LAZY;
+	if (state == RUN_LAZY)
+		add_relaxed(&account.lazy_empty, SLAB_SIZE - backed);
+	run_free(slab, 1, state);
 	return true;
 }
 
@@ -181,13 +186,15 @@ static struct slab *take_full(struct bin *bin)
 
 static struct slab *take_fresh(struct heap *heap, unsigned int class)
 {
-	bool zero;
-	struct slab *slab = run_alloc(1, 1, &zero);
+	enum run_state was;
+	struct slab *slab = NULL;
 
+	if (heap_may_back(SLAB_SIZE))
+		slab = run_alloc(1, 1, &was);
 	if (!slab)
 		return NULL;
-	slab_init(slab, class, heap, zero);
-	if (!zero)
+	slab_init(slab, class, heap, was);
+	if (was != RUN_CLEAN)
 		heap->delta.dirty += (int64_t)SLAB_SIZE;
 	return slab;
 }

@@ -64,16 +64,22 @@ struct tcb {
 	uintptr_t busy;
 };
 
+#define HEAP_FRONT							\
+	/* Both empty and full: where hot->bin is 0 frees go the slow way. */ \
+	struct magazine holes;						\
+	struct magazine magazines[NR_CLASSES];				\
+									\
+	/* Others push on avail: it has a cache line of its own. */	\
+	uint64_t pad_before[8];						\
+	struct slab *avail;	/* stack of QUEUED slabs */		\
+	uint64_t pad_after[7]
+
+struct heap_front {
+	HEAP_FRONT;
+};
+
 struct heap {
-	/* Both empty and full: where hot->bin is 0 frees go the slow way. */
-	struct magazine holes;
-	struct magazine magazines[NR_CLASSES];
-
-	/* Others push on avail: it has a cache line of its own. */
-	uint64_t pad_before[8];
-	struct slab *avail;	/* stack of QUEUED slabs */
-	uint64_t pad_after[7];
-
+	HEAP_FRONT;
 	struct tcb *tcb;	/* whose heap; NULL: nobody's */
 	struct account_delta delta;
 	struct gather outbox;
@@ -105,7 +111,13 @@ extern __thread struct tcb tcb __attribute__((tls_model("initial-exec"),
 extern __thread struct thread thread
 	__attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-extern struct heap empty_heap __attribute__((visibility("hidden")));
+/*
+ * The empty heap: nobody looks behind its front, so it has nothing there; a
+ * whole one would cost every process four pages.
+ */
+extern struct heap_front empty_front __attribute__((visibility("hidden")));
+#define EMPTY_HEAP	((struct heap *)(void *)&empty_front)
+
 extern struct heap orphan_heap __attribute__((visibility("hidden")));
 
 /* Every operation is a bypass: option check=1. */
@@ -198,7 +210,12 @@ void heap_reap(struct heap *heap);
 bool heap_retire(struct heap *heap, struct slab *slab);
 
 void heap_init_bins(struct heap *heap);
-void heap_init_early(void);
+
+/* Whether the admin's bound (option limit) lets @bytes more be backed. */
+static inline bool heap_may_back(uint64_t bytes)
+{
+	return account_may_back(bytes, run_dirty_bytes());
+}
 
 static inline void heap_tell(struct heap *heap)
 {

@@ -3,32 +3,101 @@
  * ebbmalloc - Large objects: runs of slabs handed to the user
  */
 #include "acct/account.h"
+#include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
 #include "os/map.h"
+#include "os/resident.h"
 #include "vm/run.h"
 
 #define DISPLACED_MAX	1024	/* of the 65530 mappings a process may have */
 
+#define RECENT_MIN	(256 * KIB)
+#define NR_RECENT	16u
+
 /* Set for good when the kernel refused to move pages. */
 static bool move_refused;
+
+/*
+ * Large objects handed out lately, for who asks how much of them is still to be
+ * backed.  Entries are hints: threads overwrite
+ * each other's, and what is freed stays.
+ */
+static struct recent {
+	char *start;
+	size_t len;
+} recent[NR_RECENT];
+
+static uint32_t next_recent;
 
 static size_t slabs_for(size_t size)
 {
 	return ALIGN_UP(size, SLAB_SIZE) >> SLAB_SHIFT;
 }
 
+static void note_recent(char *start, size_t len)
+{
+	unsigned int at = NR_RECENT;
+
+	if (len < RECENT_MIN)
+		return;
+	for (unsigned int i = 0; i < NR_RECENT; i++)
+		if (load_relaxed(&recent[i].start) == start)
+			at = i;
+	if (at == NR_RECENT)
+		at = add_relaxed(&next_recent, 1) % NR_RECENT;
+	store_relaxed(&recent[at].start, start);
+	store_relaxed(&recent[at].len, len);
+}
+
+uint64_t large_unbacked(uint64_t most_each)
+{
+	struct resident resident = { .fd = -1 };
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < NR_RECENT; i++) {
+		struct advise_range object = {
+			load_relaxed(&recent[i].start),
+			load_relaxed(&recent[i].len),
+		};
+		uint64_t backed;
+
+		if (!object.start || !range_contains(object.start) ||
+		    load_relaxed(&slab_hot(slab_of(object.start))->kind) !=
+		    SLAB_KIND_RUN)
+			continue;
+		object.len = min(object.len, slab_of(object.start)->run_bytes);
+		resident_count(&resident, &object, 1, &backed);
+		backed = object.len - min(backed, (uint64_t)object.len);
+		sum += min(backed, most_each);
+	}
+	return sum;
+}
+
 void *large_alloc(size_t size, size_t align, bool *ret_zero)
 {
 	size_t bytes = ALIGN_UP(max(size, (size_t)1), map_page_size);
+	enum run_state was;
 	struct slab *run = run_alloc(slabs_for(bytes),
 				     max(align, SLAB_SIZE) >> SLAB_SHIFT,
-				     ret_zero);
+				     &was);
 
 	if (!run)
 		return NULL;
-	run->run_bytes = bytes;
 	add_relaxed(&account.large_bytes, bytes);
+	/* Counted first: of two at once at most one stays below the bound. */
+	if (!heap_may_back(0)) {
+		sub_relaxed(&account.large_bytes, bytes);
+		run_free(run, slabs_for(bytes), was);
+		return NULL;
+	}
+	*ret_zero = was == RUN_CLEAN;
+	run->run_bytes = bytes;
+	if (was != RUN_DIRTY)
+		account_take(was == RUN_CLEAN ? (int64_t)bytes : 0,
+			     was == RUN_LAZY ? (int64_t)bytes : 0);
+	/* Dirty ones, too: not all of what was freed had been touched. */
+	note_recent(slab_base(run), bytes);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);
 	return slab_base(run);
 }
@@ -44,7 +113,7 @@ void large_free(void *ptr, const char *call)
 	if (!cas_acq_rel(&slab_hot(run)->kind, &kind, SLAB_KIND_NONE))
 		misuse_die_pointer(call, ptr);
 	sub_relaxed(&account.large_bytes, run->run_bytes);
-	run_free(run, run->run_len, false);
+	run_free(run, run->run_len, RUN_DIRTY);
 	account_look(run_dirty_bytes());
 }
 
@@ -52,10 +121,17 @@ bool large_resize(void *ptr, size_t size)
 {
 	struct slab *run = slab_of(ptr);
 	size_t bytes = ALIGN_UP(size, map_page_size);
+	size_t before = run->run_bytes;
 
+	if (bytes > before && !heap_may_back(bytes - before))
+		return false;
 	if (!run_resize(run, run->run_len, slabs_for(bytes)))
 		return false;
-	add_relaxed(&account.large_bytes, bytes - run->run_bytes);
+	if (bytes > before) {
+		account_take((int64_t)(bytes - before), 0);
+		note_recent(ptr, bytes);
+	}
+	add_relaxed(&account.large_bytes, bytes - before);
 	run->run_bytes = bytes;
 	return true;
 }
@@ -84,11 +160,13 @@ void *large_move(void *ptr, size_t size)
 		store_relaxed(&move_refused, true);
 		return NULL;
 	}
+	/* What has moved is backed already. */
+	account_take(-(int64_t)len, 0);
 	to = slab_of(moved);
 	to->displaced = 1;
 	add_relaxed(&run_counters.nr_displaced, 1);
 	store_relaxed(&slab_hot(from)->kind, SLAB_KIND_NONE);
 	sub_relaxed(&account.large_bytes, from->run_bytes);
-	run_free(from, from->run_len, true);
+	run_free(from, from->run_len, RUN_CLEAN);
 	return moved;
 }

@@ -40,4 +40,11 @@ static inline size_t large_usable(const void *ptr)
 	return slab_of(ptr)->run_bytes;
 }
 
+/*
+ * Bytes of objects handed out lately that have no page behind them yet, of
+ * each at most @most_each: what is about to be touched, perhaps.
+ * Context: any thread; asks the kernel about each object.
+ */
+uint64_t large_unbacked(uint64_t most_each);
+
 #endif

@@ -9,6 +9,7 @@
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
+#define BOUNDED_SEARCH	8	/* slabs looked at where none may be backed */
 
 struct refill_group {
 	uint64_t mask;
@@ -121,14 +122,21 @@ static unsigned int claim_slots(struct slab *slab, const struct sizeclass *sc,
 static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 				unsigned int pages)
 {
-	unsigned int clean = slab_touch(slab, pages);
+	uint64_t was = slab_touch(slab, pages);
+	unsigned int clean = pages_clean(was);
 	struct slab_hot *hot = slab_hot(slab);
+	int64_t bytes = (int64_t)bits_count(clean) << map_page_shift;
 
 	/* No holes left: frees to it may take the fast path again. */
 	if (unlikely(!hot->bin) &&
 	    !(load_relaxed(&slab->pages) & PAGES_HOLES))
 		hot->bin = heap_fast_bin(hot->class);
-	heap->delta.dirty += (int64_t)bits_count(clean) << map_page_shift;
+	heap->delta.dirty += bytes;
+	heap->delta.fresh += bytes;
+	heap->delta.lazy += (int64_t)bits_count(pages_lazy(was)) <<
+			    map_page_shift;
+	if (load_relaxed(&slab->given))
+		heap->delta.retaken += bytes;
 	return clean;
 }
 
@@ -166,14 +174,15 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 	struct refill_group groups[REFILL_GROUPS];
 	struct magazine *mag = &heap->magazines[class];
 	unsigned int nr_groups, nr = 0;
-	unsigned int clean = load_relaxed(&slab->pages) & PAGES_MASK;
+	unsigned int clean = pages_clean(load_relaxed(&slab->pages));
+	bool bounded = clean && !heap_may_back(SLAB_SIZE);
 	void **place;
 
-	if (clean && clean != slab_all_pages())
+	if (clean && (bounded || clean != slab_all_pages()))
 		nr = claim_slots(slab, sc, want, clean, groups, &nr_groups);
 	else if (slab->scan_word)
 		nr = claim_slots(slab, sc, want, 0, groups, &nr_groups);
-	if (!nr) {
+	if (!nr && !bounded) {
 		/* What decides that there is nothing is a scan of all of it. */
 		slab->scan_word = 0;
 		nr = claim_slots(slab, sc, want, 0, groups, &nr_groups);
@@ -197,6 +206,7 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 bool magazine_refill(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
+	int bounded_left = BOUNDED_SEARCH;
 	unsigned int want;
 
 	grow(heap, class);
@@ -212,6 +222,9 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 		seen = load_acquire(&slab->ctl);
 		if (refill_from(heap, slab, class, want))
 			break;
+		/* Its free slots may not be backed: they stay findable. */
+		if (!heap_may_back(SLAB_SIZE) && !bounded_left--)
+			return false;
 		if (slab_make_full(slab, seen)) {
 			list_add(&slab->link, &bin->full);
 			bin->current = NULL;

@@ -8,6 +8,17 @@
 
 struct lock orphan_lock = LOCK_INIT(3);
 
+/* orphan_lock: the lists are made when they are first needed. */
+static bool ready;
+
+static void make_ready(void)
+{
+	if (likely(ready))
+		return;
+	heap_init_bins(&orphan_heap);
+	ready = true;
+}
+
 static void list_orphan(struct slab *slab)
 {
 	enum slab_state state = ctl_state(load_relaxed(&slab->ctl));
@@ -21,6 +32,7 @@ static void list_orphan(struct slab *slab)
 void orphan_take(struct slab *slab)
 {
 	lock_take(&orphan_lock);
+	make_ready();
 	/* Pairs with slab_avail_push(): whoever reads it pushes to us. */
 	store_release(&slab_hot(slab)->owner, &orphan_heap);
 	list_orphan(slab);
@@ -36,6 +48,7 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 		return NULL;
 	if (!lock_try(&orphan_lock))
 		return NULL;
+	make_ready();
 	heap_pop_avail(&orphan_heap);
 	for (unsigned int i = 0; i < NR_FULLNESS && !slab; i++) {
 		struct slab *pos, *tmp;
@@ -57,7 +70,10 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 void orphan_reap(void)
 {
 	lock_take(&orphan_lock);
-	heap_reap(&orphan_heap);
+	if (ready || load_relaxed(&orphan_heap.avail)) {
+		make_ready();
+		heap_reap(&orphan_heap);
+	}
 	lock_release(&orphan_lock);
 }
 
@@ -95,7 +111,8 @@ void orphan_after_fork(struct heap *mine)
 
 	bypass_forget();
 	orphan_heap.avail = NULL;
-	heap_init_bins(&orphan_heap);
+	ready = false;
+	make_ready();
 	if (mine)
 		mine->avail = NULL;
 	for (size_t i = 0; i < nr; i++) {

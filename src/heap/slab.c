@@ -34,8 +34,20 @@ void slab_dirty_push(struct slab *slab)
 	while (!cas_acq_rel(&dirty_queue, &head, slab));
 }
 
+static uint64_t pages_of_run(enum run_state was)
+{
+	switch (was) {
+	case RUN_CLEAN:
+		return (uint64_t)slab_all_pages() << PAGES_CLEAN;
+	case RUN_LAZY:
+		return (uint64_t)slab_all_pages() << PAGES_LAZY;
+	default:
+		return 0;
+	}
+}
+
 void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
-	       bool zero)
+	       enum run_state was)
 {
 	const struct sizeclass *sc = &sizeclasses[class];
 	struct slab_hot *hot = slab_hot(slab);
@@ -45,7 +57,8 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	slab->nr_slots = sc->nr_slots;
 	slab->scan_word = 0;
 	list_init(&slab->link);
-	store_relaxed(&slab->pages, zero ? slab_all_pages() : 0);
+	slab->given = 0;
+	store_relaxed(&slab->pages, pages_of_run(was));
 	for (unsigned int word = 0; word < sc->nr_words; word++) {
 		store_relaxed(&slab->free[word], bits_range(0, left));
 		left -= min(left, 64u);
@@ -59,7 +72,7 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 		      ctl_make(sc->nr_slots, SLAB_ACTIVE, gen));
 	store_release(&hot->owner, owner);
 	/* Free and backed from the start: the reclaimer has to know. */
-	if (!zero)
+	if (was != RUN_CLEAN)
 		slab_dirty_push(slab);
 }
 
@@ -160,6 +173,21 @@ bool slab_debit(struct slab *slab, unsigned int nr, uint64_t gen)
 	return true;
 }
 
+/* The account of one slot taken on @pages, without a heap to keep it. */
+static bool touch_for_one(struct slab *slab, unsigned int pages)
+{
+	uint64_t was = slab_touch(slab, pages);
+	unsigned int clean = pages_clean(was);
+
+	if (!was)
+		return false;
+	add_relaxed(&account.slots_dirty,
+		    (int64_t)bits_count(clean) << map_page_shift);
+	account_take((int64_t)bits_count(clean) << map_page_shift,
+		     (int64_t)bits_count(pages_lazy(was)) << map_page_shift);
+	return clean == pages;
+}
+
 static void *take_from_word(struct slab *slab, unsigned int class,
 			    unsigned int word, uint64_t gen, bool *ret_zero)
 {
@@ -167,8 +195,6 @@ static void *take_from_word(struct slab *slab, unsigned int class,
 	uint64_t seen, got;
 
 	while ((seen = load_relaxed(&slab->free[word]))) {
-		unsigned int pages, clean;
-
 		got = slab_claim(slab, word, seen & -seen);
 		if (!got)
 			continue;
@@ -176,9 +202,7 @@ static void *take_from_word(struct slab *slab, unsigned int class,
 			slab_unclaim(slab, word, got);
 			return NULL;
 		}
-		pages = slab_pages_of(sc, word, got);
-		clean = slab_touch(slab, pages);
-		*ret_zero = clean == pages;
+		*ret_zero = touch_for_one(slab, slab_pages_of(sc, word, got));
 		return slab_base(slab) +
 		       (size_t)(word * 64 + bit_lowest(got)) * sc->size;
 	}

@@ -80,6 +80,18 @@ enum slab_state {
 /* The clean and lazy bits of all pages: set ones are holes. */
 #define PAGES_HOLES	(PAGES_MASK << PAGES_CLEAN | PAGES_MASK << PAGES_LAZY)
 
+/* Of the word slab_touch() returned: pages that read as zero, lazy ones. */
+static inline unsigned int pages_clean(uint64_t word)
+{
+	return (unsigned int)(word >> PAGES_CLEAN & PAGES_MASK);
+}
+
+static inline unsigned int pages_lazy(uint64_t word)
+{
+	return (unsigned int)(word >> PAGES_LAZY & PAGES_MASK) &
+	       ~pages_clean(word);
+}
+
 /* End of a stack that takes no more slabs. */
 #define AVAIL_CLOSED	((struct slab *)1)
 
@@ -106,10 +118,10 @@ static inline uint64_t ctl_make(int count, enum slab_state state, uint64_t gen)
 
 /*
  * Make the run @slab, of one slab and owned by the caller, a slab of @class.
- * All slots are free, the state is ACTIVE.  @zero: the memory is clean.
+ * All slots are free, the state is ACTIVE.  @was: the state its memory was in.
  */
 void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
-	       bool zero);
+	       enum run_state was);
 
 /* The mask of all pages of a slab. */
 static inline unsigned int slab_all_pages(void)
@@ -152,10 +164,10 @@ bool slab_debit(struct slab *slab, unsigned int nr, uint64_t gen)
 	__must_check;
 
 /*
- * The caller took slots on @pages: they are live now.  Returns which of them
- * were clean, so known to read as zero.
+ * The caller took slots on @pages: they are live now.  Returns the page word
+ * as it was for them: which were clean, so known to read as zero, and lazy.
  */
-static inline unsigned int slab_touch(struct slab *slab, unsigned int pages)
+static inline uint64_t slab_touch(struct slab *slab, unsigned int pages)
 {
 	uint64_t old = load_relaxed(&slab->pages);
 
@@ -163,7 +175,7 @@ static inline unsigned int slab_touch(struct slab *slab, unsigned int pages)
 		return 0;
 	/* Pairs with settle_pages(), before it publishes. */
 	old = and_acq_rel(&slab->pages, ~PAGES_ALL(pages));
-	return (unsigned int)(old >> PAGES_CLEAN) & pages;
+	return old & PAGES_ALL(pages);
 }
 
 /*

@@ -27,6 +27,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include "base/err.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "reclaim/cgroup.h"
@@ -421,6 +422,7 @@ struct candidate {
 	int nr_hidden;			/* -1: no mount seen that shows it */
 };
 
+static struct lock find_lock = LOCK_INIT(5);
 static struct candidate candidate_v1, candidate_v2;
 
 static void copy_text(char *dst, size_t size, const char *src)
@@ -507,6 +509,7 @@ void cgroup_find(const char *prefix, struct cgroup_view *ret_view)
 {
 	bool on_v1;
 
+	lock_take(&find_lock);
 	memset(ret_view, 0, sizeof(*ret_view));
 	memset(&candidate_v1, 0, sizeof(candidate_v1));
 	memset(&candidate_v2, 0, sizeof(candidate_v2));
@@ -528,4 +531,11 @@ void cgroup_find(const char *prefix, struct cgroup_view *ret_view)
 		ret_view->why = "no mount shows the own v2 cgroup";
 	else
 		ret_view->why = "/proc/thread-self/cgroup names none";
+	lock_release(&find_lock);
+}
+
+void cgroup_postfork_child(void)
+{
+	if (!lock_is_mine(&find_lock))
+		lock_reset(&find_lock);
 }

@@ -33,10 +33,13 @@ struct cgroup_view {
 /*
  * Find the calling process's cgroups.  @prefix is put before every absolute
  * path ("" outside tests).  Always fills @ret_view; what is not visible is
- * NONE or "" there, with the reason.  Context: reclaimer thread only (one
- * static buffer); opens and closes files.
+ * NONE or "" there, with the reason.  Opens and closes files.  Callers exclude
+ * each other by a lock of its own (rank 5, after inband_lock).
  */
 void cgroup_find(const char *prefix, struct cgroup_view *ret_view);
+
+/* Nobody is inside any more. */
+void cgroup_postfork_child(void);
 
 /*
  * Path of @file in the directory @level levels above the own one.  -ENOENT

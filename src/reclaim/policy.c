@@ -2,94 +2,133 @@
 /*
  * ebbmalloc - Reclaim policy
  *
- * What it is: a pure function from signals, account and clock to what a pass
- * of giving back shall do, whether to run it now, and when to look again.
+ * What it is: a pure function from signals, account, options and clock to
+ * what a pass of giving back shall do, whether to run it now, and when to look
+ * again.
  *
  * Model:
- *	scale		1 while headroom is at least a quarter of the limit,
- *			below that headroom / (limit / 4)
- *	calm		ages are lazy_ms and decay_ms, times scale
- *	drop		dirty > live / 4: the clean age is DROP_AGE_MS at
- *			most, and looking does not back off
- *	over		dirty > dirty_max: the clean age is an eighth of
- *			decay_ms at most, and 0 if that was not enough
- *	mild		the clean age is MILD_AGE_MS at most
- *	severe		a severe event, or headroom below a sixteenth of the
- *			limit: everything, the caches of threads included
+ *	scale		1 while headroom is at least `tight', 0 from `soft' on,
+ *			in proportion between the two
+ *	raised		1, doubled for each second in which more than `refault'
+ *			bytes were taken again that had been given back, halved
+ *			for each in which it was less than a quarter of that
+ *	calm		ages are lazy_ms and decay_ms, times scale and raised
+ *	small		calm, and dirty <= dirty_min: no lazy step, no hurry
+ *	drop		dirty > drop: the clean age is drop_ms at most, and
+ *			looking does not back off
+ *	over		dirty > dirty_max times scale: the oldest go at an
+ *			eighth of decay_ms, and at 0 if that was not enough,
+ *			until no more than that is left
+ *	mild		a mild event: the clean age is mild_ms at most
+ *	severe		a severe event, or headroom below `low': everything,
+ *			the caches of threads included
  * An age of -1 (never) yields to over, mild and severe only.
  *
  * Invariants:
- * (1) Two passes are MIN_TICK_MS apart.
+ * (1) Two passes are tick_min_ms apart.
  * (2) A forced pass that found nothing doubles the gap to the next, up to
- *     MAX_TICK_MS; one that found something resets it.  What asks for one in
- *     between is kept and answered at the end of the gap.
- * (3) With nothing aging and nothing pending there is no tick, but for a look
- *     at headroom each MAX_TICK_MS while there are dirty bytes and a limit.
+ *     tick_max_ms; one that found something, or more dirty memory than it
+ *     left, ends it.  What asks for one in between is kept and answered then.
+ * (3) With nothing aging, nothing pending and an empty last pass there is no
+ *     tick, but for looks at headroom while there are dirty bytes and a limit.
+ * (4) No age is below mild_ms but that of over and severe: what a thread frees
+ *     and takes at once stays with it, however near the limit is.
  */
 #include "reclaim/policy.h"
 
-#define MIN_TICK_MS	10u
-#define MAX_TICK_MS	1000u
-#define DROP_AGE_MS	500u
-#define MILD_AGE_MS	20u
-#define OVER_AGE_MS	62u	/* where decay_ms is never */
-
-#define TIGHT_SHARE	4	/* of the limit: ages begin to shrink */
-#define LOW_SHARE	16	/* of the limit: severe */
-#define DROP_SHARE	4	/* of live */
-#define DROP_MIN	(1 * MIB)
 #define FOUND_MIN	(64 * KIB)	/* less is as good as nothing */
+#define BUDGET_MIN	MIB		/* dirty bytes left to the nearest limit */
 #define SCALE_ONE	1024u
+#define OVER_PART	8		/* of decay_ms: the clean age when over */
+#define REFAULT_MS	1000u		/* window of what is retaken */
 
 /* === Ages ============================================================= */
 
 static uint64_t scale_of(const struct policy_input *in)
 {
-	uint64_t tight = in->limit / TIGHT_SHARE;
+	const struct policy_conf *conf = &in->conf;
 
-	if (in->limit == CGROUP_NO_LIMIT || in->headroom >= tight)
+	if (in->limit == CGROUP_NO_LIMIT || in->headroom >= conf->tight)
 		return SCALE_ONE;
+	if (in->headroom <= conf->soft)
+		return 0;
 	/* Division first: limits have no bound, and KiB are exact enough. */
-	return in->headroom / KIB * SCALE_ONE / (tight / KIB + 1);
+	return (in->headroom - conf->soft) / KIB * SCALE_ONE /
+	       ((conf->tight - conf->soft) / KIB + 1);
 }
 
 static bool headroom_is_low(const struct policy_input *in)
 {
-	return in->limit != CGROUP_NO_LIMIT &&
-	       in->headroom < in->limit / LOW_SHARE;
+	return in->limit != CGROUP_NO_LIMIT && in->headroom < in->conf.low;
 }
 
 static bool has_dropped(const struct policy_input *in)
 {
-	return in->state.known && in->dirty >= DROP_MIN &&
-	       in->dirty > in->live / DROP_SHARE;
+	return in->state.known && in->dirty > in->conf.drop &&
+	       in->dirty > in->conf.dirty_min;
+}
+
+static bool is_small(const struct policy_input *in, enum pressure wanted)
+{
+	return wanted == PRESSURE_NONE && in->dirty <= in->conf.dirty_min &&
+	       scale_of(in) == SCALE_ONE;
+}
+
+/* Dirty bytes that may stay; 0: any number. */
+static uint64_t dirty_budget(const struct policy_input *in)
+{
+	uint64_t most = in->conf.dirty_max;
+
+	return most ? max(most / SCALE_ONE * scale_of(in),
+			  min(most, (uint64_t)BUDGET_MIN)) : 0;
 }
 
 static bool is_over(const struct policy_input *in)
 {
-	return in->dirty_max && in->dirty > in->dirty_max;
+	uint64_t budget = dirty_budget(in);
+
+	return budget && in->dirty > budget;
 }
 
-static uint32_t scaled_age(int64_t age_ms, uint64_t scale)
+static uint32_t raise(const struct policy_input *in, uint64_t age_ms)
 {
+	age_ms *= max(in->state.raised, 1u);
+	return (uint32_t)min(age_ms, (uint64_t)PURGE_NEVER - 1);
+}
+
+static uint32_t scaled_age(const struct policy_input *in, int64_t age_ms)
+{
+	uint64_t scaled;
+
 	if (age_ms < 0)
 		return PURGE_NEVER;
-	return (uint32_t)((uint64_t)age_ms * scale / SCALE_ONE);
+	scaled = (uint64_t)age_ms * scale_of(in) / SCALE_ONE;
+	scaled = max(scaled, min((uint64_t)age_ms,
+				 (uint64_t)in->conf.mild_ms));
+	return raise(in, scaled);
 }
 
-static uint32_t over_age(const struct policy_input *in, uint32_t clean_ms)
+/* The first pass over budget takes what is old, the next whatever there is. */
+static void order_over(const struct policy_input *in,
+		       struct purge_order *order)
 {
-	if (in->state.over)
-		return 0;
-	return clean_ms == PURGE_NEVER ? OVER_AGE_MS : clean_ms / 8;
+	int64_t decay_ms = in->conf.decay_ms;
+	uint32_t age_ms = decay_ms < 0 ? in->conf.drop_ms :
+					 (uint32_t)decay_ms;
+
+	age_ms = in->state.over ? 0 : age_ms / OVER_PART;
+	order->clean_age_ms = min(order->clean_age_ms, age_ms);
+	order->want_bytes = in->dirty - dirty_budget(in);
 }
 
 static struct purge_order order_of(const struct policy_input *in,
 				   enum pressure wanted)
 {
-	uint64_t scale = scale_of(in);
-	uint32_t lazy_ms = scaled_age(in->lazy_ms, scale);
-	uint32_t clean_ms = scaled_age(in->decay_ms, scale);
+	const struct policy_conf *conf = &in->conf;
+	struct purge_order order = {
+		.lazy_age_ms = scaled_age(in, conf->lazy_ms),
+		.clean_age_ms = scaled_age(in, conf->decay_ms),
+	};
 
 	if (wanted == PRESSURE_SEVERE)
 		return (struct purge_order){
@@ -97,29 +136,29 @@ static struct purge_order order_of(const struct policy_input *in,
 			.drain = true,
 			.force = true,
 		};
-	if (clean_ms != PURGE_NEVER && has_dropped(in))
-		clean_ms = min(clean_ms, DROP_AGE_MS);
+	if (order.clean_age_ms != PURGE_NEVER && has_dropped(in))
+		order.clean_age_ms = min(order.clean_age_ms,
+					 raise(in, conf->drop_ms));
 	if (is_over(in))
-		clean_ms = over_age(in, clean_ms);
+		order_over(in, &order);
 	if (wanted == PRESSURE_MILD)
-		clean_ms = min(clean_ms, MILD_AGE_MS);
-	if (in->protected || clean_ms <= lazy_ms)
-		lazy_ms = PURGE_NEVER;
-	return (struct purge_order){
-		.lazy_age_ms = lazy_ms,
-		.clean_age_ms = clean_ms,
-		.drain = clean_ms != PURGE_NEVER || lazy_ms != PURGE_NEVER,
-	};
+		order.clean_age_ms = min(order.clean_age_ms, conf->mild_ms);
+	if (in->protected || is_small(in, wanted) ||
+	    order.clean_age_ms <= order.lazy_age_ms)
+		order.lazy_age_ms = PURGE_NEVER;
+	order.drain = order.clean_age_ms != PURGE_NEVER ||
+		      order.lazy_age_ms != PURGE_NEVER;
+	return order;
 }
 
 /* === Times ============================================================ */
 
-/* @ms doubled @nr times, MAX_TICK_MS at most. */
-static uint32_t backed_off(uint32_t ms, uint32_t nr)
+/* @ms doubled @nr times, @most at most. */
+static uint32_t backed_off(uint32_t ms, uint32_t nr, uint32_t most)
 {
-	while (nr-- && ms < MAX_TICK_MS)
+	while (nr-- && ms < most)
 		ms *= 2;
-	return min(ms, MAX_TICK_MS);
+	return min(ms, most);
 }
 
 /*
@@ -129,14 +168,16 @@ static uint32_t backed_off(uint32_t ms, uint32_t nr)
 static uint32_t calm_tick(const struct policy_input *in,
 			  const struct purge_order *order)
 {
-	uint32_t most = min(order->clean_age_ms / 2, MAX_TICK_MS);
+	const struct policy_conf *conf = &in->conf;
+	uint32_t most = min(order->clean_age_ms / 2, conf->tick_max_ms);
 	uint32_t base = min(order->lazy_age_ms, most);
 
-	base = max(base, MIN_TICK_MS);
+	base = max(base, conf->tick_min_ms);
 	most = max(base, most);
 	if (has_dropped(in))
 		return base;
-	return min(backed_off(base, in->state.nr_empty), most);
+	return min(backed_off(base, in->state.nr_empty, conf->tick_max_ms),
+		   most);
 }
 
 /* Time until the pass that is wanted may run; 0: now. */
@@ -155,26 +196,64 @@ static bool order_is_empty(const struct purge_order *order)
 static uint64_t pass_due_ms(const struct policy_input *in, enum pressure wanted,
 			    const struct purge_order *order)
 {
+	const struct policy_conf *conf = &in->conf;
 	uint32_t gap = calm_tick(in, order);
 
 	if (!in->state.known)
 		return 0;
+	if (is_small(in, wanted))
+		gap = conf->tick_max_ms;
 	if (is_over(in))
-		gap = backed_off(MIN_TICK_MS,
-				 in->state.over ? in->state.nr_empty : 0);
+		gap = backed_off(conf->tick_min_ms,
+				 in->state.over ? in->state.nr_empty : 0,
+				 conf->tick_max_ms);
 	if (wanted == PRESSURE_MILD)
-		gap = MIN_TICK_MS;
+		gap = conf->tick_min_ms;
 	return in->state.last_pass_ms + gap;
 }
 
 /* The dirty bytes above which the next look cannot wait for the tick. */
 static uint64_t wake_bound(const struct policy_input *in)
 {
-	uint64_t bound = in->dirty + in->dirty / 4 + DROP_MIN;
+	uint64_t bound = in->dirty + in->dirty / 4 + MIB;
+	uint64_t budget = dirty_budget(in);
 
-	if (in->dirty_max && in->dirty < in->dirty_max)
-		bound = min(bound, in->dirty_max);
+	if (budget && in->dirty < budget)
+		bound = min(bound, budget);
 	return bound;
+}
+
+/* Looks at headroom where nothing ages: the more often the less there is. */
+static uint32_t watch_tick(const struct policy_input *in)
+{
+	const struct policy_conf *conf = &in->conf;
+	uint64_t tick = conf->tick_max_ms;
+
+	if (!in->dirty || in->limit == CGROUP_NO_LIMIT)
+		return 0;
+	if (in->dirty > conf->dirty_min)
+		tick = tick * scale_of(in) / SCALE_ONE;
+	return max((uint32_t)tick, conf->tick_min_ms);
+}
+
+/* === What is given back and taken again ============================== */
+
+static void note_refaults(struct policy_input *in)
+{
+	uint64_t elapsed_ms = in->now_ms - in->state.refault_ms;
+	uint64_t bytes = in->retaken - in->state.refault_bytes;
+	uint32_t raised = max(in->state.raised, 1u);
+
+	if (elapsed_ms < REFAULT_MS)
+		return;
+	if (in->conf.refault && in->state.refault_ms &&
+	    bytes / elapsed_ms * 1000 > in->conf.refault)
+		raised = min(raised * 2, max(in->conf.refault_max, 1u));
+	else if (bytes / elapsed_ms * 1000 < in->conf.refault / 4)
+		raised >>= min(elapsed_ms / REFAULT_MS, 31ULL);
+	in->state.raised = max(raised, 1u);
+	in->state.refault_ms = in->now_ms;
+	in->state.refault_bytes = in->retaken;
 }
 
 /* === Decision ========================================================= */
@@ -194,18 +273,29 @@ static void set_tick(struct policy_decision *decision,
 		     const struct policy_input *in, enum pressure wanted,
 		     uint64_t due_ms)
 {
-	bool watch = in->dirty && in->limit != CGROUP_NO_LIMIT;
+	uint32_t doze_ms = wait_for(in->now_ms, in->state.last_pass_ms +
+						in->conf.tick_max_ms);
 
 	if (order_is_empty(&decision->order)) {
-		decision->tick_ms = watch ? MAX_TICK_MS : 0;
-		decision->wake_dirty = in->dirty_max ?: UINT64_MAX;
+		decision->tick_ms = watch_tick(in);
+		decision->wake_dirty = dirty_budget(in) ?: UINT64_MAX;
 	} else if (in->state.aging || wanted != PRESSURE_NONE) {
 		decision->tick_ms = max(wait_for(in->now_ms, due_ms), 1u);
 		decision->wake_dirty = wake_bound(in);
+	} else if (doze_ms && !in->state.nr_empty) {
+		/* Busy until now, if little: it need not wake us each time. */
+		decision->tick_ms = doze_ms;
+		decision->wake_dirty = wake_bound(in);
 	} else {
-		decision->tick_ms = watch ? MAX_TICK_MS : 0;
+		decision->tick_ms = watch_tick(in);
 		decision->wake_dirty = 0;
 	}
+}
+
+/* There is more than the last pass left. */
+static bool has_grown(const struct policy_input *in)
+{
+	return in->dirty > in->state.dirty_left + FOUND_MIN;
 }
 
 static struct policy_decision decide(const struct policy_input *in)
@@ -218,7 +308,9 @@ static struct policy_decision decide(const struct policy_input *in)
 	};
 	uint64_t due_ms;
 
-	if (wanted == PRESSURE_SEVERE)
+	if (wanted == PRESSURE_SEVERE && has_grown(in))
+		due_ms = in->state.last_pass_ms + in->conf.tick_min_ms;
+	else if (wanted == PRESSURE_SEVERE)
 		due_ms = in->state.forced_after_ms;
 	else
 		due_ms = pass_due_ms(in, wanted, &decision.order);
@@ -234,15 +326,22 @@ struct policy_decision policy_decide(const struct policy_input *in)
 {
 	struct policy_input now = *in;
 
-	if (now.woken || (!now.state.known && now.dirty))
+	if (now.woken || (!now.state.known && now.dirty) || has_grown(&now))
 		now.state.aging = true;
 	if (!headroom_is_low(&now))
 		now.state.low_answered = false;
 	now.state.pending = max(now.pressure, now.state.pending);
+	now.conf.tight = max(now.conf.tight, now.conf.soft);
+	if (now.conf.dirty_max)
+		now.conf.dirty_min = min(now.conf.dirty_min,
+					 now.conf.dirty_max);
+	now.conf.tick_max_ms = max(now.conf.tick_max_ms, now.conf.tick_min_ms);
+	note_refaults(&now);
 	return decide(&now);
 }
 
 struct policy_state policy_note(const struct policy_decision *decision,
+				const struct policy_conf *conf,
 				const struct purge_result *result,
 				uint64_t now_ms)
 {
@@ -251,6 +350,7 @@ struct policy_state policy_note(const struct policy_decision *decision,
 
 	state.known = true;
 	state.aging = result->aging;
+	state.dirty_left = result->dirty_left;
 	state.last_pass_ms = now_ms;
 	/* Passes of another purpose say nothing about this one's yield. */
 	if (found || state.over != decision->over)
@@ -258,8 +358,9 @@ struct policy_state policy_note(const struct policy_decision *decision,
 	state.nr_empty += !found;
 	state.over = decision->over;
 	if (decision->order.force) {
-		state.forced_gap_ms = found ? MIN_TICK_MS :
-			backed_off(max(state.forced_gap_ms, MIN_TICK_MS), 1);
+		state.forced_gap_ms = found ? conf->tick_min_ms :
+			backed_off(max(state.forced_gap_ms, conf->tick_min_ms),
+				   1, conf->tick_max_ms);
 		state.forced_after_ms = now_ms + state.forced_gap_ms;
 		state.low_answered = true;
 		state.pending = PRESSURE_NONE;

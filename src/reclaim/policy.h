@@ -9,6 +9,24 @@
 #include "reclaim/purge.h"
 #include "reclaim/source.h"
 
+/* The options behind a decision, as bytes and milliseconds of this moment. */
+struct policy_conf {
+	int64_t decay_ms;	/* -1: never */
+	int64_t lazy_ms;
+	uint32_t drop_ms;	/* clean age at most, after a drop */
+	uint32_t mild_ms;	/* the same, where memory is wanted */
+	uint32_t tick_min_ms;	/* between two passes, at least */
+	uint32_t tick_max_ms;	/* between two looks, at most */
+	uint64_t tight;		/* headroom at which ages begin to shrink */
+	uint64_t soft;		/* headroom at which they are least */
+	uint64_t low;		/* headroom below which everything goes */
+	uint64_t drop;		/* dirty bytes that make a drop */
+	uint64_t dirty_min;	/* dirty bytes not worth a hurry */
+	uint64_t dirty_max;	/* dirty bytes to give back at once; 0: none */
+	uint64_t refault;	/* bytes a second retaken that are too many */
+	uint32_t refault_max;	/* ages are raised this many times, at most */
+};
+
 /* What policy remembers from one decision to the next; all zero at first. */
 struct policy_state {
 	bool known;			/* a pass has run, so live is known */
@@ -20,6 +38,10 @@ struct policy_state {
 	uint32_t forced_gap_ms;		/* until the next forced pass */
 	uint64_t forced_after_ms;	/* none before this */
 	uint64_t last_pass_ms;
+	uint64_t dirty_left;		/* by that pass */
+	uint32_t raised;		/* ages are times this; 0 is 1 */
+	uint64_t refault_ms;		/* when the window of retaken began */
+	uint64_t refault_bytes;		/* retaken then */
 };
 
 struct policy_input {
@@ -30,10 +52,8 @@ struct policy_input {
 	enum pressure pressure;		/* events since the last decision */
 	bool woken;			/* somebody freed memory since */
 	uint64_t dirty;			/* free and backed */
-	uint64_t live;			/* of the last pass */
-	int64_t decay_ms;		/* options; -1: never */
-	int64_t lazy_ms;
-	uint64_t dirty_max;		/* bytes; 0: no bound */
+	uint64_t retaken;		/* given back and taken again, so far */
+	struct policy_conf conf;
 	struct policy_state state;
 };
 
@@ -53,6 +73,7 @@ struct policy_decision policy_decide(const struct policy_input *in);
 
 /* The state after the pass that @decision asked for ended at @now_ms. */
 struct policy_state policy_note(const struct policy_decision *decision,
+				const struct policy_conf *conf,
 				const struct purge_result *result,
 				uint64_t now_ms);
 

@@ -33,9 +33,11 @@
 #include "base/err.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
+#include "heap/misuse.h"
 #include "heap/orphan.h"
 #include "os/advise.h"
 #include "os/map.h"
+#include "os/resident.h"
 #include "reclaim/purge.h"
 
 #define BATCH_RANGES	512u
@@ -55,11 +57,14 @@ struct claim {
 	uint32_t pages;		/* mask; 0: a whole run of @nr slabs */
 	uint32_t nr;
 	uint32_t first_range;	/* the range its first byte lies in */
+	uint32_t lazy;		/* of @pages those that are lazy; runs: 0 or 1 */
 };
 
 struct batch {
 	struct advise_range ranges[BATCH_RANGES];
 	bool ok[BATCH_RANGES];
+	uint64_t resident[BATCH_RANGES];	/* bytes, before it was advised */
+	uint64_t lazy[BATCH_RANGES];	/* bytes that were lazy already */
 	struct claim claims[BATCH_RANGES];
 	unsigned int nr_ranges, nr_claims;
 	enum advise_kind kind;
@@ -67,6 +72,10 @@ struct batch {
 
 static struct batch batch;		/* pass_lock */
 static int64_t slots_cleaned;		/* pass_lock: bytes, by this pass */
+static struct resident resident = { .fd = -1 };	/* pass_lock; in a pass only */
+
+/* pass_lock: bytes that were lazy, and not backed when given back. */
+static uint64_t lazy_gone;
 
 struct pass {
 	const struct purge_order *order;
@@ -74,11 +83,18 @@ struct pass {
 	uint64_t now_ms;
 	uint64_t young_bytes;	/* free pages of slabs that stay backed */
 	bool refused;		/* by the kernel, in the last batches */
+	bool enough;		/* the order is filled, or its time is up */
 };
 
 uint64_t purge_dirty_estimate(void)
 {
 	return account_slots_dirty() + run_dirty_bytes();
+}
+
+uint64_t purge_retaken(void)
+{
+	return load_relaxed(&account.retaken) +
+	       load_relaxed(&run_counters.retaken);
 }
 
 /* --- Claiming pages of a slab --- */
@@ -176,10 +192,15 @@ static void publish_pages(struct slab *slab, unsigned int pages)
 	words_of(sc, pages, &word, &end);
 	for (; word < end; word++) {
 		uint64_t mask = word_mask(sc, word, pages);
+		uint64_t twice = 0;
 
-		if (mask && slab_publish(slab, word, mask, PUBLISH_QUIET))
-			ebb_bug("purge: slot freed while it was claimed, "
-				"slab %zu word %u", slab_index(slab), word);
+		if (mask)
+			twice = slab_publish(slab, word, mask, PUBLISH_QUIET);
+		/* It was free before we claimed it, and was freed again. */
+		if (twice)
+			misuse_die(MISUSE_DOUBLE_FREE, "free", slab_base(slab) +
+				   (word * 64 + bit_lowest(twice)) * sc->size,
+				   NULL);
 	}
 }
 
@@ -234,6 +255,7 @@ static unsigned int add_range(char *start, size_t len)
 		}
 	}
 	batch.ranges[batch.nr_ranges] = (struct advise_range){ start, len };
+	batch.lazy[batch.nr_ranges] = 0;
 	return batch.nr_ranges++;
 }
 
@@ -244,20 +266,26 @@ static void add_ranges(struct claim *claim)
 	uint32_t pages = claim->pages;
 
 	if (!pages) {
-		claim->first_range = add_range(base, (size_t)claim->nr <<
-						     SLAB_SHIFT);
+		size_t len = (size_t)claim->nr << SLAB_SHIFT;
+
+		claim->first_range = add_range(base, len);
+		if (claim->lazy)
+			batch.lazy[claim->first_range] += len;
 		return;
 	}
 	while (pages) {
 		unsigned int first = bit_lowest(pages);
 		unsigned int nr = bit_lowest(~((uint64_t)pages >> first));
+		uint32_t span = (uint32_t)bits_range(first, first + nr);
 		unsigned int at;
 
 		at = add_range(base + ((size_t)first << map_page_shift),
 				       (size_t)nr << map_page_shift);
 		if (pages == claim->pages)
 			claim->first_range = at;
-		pages &= ~(uint32_t)bits_range(first, first + nr);
+		batch.lazy[at] += (uint64_t)bits_count(claim->lazy & span) <<
+				  map_page_shift;
+		pages &= ~span;
 	}
 }
 
@@ -268,6 +296,7 @@ static void settle_pages(const struct claim *claim, unsigned int done)
 	uint64_t bytes = (uint64_t)bits_count(done) << map_page_shift;
 
 	if (done && batch.kind == ADVISE_CLEAN) {
+		store_relaxed(&slab->given, 1);
 		and_relaxed(&slab->pages, ~PAGES_ALL(done));
 		/* Pairs with slab_touch(). */
 		or_release(&slab->pages, (uint64_t)done << PAGES_CLEAN);
@@ -327,27 +356,102 @@ static void settle(const struct claim *claim)
 					claim->slab->stamp_ms);
 }
 
+/*
+ * What is backed, before it is advised: what was lazy and is not backed any
+ * more the kernel took.  False: not counted.  Without a scan it would cost
+ * more than the advice, so it is done until malloc_trim() knows its answer; and
+ * a descriptor held for a whole pass might be closed, and another opened in
+ * its place, by an application that shares the table.
+ */
+static bool count_resident(const struct pass *pass)
+{
+	const struct purge_order *order = pass->order;
+
+	if (order->own_table && resident.fd < 0)
+		resident_open(&resident);
+	if (resident.fd < 0 && (!order->force || order->try ||
+				order->own_table || pass->result->clean_bytes))
+		return false;
+	resident_count(&resident, batch.ranges, batch.nr_ranges,
+		       batch.resident);
+	return true;
+}
+
+static void count_lazy(void)
+{
+	uint64_t empty = 0, gone = 0;
+
+	for (unsigned int i = 0; i < batch.nr_ranges; i++) {
+		uint64_t len = batch.ranges[i].len;
+
+		if (!batch.ok[i])
+			continue;
+		if (batch.kind == ADVISE_LAZY)
+			empty += len - min(len, batch.resident[i]);
+		else
+			gone += batch.lazy[i] -
+				min(batch.lazy[i], batch.resident[i]);
+	}
+	if (empty)
+		add_relaxed(&account.lazy_empty, empty);
+	store_relaxed(&lazy_gone, lazy_gone + gone);
+}
+
+uint64_t purge_lazy_taken(void)
+{
+	uint64_t gone = load_relaxed(&lazy_gone);
+	uint64_t empty = load_relaxed(&account.lazy_empty);
+
+	return gone - min(gone, empty);
+}
+
+static uint64_t resident_done(void)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < batch.nr_ranges; i++)
+		if (batch.ok[i])
+			bytes += batch.resident[i];
+	return bytes;
+}
+
+static void batch_advise(struct pass *pass)
+{
+	struct purge_result *result = pass->result;
+	bool counted = count_resident(pass);
+	struct advise_result done = { 0 };
+
+	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind, false,
+		      batch.ok, &done);
+	if (counted)
+		count_lazy();
+	pass->refused |= done.refused_bytes > 0;
+	result->refused_bytes += done.refused_bytes;
+	if (batch.kind == ADVISE_LAZY)
+		result->lazy_bytes += done.done_bytes;
+	else
+		result->clean_bytes += counted ? resident_done() :
+						 done.done_bytes;
+}
+
 static void batch_run(struct pass *pass)
 {
-	struct advise_result done = { 0 };
+	const struct purge_order *order = pass->order;
 
 	batch.nr_ranges = 0;
 	sort_claims();
 	for (unsigned int i = 0; i < batch.nr_claims; i++)
 		add_ranges(&batch.claims[i]);
-	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind,
-		      pass->order->force, batch.ok, &done);
+	batch_advise(pass);
 	for (unsigned int i = 0; i < batch.nr_claims; i++)
 		settle(&batch.claims[i]);
 	batch.nr_claims = 0;
-	pass->refused |= done.refused_bytes > 0;
-	pass->result->refused_bytes += done.refused_bytes;
-	if (batch.kind == ADVISE_LAZY)
-		pass->result->lazy_bytes += done.done_bytes;
-	else
-		pass->result->clean_bytes += pass->order->force ?
-					     done.resident_bytes :
-					     done.done_bytes;
+	if (order->want_bytes &&
+	    pass->result->clean_bytes >= order->want_bytes)
+		pass->enough = true;
+	if (order->budget_ms &&
+	    run_clock_ms() - pass->now_ms >= order->budget_ms)
+		pass->enough = true;
 }
 
 /*
@@ -471,8 +575,12 @@ static bool sweep(struct pass *pass, struct slab *slab)
 		batch_begin(pass, verdict.kind);
 		claimed = claim_pages(slab, sc, verdict.pages, ctl_gen(ctl));
 		if (claimed)
-			batch_add(pass, (struct claim){ .slab = slab,
-							.pages = claimed });
+			batch_add(pass, (struct claim){
+				.slab = slab,
+				.pages = claimed,
+				.lazy = claimed & pages_lazy(
+					load_relaxed(&slab->pages)),
+			});
 		else
 			batch_cancel();
 		if (verdict.kind == ADVISE_CLEAN)
@@ -506,6 +614,8 @@ static void purge_slabs(struct pass *pass)
 	struct slab *slab, *tmp;
 
 	list_for_each_entry_safe(slab, tmp, &aging, sweep) {
+		if (pass->enough)
+			break;
 		if (sweep(pass, slab))
 			continue;
 		list_del(&slab->sweep);
@@ -530,7 +640,7 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 	 */
 	pass->refused = false;
 	for (uint64_t left = load_relaxed(&run_counters.in_state[from]);
-	     left && !pass->refused;) {
+	     left && !pass->refused && !pass->enough;) {
 		struct slab *run;
 		size_t nr;
 
@@ -541,7 +651,8 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 			break;
 		}
 		batch_add(pass, (struct claim){ .slab = run,
-						.nr = (uint32_t)nr });
+						.nr = (uint32_t)nr,
+						.lazy = from == RUN_LAZY });
 		left -= min(left, (uint64_t)nr << SLAB_SHIFT);
 	}
 	batch_end(pass);
@@ -604,9 +715,14 @@ static void pass_run(struct pass *pass)
 	slots_cleaned = 0;
 	before = load_relaxed(&account.slots_dirty);
 	collect_published();
-	purge_slabs(pass);
+	/* Dirty runs give most for a call; holes in slabs least. */
 	purge_runs(pass);
-	note_stranded(pass, before);
+	purge_slabs(pass);
+	resident_close(&resident);
+	if (!pass->enough)
+		note_stranded(pass, before);
+	else
+		pass->result->aging = true;
 	/* What was refused is in that queue, too, and does not get older. */
 	if (slab_dirty_pending() && !pass->result->refused_bytes)
 		pass->result->aging = true;
@@ -623,7 +739,10 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 	*ret_result = (struct purge_result){ 0 };
 	if (lock_is_mine(&pass_lock))
 		return -EDEADLK;
-	lock_take(&pass_lock);
+	if (!order->try)
+		lock_take(&pass_lock);
+	else if (!lock_try(&pass_lock))
+		return -EBUSY;
 	pass_run(&pass);
 	lock_release(&pass_lock);
 	return 0;

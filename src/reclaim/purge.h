@@ -13,14 +13,20 @@
 struct purge_order {
 	uint32_t lazy_age_ms;	/* free as long as this: MADV_FREE; NEVER: not */
 	uint32_t clean_age_ms;	/* free as long as this: MADV_DONTNEED */
+	uint64_t want_bytes;	/* stop when so many were taken; 0: take all */
+	uint32_t budget_ms;	/* stop after this time; 0: no bound */
 	bool drain;		/* take the caches of idle threads, too */
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */
+	bool try;		/* not where another pass runs: -EBUSY */
+	bool own_table;		/* this thread's file table is not the
+				 * application's: descriptors may be held */
 };
 
 struct purge_result {
 	uint64_t lazy_bytes;	/* made lazy by this pass */
-	uint64_t clean_bytes;	/* given back by this pass */
+	uint64_t clean_bytes;	/* given back by this pass; where it could not
+				 * be told, with what had not been backed */
 	uint64_t refused_bytes;	/* the kernel refused (locked, EAGAIN) */
 	uint64_t dirty_left;	/* free and backed after it, lazy included */
 	uint64_t live_bytes;	/* estimate: in slots and runs handed out */
@@ -29,9 +35,15 @@ struct purge_result {
 };
 
 /*
+ * Lazy bytes that the kernel took: at least so many.  What was never backed
+ * is left out; what was used again before it was looked at is not seen.
+ */
+uint64_t purge_lazy_taken(void);
+
+/*
  * Run one pass.  Passes exclude each other: a second caller waits for the
  * pass in progress and then does its own, so what was freed before the call
- * is covered.  -EDEADLK where the calling thread is inside a pass already (a
+ * is covered, unless it only tries.  -EDEADLK where the calling thread is inside a pass already (a
  * signal handler), and nothing is done.
  */
 int purge_run(const struct purge_order *order, struct purge_result *ret_result)
@@ -43,6 +55,9 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
  * so that between the two nothing is overlooked.  Context: any thread.
  */
 uint64_t purge_dirty_estimate(void);
+
+/* Bytes given back and taken again, so far. */
+uint64_t purge_retaken(void);
 
 /*
  * Keep passes away while the heap is counted: waits for the one in progress.

@@ -53,6 +53,7 @@
 #include "base/param.h"
 #include "base/sys.h"
 #include "reclaim/fdtable.h"
+#include "reclaim/inband.h"
 #include "reclaim/policy.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -64,7 +65,7 @@
 #define MAX_POLLED	32
 #define REPEAT_WAKE	256		/* unheard calls until the next signal */
 #define FAILED_WAIT_MS	100		/* where waiting itself fails */
-#define OVER_FLOOR	(1 * MIB)	/* dirty_max in percent: not less */
+#define SHARE_FLOOR	(1 * MIB)	/* what is a share of live: not less */
 
 /* === Data ============================================================= */
 
@@ -216,25 +217,67 @@ void reclaimer_wake(void)
 
 /* === A round ========================================================== */
 
+/* @id as bytes; what is a share of live memory is not less than a MiB. */
+static uint64_t share_of_live(enum ebb_attr_id id)
+{
+	uint64_t bytes = param_bytes(id, last_result.live_bytes);
+
+	if (param_int(id) & EBB_PERCENT_BIT && param_bytes(id, GIB))
+		bytes = max(bytes, (uint64_t)SHARE_FLOOR);
+	return bytes;
+}
+
+/* Until live is known a share of it is no bound. */
 static uint64_t dirty_bound(void)
 {
-	bool percent = param_int(EBB_ATTR_DIRTY_MAX) & EBB_PERCENT_BIT;
-	uint64_t bound;
-
-	if (percent && !policy_state.known)
+	if (param_int(EBB_ATTR_DIRTY_MAX) & EBB_PERCENT_BIT &&
+	    !policy_state.known)
 		return 0;
-	bound = param_bytes(EBB_ATTR_DIRTY_MAX, last_result.live_bytes);
-	if (percent && param_bytes(EBB_ATTR_DIRTY_MAX, GIB))
-		bound = max(bound, (uint64_t)OVER_FLOOR);
-	return bound;
+	return share_of_live(EBB_ATTR_DIRTY_MAX);
+}
+
+/* Headroom at which `high' is crossed; none beside a soft limit of the
+ * cgroup's own. */
+static uint64_t soft_headroom(const struct signals *signals)
+{
+	uint64_t high = param_bytes(EBB_ATTR_HIGH, signals->limit);
+
+	if (!high || signals->soft || signals->limit == CGROUP_NO_LIMIT)
+		return 0;
+	return signals->limit - min(signals->limit, high);
+}
+
+static void read_conf(const struct signals *signals, struct policy_conf *conf)
+{
+	*conf = (struct policy_conf){
+		.decay_ms = param_int(EBB_ATTR_DECAY_MS),
+		.lazy_ms = param_int(EBB_ATTR_LAZY) ?
+			   param_int(EBB_ATTR_LAZY_MS) : -1,
+		.drop_ms = (uint32_t)param_int(EBB_ATTR_DROP_MS),
+		.mild_ms = (uint32_t)param_int(EBB_ATTR_MILD_MS),
+		.tick_min_ms = (uint32_t)param_int(EBB_ATTR_TICK_MIN_MS),
+		.tick_max_ms = (uint32_t)param_int(EBB_ATTR_TICK_MAX_MS),
+		.tight = param_bytes(EBB_ATTR_TIGHT, signals->limit),
+		.soft = soft_headroom(signals),
+		.low = param_bytes(EBB_ATTR_LOW, signals->limit),
+		.drop = param_bytes(EBB_ATTR_DROP, last_result.live_bytes),
+		.dirty_min = share_of_live(EBB_ATTR_DIRTY_MIN),
+		.dirty_max = dirty_bound(),
+		.refault = (uint64_t)param_int(EBB_ATTR_REFAULT),
+		.refault_max = (uint32_t)param_int(EBB_ATTR_REFAULT_MAX),
+	};
 }
 
 static void hear_sources(struct signals *signals)
 {
+	/* Before the sample: what is handed out while it is taken counts. */
+	int64_t room = load_relaxed(&account.room);
+
 	signals_init(signals, source_now_ms());
 	source_dispatch(poll_set + 1, nr_polled, signals);
 	nr_polled = 0;
 	source_sample_all(signals);
+	inband_sampled(signals->limit, signals->headroom, room);
 	asked_by |= signals->by_source;
 	store_relaxed(&stats.limit, signals->limit);
 	store_relaxed(&stats.headroom, signals->headroom);
@@ -259,17 +302,21 @@ static void count_pass(const struct policy_decision *decision)
 	source_count_purge(asked_by ?: source_headroom_bit());
 }
 
-static void run_pass(const struct policy_decision *decision)
+static void run_pass(const struct policy_decision *decision,
+		     const struct policy_conf *conf)
 {
+	struct purge_order order = decision->order;
 	struct purge_result result = { 0 };
 
-	if (!purge_run(&decision->order, &result))
+	order.own_table = signal_fd >= 0;
+	if (!purge_run(&order, &result))
 		last_result = result;
 	else
 		last_result.lazy_bytes = last_result.clean_bytes =
 			last_result.refused_bytes = 0;
 	count_pass(decision);
-	policy_state = policy_note(decision, &last_result, source_now_ms());
+	policy_state = policy_note(decision, conf, &last_result,
+				   source_now_ms());
 	if (policy_state.pending == PRESSURE_NONE)
 		asked_by = 0;
 }
@@ -289,17 +336,15 @@ static void do_round(void)
 		.pressure = signals.pressure,
 		.woken = woken,
 		.dirty = purge_dirty_estimate(),
-		.live = last_result.live_bytes,
-		.decay_ms = param_int(EBB_ATTR_DECAY_MS),
-		.lazy_ms = param_int(EBB_ATTR_LAZY_MS),
-		.dirty_max = dirty_bound(),
+		.retaken = purge_retaken(),
 		.state = policy_state,
 	};
+	read_conf(&signals, &in.conf);
 	woken = false;
 	decision = policy_decide(&in);
 	policy_state = decision.state;
 	if (decision.run) {
-		run_pass(&decision);
+		run_pass(&decision, &in.conf);
 		return;
 	}
 	if (source_settle())

@@ -296,6 +296,11 @@ const struct source *source_at(unsigned int i)
 	return NULL;
 }
 
+bool source_is_live(const struct source *source)
+{
+	return get_state(source) == SOURCE_LIVE;
+}
+
 size_t source_describe(const struct source *source, char *buf, size_t size)
 {
 	enum source_state state = get_state(source);

@@ -25,6 +25,7 @@ struct signals {
 	uint64_t limit;		/* of the tightest visible level; without one:
 				 * CGROUP_NO_LIMIT */
 	uint64_t headroom;	/* below it, droppable file cache included */
+	bool soft;		/* that limit is a memory.high */
 	bool protected;		/* memory.min: the kernel will not take lazily
 				 * freed pages before it kills */
 	enum pressure pressure;
@@ -142,6 +143,8 @@ uint32_t source_headroom_bit(void);
 
 /* The @i-th configured source; NULL behind the last.  Context: any thread. */
 const struct source *source_at(unsigned int i);
+
+bool source_is_live(const struct source *source);
 
 /*
  * "NAME: live (what), N events, last M ms ago" or "NAME: unavailable: why";

@@ -81,6 +81,8 @@ struct slab {
 	uint8_t uncommitted;	/* vm_lock: PROT_NONE, commit before use */
 	uint8_t run_state;	/* enum run_state; first and last slab; vm_lock */
 	uint32_t run_len;	/* slabs; first and last slab; vm_lock */
+	uint8_t given;		/* reclaimer sets, owner reads: pages of it were
+				 * given back since slab_init */
 
 	struct list_head link;	/* owner's lists, or index of free runs */
 	struct list_head age;	/* free runs by age; vm_lock */

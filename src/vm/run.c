@@ -229,23 +229,24 @@ static void assert_unused(const struct slab *first, size_t nr)
 		ebb_assert(slab_hot(first + i)->kind == SLAB_KIND_NONE);
 }
 
-static void deferred_push(struct slab *first, size_t nr, bool clean)
+static void deferred_push(struct slab *first, size_t nr, enum run_state state)
 {
 	struct slab *head = load_relaxed(&deferred);
 
 	first->run_len = (uint32_t)nr;
-	first->run_bytes = clean;
+	first->run_bytes = state;
 	do
 		first->avail_next = head;
 	/* Pairs with deferred_drain(). */
 	while (!cas_acq_rel(&deferred, &head, first));
 }
 
-static void run_free_locked(struct slab *first, size_t nr, bool clean)
+static void run_free_locked(struct slab *first, size_t nr,
+			    enum run_state state)
 {
 	assert_unused(first, nr);
 	run_counters.used -= nr << SLAB_SHIFT;
-	index_add(first, nr, clean ? RUN_CLEAN : RUN_DIRTY, run_clock_ms());
+	index_add(first, nr, state, run_clock_ms());
 }
 
 static void deferred_drain(void)
@@ -259,7 +260,8 @@ static void deferred_drain(void)
 	while (slab) {
 		struct slab *next = slab->avail_next;
 
-		run_free_locked(slab, slab->run_len, slab->run_bytes);
+		run_free_locked(slab, slab->run_len,
+				(enum run_state)slab->run_bytes);
 		slab = next;
 	}
 }
@@ -275,7 +277,8 @@ static bool run_recommit(struct slab *first, size_t nr)
 	return true;
 }
 
-static struct slab *alloc_indexed(size_t nr, size_t align, bool *ret_zero)
+static struct slab *alloc_indexed(size_t nr, size_t align,
+				  enum run_state *ret_was)
 {
 	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
 		struct slab *run = index_find(&indexes[state], nr, align);
@@ -289,7 +292,9 @@ static struct slab *alloc_indexed(size_t nr, size_t align, bool *ret_zero)
 			index_add(run, nr, RUN_CLEAN, run_clock_ms());
 			return NULL;
 		}
-		*ret_zero = state == RUN_CLEAN;
+		if (state == RUN_CLEAN)
+			run_counters.retaken += nr << SLAB_SHIFT;
+		*ret_was = (enum run_state)state;
 		return run;
 	}
 	return NULL;
@@ -318,10 +323,10 @@ static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
 	return first + skip;
 }
 
-struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero)
+struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
 {
+	enum run_state was = RUN_CLEAN;
 	struct slab *run;
-	bool zero = true;
 
 	if (nr > range.span >> SLAB_SHIFT || align > range.span >> SLAB_SHIFT)
 		return NULL;
@@ -333,7 +338,7 @@ struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero)
 	} else {
 		lock_take(&vm_lock);
 		deferred_drain();
-		run = alloc_indexed(nr, align, &zero);
+		run = alloc_indexed(nr, align, &was);
 		if (!run)
 			run = alloc_fresh(nr, align, true);
 		if (run)
@@ -342,8 +347,8 @@ struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero)
 	}
 	if (run)
 		assert_unused(run, nr);
-	if (ret_zero)
-		*ret_zero = zero;
+	if (ret_was)
+		*ret_was = was;
 	return run;
 }
 
@@ -360,22 +365,22 @@ static bool settle_displaced(struct slab *first, size_t nr)
 	return true;
 }
 
-void run_free(struct slab *first, size_t nr, bool clean)
+void run_free(struct slab *first, size_t nr, enum run_state state)
 {
 	ebb_assert(nr && first->run_state == RUN_USED);
 	if (unlikely(first->displaced)) {
 		/* What may be a hole is never handed out again. */
 		if (!settle_displaced(first, nr))
 			return;
-		clean = true;
+		state = RUN_CLEAN;
 	}
 	if (unlikely(lock_is_mine(&vm_lock))) {
-		deferred_push(first, nr, clean);
+		deferred_push(first, nr, state);
 		return;
 	}
 	lock_take(&vm_lock);
 	deferred_drain();
-	run_free_locked(first, nr, clean);
+	run_free_locked(first, nr, state);
 	lock_release(&vm_lock);
 }
 

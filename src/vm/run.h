@@ -36,6 +36,7 @@ extern struct lock vm_lock;
 struct run_counters {
 	uint64_t used;			/* runs handed out, slabs included */
 	uint64_t in_state[RUN_NR_STATES];
+	uint64_t retaken;		/* clean runs handed out again */
 	uint64_t nr_displaced;
 };
 
@@ -49,17 +50,19 @@ static inline uint64_t run_dirty_bytes(void)
 
 /*
  * Hand out @nr slabs, the first at a multiple of @align slabs (a power of
- * two).  *@ret_zero, if wanted: whether all of it reads as zero.
+ * two).  *@ret_was, if wanted: the state it was in, all of it; RUN_CLEAN also
+ * for what was never used.
  * Returns the first descriptor or NULL.
  * Context: any; takes no lock where the caller's own thread holds it.
  */
-struct slab *run_alloc(size_t nr, size_t align, bool *ret_zero);
+struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was);
 
 /*
- * Return a run of @nr slabs.  @clean: it reads as zero and is not backed.
+ * Return a run of @nr slabs.  @state: RUN_DIRTY; RUN_LAZY if parts of it are
+ * lazy or not backed; RUN_CLEAN if it reads as zero and is not backed.
  * Context: any, as run_alloc().
  */
-void run_free(struct slab *first, size_t nr, bool clean);
+void run_free(struct slab *first, size_t nr, enum run_state state);
 
 /* Have the used run @first, of @nr slabs, become @new_nr slabs in place. */
 bool run_resize(struct slab *first, size_t nr, size_t new_nr);

@@ -21,14 +21,26 @@ FIXTURE_SETUP(policy)
 		.limit = LIMIT,
 		.headroom = LIMIT / 2,
 		.dirty = 10 * MIB,
-		.live = 100 * MIB,
-		.decay_ms = 500,
-		.lazy_ms = 150,
-		.dirty_max = 50 * MIB,
+		.conf = {
+			.decay_ms = 500,
+			.lazy_ms = 150,
+			.drop_ms = 500,
+			.mild_ms = 20,
+			.tick_min_ms = 10,
+			.tick_max_ms = 1000,
+			.tight = LIMIT / 4,
+			.low = LIMIT / 16,
+			.drop = 25 * MIB,
+			.dirty_min = MIB,
+			.dirty_max = 50 * MIB,
+			.refault = 32 * MIB,
+			.refault_max = 8,
+		},
 		.state = {
 			.known = true,
 			.aging = true,
 			.last_pass_ms = 99000,
+			.dirty_left = 10 * MIB,
 		},
 	};
 }
@@ -52,11 +64,10 @@ static void answer(struct policy_input *in, const struct policy_decision *out,
 	struct purge_result result = {
 		.clean_bytes = found,
 		.dirty_left = in->dirty - found,
-		.live_bytes = in->live,
 		.aging = aging,
 	};
 
-	in->state = policy_note(out, &result, in->now_ms);
+	in->state = policy_note(out, &in->conf, &result, in->now_ms);
 	in->dirty -= found;
 }
 
@@ -80,8 +91,8 @@ TEST_F(policy, tick_is_the_lazy_age)
 TEST_F(policy, tick_is_never_below_ten_ms)
 {
 	self->in.state.last_pass_ms = self->in.now_ms;
-	self->in.lazy_ms = 0;
-	self->in.decay_ms = 0;
+	self->in.conf.lazy_ms = 0;
+	self->in.conf.decay_ms = 0;
 	decide(&self->in, &self->out);
 	EXPECT_FALSE(self->out.run);
 	EXPECT_EQ(10u, self->out.tick_ms);
@@ -100,16 +111,16 @@ TEST_F(policy, tick_backs_off_while_nothing_is_found)
 	decide(&self->in, &self->out);
 	EXPECT_EQ(250u, self->out.tick_ms);
 
-	self->in.decay_ms = -1;
+	self->in.conf.decay_ms = -1;
 	decide(&self->in, &self->out);
 	EXPECT_EQ(1000u, self->out.tick_ms);
 }
 
 TEST_F(policy, tick_does_not_back_off_after_a_drop)
 {
-	self->in.live = 20 * MIB;
-	self->in.dirty_max = 0;
-	self->in.decay_ms = 10000;
+	self->in.conf.drop = 5 * MIB;
+	self->in.conf.dirty_max = 0;
+	self->in.conf.decay_ms = 10000;
 	self->in.state.nr_empty = 8;
 	self->in.state.last_pass_ms = self->in.now_ms;
 	decide(&self->in, &self->out);
@@ -170,6 +181,140 @@ TEST_F(policy, ages_shrink_with_headroom_below_a_quarter)
 	EXPECT_FALSE(self->out.order.force);
 }
 
+TEST_F(policy, ages_are_least_from_high_on)
+{
+	self->in.conf.soft = LIMIT / 10;
+	self->in.headroom = LIMIT / 10;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_FALSE(self->out.order.force);
+	EXPECT_EQ(20u, self->out.order.clean_age_ms);
+	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
+}
+
+TEST_F(policy, budget_shrinks_with_headroom)
+{
+	self->in.conf.dirty_max = 16 * MIB;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.over);
+
+	self->in.headroom = LIMIT / 8;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.over);
+	EXPECT_LE(2 * MIB, self->out.order.want_bytes);
+	EXPECT_GE(3 * MIB, self->out.order.want_bytes);
+}
+
+/* @mib a second are retaken for @seconds; how many times ages are raised. */
+static uint32_t retake(struct policy_input *in, uint64_t mib, int seconds)
+{
+	struct policy_decision out;
+
+	while (seconds--) {
+		in->now_ms += 1000;
+		in->retaken += mib * MIB;
+		decide(in, &out);
+	}
+	return out.order.clean_age_ms / 500;
+}
+
+TEST_F(policy, what_is_retaken_at_once_ages_longer)
+{
+	ASSERT_EQ(1u, retake(&self->in, 0, 1));
+	EXPECT_EQ(1u, retake(&self->in, 31, 3));
+	EXPECT_EQ(2u, retake(&self->in, 33, 1));
+	EXPECT_EQ(4u, retake(&self->in, 33, 1));
+	EXPECT_EQ(8u, retake(&self->in, 33, 10));
+	/* Between a quarter and the whole of the bound it stays. */
+	EXPECT_EQ(8u, retake(&self->in, 20, 10));
+	EXPECT_EQ(4u, retake(&self->in, 7, 1));
+	EXPECT_EQ(1u, retake(&self->in, 0, 5));
+}
+
+TEST_F(policy, ages_fall_after_a_long_sleep)
+{
+	retake(&self->in, 0, 1);
+	ASSERT_EQ(8u, retake(&self->in, 100, 5));
+	self->in.now_ms += 60000;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+}
+
+TEST_F(policy, refault_of_zero_never_raises)
+{
+	self->in.conf.refault = 0;
+	EXPECT_EQ(1u, retake(&self->in, 1000, 10));
+}
+
+TEST_F(policy, raised_ages_yield_to_severe)
+{
+	retake(&self->in, 0, 1);
+	retake(&self->in, 100, 5);
+	self->in.headroom = 0;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.order.force);
+}
+
+TEST_F(policy, little_dirty_memory_is_in_no_hurry)
+{
+	self->in.dirty = MIB;
+	self->in.state.last_pass_ms = self->in.now_ms - 500;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(500u, self->out.tick_ms);
+	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
+
+	/* Near the limit it is. */
+	self->in.headroom = LIMIT / 8;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+}
+
+/* One free a millisecond, a pass takes all: at most one look a second. */
+TEST_F(policy, a_calm_process_is_woken_once_a_second)
+{
+	uint64_t start = self->in.now_ms, next = start;
+	int nr_looks = 0;
+
+	self->in.dirty = 0;
+	self->in.state.dirty_left = 0;
+	while (self->in.now_ms < start + 10000) {
+		bool due = next && self->in.now_ms >= next;
+
+		self->in.now_ms++;
+		self->in.dirty += 512;
+		if (!due && self->in.dirty < self->out.wake_dirty)
+			continue;
+		nr_looks++;
+		self->in.woken = !due;
+		decide(&self->in, &self->out);
+		if (self->out.run) {
+			answer(&self->in, &self->out, self->in.dirty, false);
+			decide(&self->in, &self->out);
+		}
+		next = self->out.tick_ms ?
+		       self->in.now_ms + self->out.tick_ms : 0;
+	}
+	EXPECT_GE(11, nr_looks);
+	EXPECT_LE(5, nr_looks);
+}
+
+TEST_F(policy, headroom_is_looked_at_more_often_as_it_shrinks)
+{
+	self->in.state.aging = false;
+	self->in.state.nr_empty = 1;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(1000u, self->out.tick_ms);
+	self->in.headroom = LIMIT / 8;
+	self->in.conf.dirty_max = 0;
+	decide(&self->in, &self->out);
+	EXPECT_GE(500u, self->out.tick_ms);
+	EXPECT_LE(400u, self->out.tick_ms);
+	self->in.conf.soft = LIMIT / 8;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(10u, self->out.tick_ms);
+}
+
 TEST_F(policy, low_headroom_forces_everything)
 {
 	self->in.headroom = LIMIT / 16 - 1;
@@ -192,6 +337,7 @@ TEST_F(policy, huge_limits_do_not_overflow)
 {
 	self->in.limit = 1ULL << 61;
 	self->in.headroom = 1ULL << 58;
+	self->in.conf.tight = self->in.limit / 4;
 	decide(&self->in, &self->out);
 	EXPECT_FALSE(self->out.order.force);
 	EXPECT_LE(249u, self->out.order.clean_age_ms);
@@ -297,13 +443,14 @@ TEST_F(policy, calm_pass_does_not_answer_a_severe_event)
 	};
 	struct purge_result result = { 0 };
 
-	self->in.state = policy_note(&calm, &result, self->in.now_ms);
+	self->in.state = policy_note(&calm, &self->in.conf, &result,
+				     self->in.now_ms);
 	EXPECT_TRUE(self->in.state.pending == PRESSURE_SEVERE);
 }
 
 TEST_F(policy, crossing_dirty_max_cleans_old_first_and_then_all)
 {
-	self->in.dirty_max = 5 * MIB;
+	self->in.conf.dirty_max = 5 * MIB;
 	self->in.state.last_pass_ms = self->in.now_ms - 10;
 	decide(&self->in, &self->out);
 	EXPECT_TRUE(self->out.run);
@@ -328,7 +475,7 @@ TEST_F(policy, memory_over_dirty_max_that_cannot_go_is_not_hammered)
 	uint64_t start = self->in.now_ms;
 	int nr_passes = 0;
 
-	self->in.dirty_max = MIB;
+	self->in.conf.dirty_max = MIB;
 	while (self->in.now_ms < start + 10000) {
 		decide(&self->in, &self->out);
 		if (self->out.run) {
@@ -342,16 +489,15 @@ TEST_F(policy, memory_over_dirty_max_that_cannot_go_is_not_hammered)
 
 TEST_F(policy, never_yields_to_pressure_and_dirty_max_only)
 {
-	self->in.decay_ms = self->in.lazy_ms = -1;
-	self->in.headroom = LIMIT / 8;
+	self->in.conf.decay_ms = self->in.conf.lazy_ms = -1;
 	decide(&self->in, &self->out);
 	EXPECT_FALSE(self->out.run);
 	EXPECT_EQ(PURGE_NEVER, self->out.order.clean_age_ms);
 	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
 	EXPECT_EQ(1000u, self->out.tick_ms);
-	EXPECT_EQ(self->in.dirty_max, self->out.wake_dirty);
+	EXPECT_EQ(self->in.conf.dirty_max, self->out.wake_dirty);
 
-	self->in.dirty = self->in.dirty_max + 1;
+	self->in.dirty = self->in.conf.dirty_max + 1;
 	decide(&self->in, &self->out);
 	EXPECT_TRUE(self->out.run);
 	EXPECT_EQ(62u, self->out.order.clean_age_ms);
@@ -372,7 +518,7 @@ TEST_F(policy, no_lazy_step_where_the_kernel_would_not_take_it)
 
 TEST_F(policy, no_lazy_step_where_clean_comes_first)
 {
-	self->in.decay_ms = 100;
+	self->in.conf.decay_ms = 100;
 	decide(&self->in, &self->out);
 	EXPECT_EQ(PURGE_NEVER, self->out.order.lazy_age_ms);
 	EXPECT_EQ(100u, self->out.order.clean_age_ms);
@@ -381,11 +527,11 @@ TEST_F(policy, no_lazy_step_where_clean_comes_first)
 TEST_F(policy, a_doze_ends_at_dirty_max)
 {
 	self->in.state.last_pass_ms = self->in.now_ms;
-	self->in.dirty_max = 11 * MIB;
+	self->in.conf.dirty_max = 11 * MIB;
 	decide(&self->in, &self->out);
 	EXPECT_EQ(11 * MIB, self->out.wake_dirty);
 
-	self->in.dirty_max = 0;
+	self->in.conf.dirty_max = 0;
 	decide(&self->in, &self->out);
 	EXPECT_LT(self->in.dirty, self->out.wake_dirty);
 	EXPECT_GE(2 * self->in.dirty, self->out.wake_dirty);
@@ -397,7 +543,7 @@ TEST_F(policy, freed_memory_is_clean_within_a_second)
 	uint64_t freed = self->in.now_ms, passes = 0;
 	uint32_t age;
 
-	self->in.dirty_max = 0;
+	self->in.conf.dirty_max = 0;
 	while (self->in.dirty && self->in.now_ms < freed + 2000) {
 		decide(&self->in, &self->out);
 		age = (uint32_t)(self->in.now_ms - freed);

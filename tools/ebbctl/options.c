@@ -107,6 +107,7 @@ static void print_json(void)
 		[EBB_TYPE_BOOL] = "bool",
 		[EBB_TYPE_MS] = "ms",
 		[EBB_TYPE_US] = "us",
+		[EBB_TYPE_COUNT] = "count",
 		[EBB_TYPE_BYTES] = "bytes",
 		[EBB_TYPE_BYTES_OR_PERCENT] = "bytes or percent",
 		[EBB_TYPE_STRING] = "string",

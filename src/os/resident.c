@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Which pages are backed
+ */
+#include <fcntl.h>
+#include <sys/ioctl.h>
+
+#include "base/bits.h"
+#include "base/sys.h"
+#include "os/map.h"
+#include "os/resident.h"
+
+#define MINCORE_PAGES	256u
+#define MAX_REGIONS	128u
+#define SPAN_GAP	MIB	/* ranges so near are scanned in one go */
+
+/* linux/fs.h of 6.7, which older headers lack. */
+struct scan_arg {
+	uint64_t size, flags, start, end, walk_end;
+	uint64_t vec, vec_len, max_pages;
+	uint64_t inverted, all_of, any_of, return_mask;
+};
+
+struct scan_region {
+	uint64_t start, end, categories;
+};
+
+#define SCAN			_IOWR('f', 16, struct scan_arg)
+#define SCAN_IS_PRESENT		(1u << 3)
+#define SCAN_IS_PFNZERO		(1u << 5)
+
+_Static_assert(sizeof(struct scan_arg) == 96, "as the kernel has it");
+
+/* Some present regions from @arg->start on; their number or -errno. */
+static int scan(int fd, struct scan_arg *arg, struct scan_region *regions)
+{
+	arg->size = sizeof(*arg);
+	arg->vec = (uintptr_t)regions;
+	arg->vec_len = MAX_REGIONS;
+	arg->inverted = SCAN_IS_PFNZERO;
+	arg->all_of = SCAN_IS_PRESENT | SCAN_IS_PFNZERO;
+	arg->return_mask = SCAN_IS_PRESENT;
+	return (int)sys_call3(SYS_ioctl, fd, (long)SCAN, (long)arg);
+}
+
+void resident_open(struct resident *resident)
+{
+	struct scan_region regions[MAX_REGIONS];
+	uintptr_t here = ALIGN_DOWN((uintptr_t)regions, map_page_size);
+	struct scan_arg arg = { .start = here, .end = here + map_page_size };
+
+	resident->fd = -1;
+	if (resident->refused)
+		return;
+	resident->fd = sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
+	if (resident->fd < 0) {
+		resident->fd = -1;
+		resident->why = "cannot open /proc/self/pagemap";
+		return;
+	}
+	if (scan(resident->fd, &arg, regions) >= 0) {
+		resident->why = NULL;
+		return;
+	}
+	resident->refused = true;
+	resident->why = "the kernel has no PAGEMAP_SCAN (Linux 6.7)";
+	resident_close(resident);
+}
+
+void resident_close(struct resident *resident)
+{
+	if (resident->fd >= 0)
+		sys_close(resident->fd);
+	resident->fd = -1;
+}
+
+static uint64_t mincore_one(const struct advise_range *range)
+{
+	unsigned char vec[MINCORE_PAGES];
+	uint64_t pages = 0;
+
+	for (size_t at = 0; at < range->len;) {
+		size_t len = min(range->len - at,
+				 (size_t)MINCORE_PAGES << map_page_shift);
+
+		if (sys_call3(SYS_mincore, (long)(range->start + at),
+			      (long)len, (long)vec))
+			return range->len;
+		for (size_t i = 0; i < len >> map_page_shift; i++)
+			pages += vec[i] & 1;
+		at += len;
+	}
+	return pages << map_page_shift;
+}
+
+/* Credit the ranges from *@at on with what of them lies in @region. */
+static uint64_t credit(const struct scan_region *region,
+		       const struct advise_range *ranges, size_t nr,
+		       uint64_t *bytes)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t start = (uintptr_t)ranges[i].start;
+		uint64_t end = start + ranges[i].len;
+
+		if (start >= region->end)
+			break;
+		start = max(start, region->start);
+		end = min(end, region->end);
+		if (start < end) {
+			bytes[i] += end - start;
+			sum += end - start;
+		}
+	}
+	return sum;
+}
+
+/* Skip the ranges that end at or before @until. */
+static size_t first_beyond(const struct advise_range *ranges, size_t nr,
+			   uint64_t until)
+{
+	size_t i = 0;
+
+	while (i < nr && (uintptr_t)ranges[i].start + ranges[i].len <= until)
+		i++;
+	return i;
+}
+
+/* All @nr ranges in one walk over their span; -errno: not counted. */
+static int64_t scan_span(int fd, const struct advise_range *ranges, size_t nr,
+			 uint64_t *bytes)
+{
+	const struct advise_range *last = &ranges[nr - 1];
+	struct scan_arg arg = { .start = (uintptr_t)ranges->start,
+				.end = (uintptr_t)last->start + last->len };
+	struct scan_region regions[MAX_REGIONS];
+	uint64_t sum = 0;
+
+	while (nr && arg.start < arg.end) {
+		int found = scan(fd, &arg, regions);
+
+		if (found < 0)
+			return found;
+		for (int i = 0; i < found; i++) {
+			size_t skip = first_beyond(ranges, nr,
+						   regions[i].start);
+
+			ranges += skip;
+			bytes += skip;
+			nr -= skip;
+			sum += credit(&regions[i], ranges, nr, bytes);
+		}
+		if (arg.walk_end <= arg.start)
+			break;
+		arg.start = arg.walk_end;
+	}
+	return (int64_t)sum;
+}
+
+/* How many of @ranges, from the first, lie close together. */
+static size_t span_of(const struct advise_range *ranges, size_t nr)
+{
+	size_t i = 1;
+
+	while (i < nr && (size_t)(ranges[i].start - ranges[i - 1].start) <
+			 ranges[i - 1].len + SPAN_GAP)
+		i++;
+	return i;
+}
+
+uint64_t resident_count(struct resident *resident,
+			const struct advise_range *ranges, size_t nr,
+			uint64_t *ret_bytes)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		ret_bytes[i] = 0;
+	while (nr) {
+		size_t span = resident->fd < 0 ? 1 : span_of(ranges, nr);
+		int64_t got = -1;
+
+		if (resident->fd >= 0)
+			got = scan_span(resident->fd, ranges, span, ret_bytes);
+		if (got < 0) {
+			got = 0;
+			for (size_t i = 0; i < span; i++) {
+				ret_bytes[i] = mincore_one(&ranges[i]);
+				got += (int64_t)ret_bytes[i];
+			}
+		}
+		sum += (uint64_t)got;
+		ranges += span;
+		ret_bytes += span;
+		nr -= span;
+	}
+	return sum;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Which pages are backed
+ *
+ * What it is: PAGEMAP_SCAN (Linux 6.7) asked for the present pages of spans,
+ * a nanosecond a page; where the kernel has it not, mincore(2), dearer by the
+ * call.  Pages that are the kernel's shared page of zeroes are not counted.
+ */
+#ifndef EBB_OS_RESIDENT_H
+#define EBB_OS_RESIDENT_H
+
+#include "base/compiler.h"
+#include "os/advise.h"
+
+/* One user at a time: the caller excludes others. */
+struct resident {
+	int fd;			/* of /proc/self/pagemap; -1: mincore */
+	bool refused;		/* the kernel has no PAGEMAP_SCAN */
+	const char *why;	/* it is not used, or NULL */
+};
+
+/*
+ * Open and close.  Between the two a descriptor is held; in whose table is
+ * the caller's business.  Opening always succeeds, if only with mincore.
+ */
+void resident_open(struct resident *resident);
+void resident_close(struct resident *resident);
+
+/*
+ * Count what is backed in each of @ranges, sorted by address; @ret_bytes[i]
+ * for range i.  Returns the sum.
+ */
+uint64_t resident_count(struct resident *resident,
+			const struct advise_range *ranges, size_t nr,
+			uint64_t *ret_bytes);
+
+#endif

@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - In-band reclaim: a thread looks before it leaps
+ */
+#include <time.h>
+
+#include "acct/account.h"
+#include "base/bits.h"
+#include "base/err.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "base/sys.h"
+#include "heap/large.h"
+#include "reclaim/gauge.h"
+#include "reclaim/inband.h"
+#include "reclaim/purge.h"
+
+#define FIRST_ROOM	(4 * (int64_t)MIB)	/* before the first look */
+#define FREE_ROOM	(256 * (int64_t)MIB)	/* where there is no limit yet */
+#define WORTH_IT	(256 * KIB)	/* dirty memory that is worth a purge */
+#define WANT_MIN	(4 * MIB)	/* to make room for more than this once */
+#define GRANT_MIN	(256 * (int64_t)KIB)	/* where there is no room left */
+#define MARGIN_PER_CPU	(256 * KIB)	/* by which usage may be off */
+#define MARGIN_PER_HEAP	(64 * KIB)	/* taken and not yet touched */
+#define MARGIN_SHARE	8		/* of the limit: not more than that */
+#define PROMISED_SHARE	8		/* of the limit, at most, an object */
+#define GRANT_SHARE	2		/* of headroom: others spend it, too */
+#define STEP_SHARE	64		/* of room: a heap's untold bytes */
+#define STEP_MIN	(4 * (int64_t)KIB)
+#define NAP_US		500
+#define GAP_MAX_US	1000000
+#define REFIND_US	1000000
+#define READ_ALL_US	100000
+#define ROOM_US		10000		/* between useless purges for `limit' */
+
+static struct lock inband_lock = LOCK_INIT(5);
+
+/* inband_lock */
+static struct cgroup_view view;
+static struct gauge_set gauges;
+static unsigned int tightest;
+static uint64_t read_all_us;		/* until then only that one is read */
+static uint64_t find_after_us;		/* not looked for before this */
+static uint64_t wait_after_us;		/* no waiting before this */
+static uint64_t wait_gap_us;
+static uint64_t room_after_us;		/* no purge for `limit' before this */
+
+static bool found;			/* @view is; cleared by anybody */
+static struct inband_stats stats;
+static bool unbounded_told;		/* `limit' in percent, of nothing */
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void add_stat(uint64_t *stat, uint64_t value)
+{
+	store_relaxed(stat, *stat + value);
+}
+
+/* === Room and bound =================================================== */
+
+static unsigned int nr_cpus(void)
+{
+	static unsigned int nr;
+	uint64_t mask[16] = { 0 };
+	unsigned int sum = 0;
+	long len;
+
+	if (load_relaxed(&nr))
+		return load_relaxed(&nr);
+	len = sys_call3(SYS_sched_getaffinity, 0, sizeof(mask), (long)mask);
+	for (long i = 0; i < len / (long)sizeof(mask[0]); i++)
+		sum += bits_count(mask[i]);
+	store_relaxed(&nr, max(sum, 1u));
+	return max(sum, 1u);
+}
+
+static uint64_t margin_of(uint64_t limit)
+{
+	return min((uint64_t)MARGIN_PER_CPU * nr_cpus() +
+		   (uint64_t)MARGIN_PER_HEAP * load_relaxed(&account.nr_heaps),
+		   limit / MARGIN_SHARE);
+}
+
+/* The admin's own bound, of @limit where it is a share. */
+static void set_bound(uint64_t limit)
+{
+	int64_t option = param_int(EBB_ATTR_LIMIT);
+	bool share = option & EBB_PERCENT_BIT;
+
+	if (!option) {
+		store_relaxed(&account.backed_max, 0);
+		return;
+	}
+	if (share && limit == CGROUP_NO_LIMIT) {
+		if (!unbounded_told)
+			log_line("limit=%lld%% is not in force: the cgroup has "
+				 "no limit", (long long)(option &
+							 ~EBB_PERCENT_BIT));
+		unbounded_told = true;
+		store_relaxed(&account.backed_max, 0);
+		return;
+	}
+	/* Every refill tells what it took: what is untold is over the bound. */
+	store_relaxed(&account.step, 0);
+	store_relaxed(&account.backed_max,
+		      max(param_bytes(EBB_ATTR_LIMIT, limit), (uint64_t)1));
+}
+
+static void set_step(int64_t room)
+{
+	int64_t step = min(max(room / STEP_SHARE, STEP_MIN), ACCOUNT_STEP);
+
+	store_relaxed(&account.step,
+		      load_relaxed(&account.backed_max) ? 0 : step);
+}
+
+static void grant(int64_t room, int64_t before)
+{
+	set_step(room);
+	add_relaxed(&account.room, room - before);
+}
+
+void inband_sampled(uint64_t limit, uint64_t headroom, int64_t room)
+{
+	uint64_t margin = margin_of(limit);
+
+	set_bound(limit);
+	if (limit == CGROUP_NO_LIMIT)
+		grant(FREE_ROOM, room);
+	else
+		grant(((int64_t)min(headroom, (uint64_t)INT64_MAX / 4) -
+		       (int64_t)margin) / GRANT_SHARE, room);
+}
+
+void inband_init(void)
+{
+	int64_t option = param_int(EBB_ATTR_LIMIT);
+
+	if (option || param_int(EBB_ATTR_RECLAIM))
+		store_relaxed(&account.room, option ? 0 : FIRST_ROOM);
+	if (option && !(option & EBB_PERCENT_BIT))
+		set_bound(CGROUP_NO_LIMIT);
+}
+
+/* === Looking ========================================================== */
+
+static bool find(uint64_t now)
+{
+	if (load_relaxed(&found))
+		return gauges.nr;
+	if (now < find_after_us)
+		return false;
+	find_after_us = now + REFIND_US;
+	store_relaxed(&found, true);
+	cgroup_find("", &view);
+	read_all_us = 0;
+	gauges.nr = 0;
+	return view.version != CGROUP_NONE && !gauge_open(&gauges, &view, false);
+}
+
+/*
+ * Headroom, file cache included; CGROUP_NO_LIMIT where there is no limit.  The
+ * tightest gauge is read alone for READ_ALL_US, then all.
+ */
+static uint64_t look(uint64_t *ret_limit)
+{
+	struct gauge_reading reading;
+	uint64_t now = now_us();
+	int err;
+
+	*ret_limit = CGROUP_NO_LIMIT;
+	if (!find(now))
+		return CGROUP_NO_LIMIT;
+	add_stat(&stats.nr_looks, 1);
+	if (now < read_all_us) {
+		err = gauge_read_one(&gauges, tightest, &reading);
+	} else {
+		err = gauge_read(&gauges, &reading);
+		read_all_us = now + READ_ALL_US;
+	}
+	if (err) {
+		store_relaxed(&found, false);
+		return CGROUP_NO_LIMIT;
+	}
+	tightest = reading.tightest;
+	*ret_limit = reading.limit;
+	if (reading.limit != CGROUP_NO_LIMIT &&
+	    reading.room <= 2 * margin_of(reading.limit))
+		reading.room += gauge_droppable(&gauges, reading.tightest,
+						now / 1000);
+	return reading.room;
+}
+
+/* Whether there is @times the margin below @limit. */
+static bool has_margin(uint64_t limit, uint64_t headroom, unsigned int times)
+{
+	return limit == CGROUP_NO_LIMIT ||
+	       headroom > margin_of(limit) * times + (uint64_t)GRANT_MIN;
+}
+
+/*
+ * Bytes that were handed out and are not in the kernel's count yet.  An object
+ * that nobody means to touch shall not keep everything else from growing.
+ */
+static uint64_t promised(uint64_t limit)
+{
+	if (limit == CGROUP_NO_LIMIT)
+		return 0;
+	return min(large_unbacked(limit / PROMISED_SHARE),
+		   limit / PROMISED_SHARE * 2);
+}
+
+/* === Making room ====================================================== */
+
+static bool purge_own(uint32_t budget_ms)
+{
+	struct purge_order order = {
+		.lazy_age_ms = PURGE_NEVER,
+		.want_bytes = WANT_MIN,
+		.budget_ms = budget_ms,
+		.drain = true,
+		.force = true,
+		.try = true,
+	};
+	struct purge_result result;
+
+	if (purge_dirty_estimate() < WORTH_IT || purge_run(&order, &result))
+		return false;
+	add_stat(&stats.nr_purges, 1);
+	add_stat(&stats.purged_bytes, result.clean_bytes);
+	return result.clean_bytes >= WORTH_IT;
+}
+
+static void nap(void)
+{
+	struct timespec ts = { 0, NAP_US * 1000 };
+
+	sys_call2(SYS_nanosleep, (long)&ts, 0);
+}
+
+/* Purge, else wait for others, until there is room or the time is up. */
+static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
+{
+	uint64_t start = now_us(), now = start;
+	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
+	bool waited = false;
+
+	add_stat(&stats.nr_near, 1);
+	while (!has_margin(*limit, headroom - min(headroom, owed), 2) &&
+	       now - start < budget) {
+		if (!purge_own((uint32_t)((budget - (now - start)) / 1000))) {
+			/* What is only promised is not worth waiting for. */
+			if (now < wait_after_us ||
+			    has_margin(*limit, headroom, 1))
+				break;
+			waited = true;
+			nap();
+		}
+		headroom = look(limit);
+		now = now_us();
+	}
+	if (waited)
+		add_stat(&stats.nr_waits, 1);
+	if (has_margin(*limit, headroom, 1)) {
+		add_stat(&stats.nr_helped, 1);
+		wait_gap_us = 0;
+	} else if (waited) {
+		uint64_t least = (uint64_t)param_int(EBB_ATTR_TICK_MIN_MS) *
+				 1000;
+
+		wait_gap_us = min(max(wait_gap_us * 2, least),
+				  (uint64_t)GAP_MAX_US);
+		wait_after_us = now + wait_gap_us;
+	}
+	add_stat(&stats.spent_us, now - start);
+	store_relaxed(&stats.worst_us, max(stats.worst_us, now - start));
+	return headroom;
+}
+
+static void look_and_grant(void)
+{
+	int64_t before = load_relaxed(&account.room);
+	uint64_t limit, headroom, owed;
+
+	if (before > 0)
+		return;
+	/* Nothing to give back: whose cgroup this is may wait. */
+	if (!load_relaxed(&found) && !param_int(EBB_ATTR_LIMIT) &&
+	    purge_dirty_estimate() < WORTH_IT) {
+		grant(FIRST_ROOM, before);
+		return;
+	}
+	headroom = look(&limit);
+	owed = promised(limit);
+	if (!has_margin(limit, headroom - min(headroom, owed), 2) &&
+	    param_int(EBB_ATTR_RECLAIM)) {
+		headroom = make_room(&limit, headroom, owed);
+		/* What was taken meanwhile had been looked at, too. */
+		before = load_relaxed(&account.room);
+	}
+	inband_sampled(limit, headroom - min(headroom, owed), before);
+	if (load_relaxed(&account.room) <= 0)
+		grant(GRANT_MIN, load_relaxed(&account.room));
+}
+
+void inband_look(void)
+{
+	if (lock_is_mine(&inband_lock))
+		return;
+	if (!param_int(EBB_ATTR_RECLAIM) && !param_int(EBB_ATTR_LIMIT))
+		return;
+	lock_take(&inband_lock);
+	look_and_grant();
+	lock_release(&inband_lock);
+}
+
+bool inband_make_room(size_t size)
+{
+	struct purge_order order = {
+		.lazy_age_ms = PURGE_NEVER,
+		.want_bytes = max(size, (size_t)WANT_MIN),
+		.drain = true,
+		.force = true,
+	};
+	struct purge_result result = { 0 };
+	uint64_t bound = load_relaxed(&account.backed_max);
+	bool worth_it = false;
+
+	if (lock_is_mine(&inband_lock) ||
+	    size > (bound ?: purge_dirty_estimate()))
+		return false;
+	lock_take(&inband_lock);
+	if ((purge_dirty_estimate() >= WORTH_IT || now_us() >= room_after_us) &&
+	    !purge_run(&order, &result))
+		worth_it = result.clean_bytes;
+	if (!worth_it)
+		room_after_us = now_us() + ROOM_US;
+	if (!worth_it && bound)
+		add_stat(&stats.nr_refused, 1);
+	lock_release(&inband_lock);
+	return worth_it;
+}
+
+void inband_forget(void)
+{
+	store_relaxed(&found, false);
+}
+
+void inband_stats(struct inband_stats *ret_stats)
+{
+	const uint64_t *from = (const uint64_t *)&stats;
+	uint64_t *to = (uint64_t *)ret_stats;
+
+	for (size_t i = 0; i < sizeof(stats) / sizeof(*from); i++)
+		to[i] = load_relaxed(&from[i]);
+}
+
+void inband_postfork_child(void)
+{
+	if (!lock_is_mine(&inband_lock))
+		lock_reset(&inband_lock);
+	stats = (struct inband_stats){ 0 };
+	cgroup_postfork_child();
+	inband_forget();
+	find_after_us = 0;
+}

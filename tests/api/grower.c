@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc tests - A program that grows and shrinks near its limit
+ *
+ * grower burst THREADS MIB TIMES: each of THREADS threads has its share of MIB
+ * MiB of small objects, frees 15 parts of 16, and at once builds as much of another
+ * size, TIMES times over.  Every byte that stays is checked.
+ *
+ * grower refuse: allocates until malloc says no, frees, and goes on.
+ *
+ * Prints malloc_info() at its end; exits with 0 if all went well.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include "common.h"
+
+#define KEEP_ONE_IN	16	/* windows of this many bytes */
+#define WINDOW		(4 * KIB)
+#define MAX_THREADS	16
+
+static size_t share;
+static unsigned long nr_times;
+static pthread_barrier_t barrier;
+
+struct pile {
+	char **objects;
+	size_t nr, size;
+};
+
+/* NULL objects: there was no memory. */
+static struct pile build(size_t size)
+{
+	struct pile pile = { .nr = share / size, .size = size };
+
+	pile.objects = malloc(pile.nr * sizeof(char *));
+	for (size_t i = 0; pile.objects && i < pile.nr; i++) {
+		pile.objects[i] = malloc(size);
+		if (!pile.objects[i])
+			return (struct pile){ 0 };
+		pattern_fill(pile.objects[i], size, i);
+	}
+	return pile;
+}
+
+/* Free all but those that stay; false if one of them has changed. */
+static bool thin(struct pile *pile, bool all)
+{
+	bool good = pile->objects;
+
+	for (size_t i = 0; i < pile->nr; i++) {
+		/* Some in each slab; neighbours, or no page would be free. */
+		bool stays = i * pile->size / WINDOW % KEEP_ONE_IN == 0;
+
+		if (stays != all)
+			continue;
+		if (!pattern_holds(pile->objects[i], pile->size, i))
+			good = false;
+		free(pile->objects[i]);
+	}
+	if (all)
+		free(pile->objects);
+	return good;
+}
+
+static void *burst(void *arg)
+{
+	static const size_t sizes[] = { 96, 1000, 320, 4000, 48, 10000 };
+	struct pile kept[2] = { 0 };
+	bool good = true;
+
+	(void)arg;
+	for (unsigned long i = 0; i < nr_times && good; i++) {
+		struct pile *pile = &kept[i % 2];
+
+		pthread_barrier_wait(&barrier);
+		if (pile->objects)
+			good = thin(pile, true);
+		*pile = build(sizes[i % 6]);
+		good = good && thin(pile, false);
+	}
+	return good ? &barrier : NULL;
+}
+
+static int run_burst(char **argv)
+{
+	unsigned long nr = strtoul(argv[2], NULL, 10);
+	pthread_t threads[MAX_THREADS];
+	bool good = nr <= MAX_THREADS;
+
+	share = strtoul(argv[3], NULL, 10) * MIB / nr;
+	nr_times = strtoul(argv[4], NULL, 10);
+	pthread_barrier_init(&barrier, NULL, (unsigned int)nr);
+	for (unsigned long i = 0; i < nr; i++)
+		pthread_create(&threads[i], NULL, burst, NULL);
+	for (unsigned long i = 0; i < nr; i++) {
+		void *ret;
+
+		pthread_join(threads[i], &ret);
+		good = good && ret;
+	}
+	return good ? 0 : 1;
+}
+
+/* Objects of @size until there are no more; how many bytes that were. */
+static size_t fill(size_t size, void **last)
+{
+	size_t nr = 0;
+
+	for (;;) {
+		void **object = malloc(size);
+
+		if (!object)
+			return errno == ENOMEM ? nr * size : 0;
+		memset(object, 1, size);
+		*object = *last;
+		*last = object;
+		nr++;
+		errno = 0;
+	}
+}
+
+static void drop(void **last)
+{
+	while (*last) {
+		void **object = *last;
+
+		*last = *object;
+		free(object);
+	}
+}
+
+/* Of every size much the same fits, and again after it was freed. */
+static int run_refuse(void)
+{
+	static const size_t sizes[] = { 64, 5000, 200000, 64, 1 << 20, 64 };
+	void *last = NULL, *kept;
+
+	for (unsigned int i = 0; i < 6; i++) {
+		size_t bytes = fill(sizes[i], &last);
+
+		printf("filled %zu\n", bytes);
+		kept = last ? realloc(NULL, 1) : NULL;
+		free(kept);
+		drop(&last);
+	}
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	int status = 2;
+
+	if (argc == 5 && !strcmp(argv[1], "burst"))
+		status = run_burst(argv);
+	else if (argc == 2 && !strcmp(argv[1], "refuse"))
+		status = run_refuse();
+	malloc_info(0, stdout);
+	fflush(stdout);
+	return status;
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * ebbmalloc tests - In-band reclaim and the bound of our own, in a cgroup
+ *
+ * tests/api/grower runs in a cgroup of its own whose limit leaves no room for
+ * what it has freed beside what it builds.  Without a reclaimer thread only
+ * in-band reclaim can keep it alive.
+ */
+#include "harness.h"
+#include "api/run.h"
+#include "cgroup.h"
+
+#define NO_THREAD	"thread_min=1T"	/* nothing but in-band reclaim */
+
+FIXTURE(inband)
+{
+	char grower[PATH_MAX];
+	char library[PATH_MAX];
+	struct group group;
+	struct run run;
+};
+
+FIXTURE_SETUP(inband)
+{
+	self->run.program = beside(self->grower, "../api/grower");
+	self->run.preload = library_path(self->library);
+	self->run.argv[0] = self->grower;
+	ASSERT_EQ(0, access(self->run.program, X_OK));
+	group_make(&self->group);
+}
+
+FIXTURE_TEARDOWN(inband)
+{
+	group_remove(&self->group);
+}
+
+/* The number of counter @name in what malloc_info() printed. */
+static unsigned long counter(const struct run *run, const char *name)
+{
+	char key[80];
+	const char *at;
+
+	snprintf(key, sizeof(key), "<counter name=\"%s\" value=\"", name);
+	at = strstr(run->output, key);
+	return at ? strtoul(at + strlen(key), NULL, 10) : 0;
+}
+
+/* Run it in @group below @mib MiB; our own status comes out of it. */
+static bool run_below(struct run *run, const struct group *group, size_t mib)
+{
+	bool ran;
+
+	if (!group_set_limit(group, mib * MIB) || !group_enter(group))
+		return false;
+	ran = run_program(run);
+	group_write(group->parent, "cgroup.procs", "0");
+	if (run->status)
+		fprintf(stderr, "# status %d, it said:\n%s\n", run->status,
+			run->output);
+	return ran;
+}
+
+static void set_burst(struct run *run, const char *threads, const char *mib)
+{
+	run->argv[1] = (char *)"burst";
+	run->argv[2] = (char *)threads;
+	run->argv[3] = (char *)mib;
+	run->argv[4] = (char *)"12";
+}
+
+#define NEEDS_GROUP() do {						\
+	if (!self->group.path[0])					\
+		SKIP(return, "cannot make a memory cgroup here");	\
+} while (0)
+
+/* Peaks of 40 MB, 5 % stay of two of them: 46 MB and what is stranded. */
+TEST_F(inband, a_burst_right_after_the_frees_survives)
+{
+	NEEDS_GROUP();
+	set_burst(&self->run, "1", "40");
+	self->run.conf = NO_THREAD;
+	ASSERT_TRUE(run_below(&self->run, &self->group, 64));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+	EXPECT_LE(40 * MIB, counter(&self->run, "inband_given_back"));
+}
+
+/* Without it the same burst is killed, or this test shows nothing. */
+TEST_F(inband, without_reclaim_the_burst_is_killed)
+{
+	NEEDS_GROUP();
+	set_burst(&self->run, "1", "40");
+	self->run.conf = "reclaim=off";
+	group_set_limit(&self->group, 64 * MIB);
+	ASSERT_TRUE(group_enter(&self->group));
+	ASSERT_TRUE(run_program(&self->run));
+	group_write(self->group.parent, "cgroup.procs", "0");
+	EXPECT_EQ(256 + SIGKILL, self->run.status);
+}
+
+/* All spend the same headroom; each byte of it is granted once. */
+TEST_F(inband, threads_do_not_spend_the_same_room_twice)
+{
+	NEEDS_GROUP();
+	set_burst(&self->run, "8", "40");
+	self->run.conf = NO_THREAD;
+	ASSERT_TRUE(run_below(&self->run, &self->group, 72));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+}
+
+TEST_F(inband, the_thread_and_threads_of_the_program_work_together)
+{
+	NEEDS_GROUP();
+	set_burst(&self->run, "4", "40");
+	ASSERT_TRUE(run_below(&self->run, &self->group, 68));
+	EXPECT_EQ(0, self->run.status);
+}
+
+/* --- limit= --- */
+
+/* The @nr-th "filled N" of the output. */
+static unsigned long filled(const struct run *run, int nr)
+{
+	const char *at = run->output;
+
+	while ((at = strstr(at, "filled ")) && nr--)
+		at++;
+	return at ? strtoul(at + 7, NULL, 10) : 0;
+}
+
+static void expect_filled(struct __test_metadata *_metadata,
+			  const struct run *run, unsigned long limit)
+{
+	for (int i = 0; i < 6; i++) {
+		EXPECT_GE(limit, filled(run, i));
+		EXPECT_LE(limit / 8 * 7, filled(run, i)) {
+			TH_LOG("time %d", i);
+		}
+	}
+}
+
+TEST_F(inband, limit_refuses_and_the_program_goes_on)
+{
+	self->run.argv[1] = (char *)"refuse";
+	self->run.conf = "limit=32M";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	expect_filled(_metadata, &self->run, 32 * MIB);
+	EXPECT_NE(0u, counter(&self->run, "inband_refused"));
+}
+
+TEST_F(inband, limit_holds_without_reclaim)
+{
+	self->run.argv[1] = (char *)"refuse";
+	self->run.conf = "limit=32M,reclaim=off";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	expect_filled(_metadata, &self->run, 32 * MIB);
+}
+
+TEST_F(inband, limit_is_a_share_of_the_cgroups)
+{
+	NEEDS_GROUP();
+	self->run.argv[1] = (char *)"refuse";
+	self->run.conf = "limit=50%";
+	ASSERT_TRUE(run_below(&self->run, &self->group, 64));
+	EXPECT_EQ(0, self->run.status);
+	expect_filled(_metadata, &self->run, 32 * MIB);
+}
+
+TEST_F(inband, a_share_of_no_limit_is_not_in_force_and_says_so)
+{
+	self->run.argv[1] = (char *)"burst";
+	self->run.argv[2] = self->run.argv[4] = (char *)"1";
+	self->run.argv[3] = (char *)"8";
+	self->run.conf = "limit=1%";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	if (counter(&self->run, "limit"))
+		SKIP(return, "the tests' own cgroup has a limit");
+	EXPECT_NE(NULL, strstr(self->run.output, "limit=1% is not in force"));
+}
+
+TEST_HARNESS_MAIN
