@@ -22,6 +22,7 @@
 #include "reclaim/source.h"
 
 #define REPORT_MAX	2048
+#define SIGNAL_MAX	256		/* one line of it */
 
 __export size_t malloc_usable_size(void *ptr)
 {
@@ -180,6 +181,7 @@ __export int malloc_info(int options, FILE *stream)
 {
 	struct counter list[NR_COUNTERS];
 	struct ebb_heap_counts counts;
+	char signal[SIGNAL_MAX];
 
 	if (options) {
 		errno = EINVAL;
@@ -193,14 +195,17 @@ __export int malloc_info(int options, FILE *stream)
 		fprintf(stream, "<counter name=\"%s\" value=\"%llu\"/>\n",
 			list[i].name, (unsigned long long)list[i].value);
 	fprintf(stream, "<reclaimer state=\"%s\"/>\n", reclaimer_state());
-	for (unsigned int i = 0; source_at(i); i++)
+	for (unsigned int i = 0; source_at(i); i++) {
+		const struct source *source = source_at(i);
+
+		source_describe(source, signal, sizeof(signal));
 		fprintf(stream, "<signal name=\"%s\" live=\"%d\" "
-			"events=\"%llu\" purges=\"%llu\"/>\n",
-			source_at(i)->name, source_is_live(source_at(i)),
-			(unsigned long long)
-			load_relaxed(&source_at(i)->nr_events),
-			(unsigned long long)
-			load_relaxed(&source_at(i)->nr_purges));
+			"events=\"%llu\" purges=\"%llu\" state=\"%s\"/>\n",
+			source->name, source_is_live(source),
+			(unsigned long long)load_relaxed(&source->nr_events),
+			(unsigned long long)load_relaxed(&source->nr_purges),
+			signal);
+	}
 	return fputs("</malloc>\n", stream) < 0 ? -1 : 0;
 }
 

@@ -30,6 +30,7 @@
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/watch.h"
 #include "vm/run.h"
 
 #define INBAND_GAP_MS	100	/* between passes without a reclaimer */
@@ -41,6 +42,8 @@ bool init_forking;
 static struct tcb *init_by;
 
 static pthread_key_t exit_key;
+
+extern char **environ;
 
 /* Where an object is mapped. */
 struct extent {
@@ -230,6 +233,8 @@ __attribute__((constructor(101))) static void init_constructor(void)
 	if (param_int(EBB_ATTR_RECLAIM))
 		store_relaxed(&account.wake_level,
 			      (uint64_t)param_int(EBB_ATTR_THREAD_MIN));
+	if (IS_ENABLED(CONFIG_WATCH))
+		watch_note_environment(environ, getauxval(AT_SECURE));
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();
 }

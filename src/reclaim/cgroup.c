@@ -26,6 +26,7 @@
  */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -267,6 +268,41 @@ int cgroup_open(const struct cgroup_dir *dir, unsigned int level,
 	return err ? err : sys_open(path, flags | O_CLOEXEC, 0);
 }
 
+/* === Being told of writes ============================================= */
+
+#define NOTES_SIZE	1024
+
+int cgroup_notes_open(void)
+{
+	return (int)sys_call1(SYS_inotify_init1, IN_CLOEXEC | IN_NONBLOCK);
+}
+
+int cgroup_notes_add(int notes_fd, const struct cgroup_dir *dir,
+		     unsigned int level, const char *file)
+{
+	char path[CGROUP_PATH_MAX + 64];
+	int err = cgroup_path(dir, level, file, path, sizeof(path));
+	int watch;
+
+	if (err)
+		return err;
+	watch = (int)sys_call3(SYS_inotify_add_watch, notes_fd, (long)path,
+			       IN_MODIFY);
+	return watch < 0 ? watch : 0;
+}
+
+bool cgroup_notes_drain(int notes_fd)
+{
+	char notes[NOTES_SIZE] __aligned_(8);
+	bool any = false;
+
+	while (sys_read(notes_fd, notes, sizeof(notes)) > 0)
+		any = true;
+	return any;
+}
+
+/* === Lines ============================================================ */
+
 static struct line_reader {
 	int fd;
 	size_t pos, len;
@@ -471,22 +507,51 @@ static void candidate_resolve(const struct candidate *c, struct cgroup_dir *dir)
 	dir->top_len = strlen(c->point);
 }
 
-static void find_paths(const char *prefix)
+/* The own cgroups' paths, "" where there is none; false: cannot be read. */
+static bool read_paths(const char *prefix, char *v1, char *v2)
 {
 	enum cgroup_version version;
-	struct candidate *c;
 	char *line, *path;
 
+	*v1 = *v2 = '\0';
 	if (reader_open(&reader, prefix, "/proc/thread-self/cgroup"))
-		return;
+		return false;
 	while ((line = reader_line(&reader))) {
 		version = cgroup_parse_self(line, &path);
 		if (version == CGROUP_NONE || strlen(path) >= CGROUP_PATH_MAX)
 			continue;
-		c = version == CGROUP_V1 ? &candidate_v1 : &candidate_v2;
-		copy_text(c->path, sizeof(c->path), path);
+		copy_text(version == CGROUP_V1 ? v1 : v2, CGROUP_PATH_MAX,
+			  path);
 	}
 	sys_close(reader.fd);
+	return *v1 || *v2;
+}
+
+/* FNV-1a, of the string with its end. */
+static uint64_t hash_text(uint64_t hash, const char *text)
+{
+	do {
+		hash = (hash ^ (unsigned char)*text) * 0x100000001b3ULL;
+	} while (*text++);
+	return hash;
+}
+
+static uint64_t hash_paths(const char *v1, const char *v2)
+{
+	return hash_text(hash_text(0xcbf29ce484222325ULL, v1), v2);
+}
+
+bool cgroup_has_moved(const char *prefix, const struct cgroup_view *view)
+{
+	static char v1[CGROUP_PATH_MAX], v2[CGROUP_PATH_MAX];
+	bool moved;
+
+	lock_take(&find_lock);
+	/* What cannot be read, out of files or memory, did not move. */
+	moved = read_paths(prefix, v1, v2) &&
+		hash_paths(v1, v2) != view->place;
+	lock_release(&find_lock);
+	return moved;
 }
 
 static void find_mounts(const char *prefix)
@@ -505,6 +570,19 @@ static void find_mounts(const char *prefix)
 	sys_close(reader.fd);
 }
 
+static bool dir_equals(const struct cgroup_dir *a, const struct cgroup_dir *b)
+{
+	return a->top_len == b->top_len && !strcmp(a->path, b->path);
+}
+
+bool cgroup_view_equals(const struct cgroup_view *a,
+			const struct cgroup_view *b)
+{
+	return a->version == b->version && a->why == b->why &&
+	       dir_equals(&a->memory, &b->memory) &&
+	       dir_equals(&a->unified, &b->unified);
+}
+
 void cgroup_find(const char *prefix, struct cgroup_view *ret_view)
 {
 	bool on_v1;
@@ -514,8 +592,9 @@ void cgroup_find(const char *prefix, struct cgroup_view *ret_view)
 	memset(&candidate_v1, 0, sizeof(candidate_v1));
 	memset(&candidate_v2, 0, sizeof(candidate_v2));
 	candidate_v1.nr_hidden = candidate_v2.nr_hidden = -1;
-	find_paths(prefix);
-	find_mounts(prefix);
+	if (read_paths(prefix, candidate_v1.path, candidate_v2.path))
+		find_mounts(prefix);
+	ret_view->place = hash_paths(candidate_v1.path, candidate_v2.path);
 	candidate_resolve(&candidate_v2, &ret_view->unified);
 	on_v1 = candidate_v1.path[0];
 	if (on_v1)

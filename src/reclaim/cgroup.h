@@ -28,6 +28,7 @@ struct cgroup_view {
 	struct cgroup_dir unified;	/* own place in the v2 tree; equals
 					 * @memory if version is V2 */
 	const char *why;		/* version is NONE: the reason */
+	uint64_t place;			/* hash of the own paths it is for */
 };
 
 /*
@@ -42,6 +43,16 @@ void cgroup_find(const char *prefix, struct cgroup_view *ret_view);
 void cgroup_postfork_child(void);
 
 /*
+ * Whether the process is in other cgroups than those that @view was made for.
+ * Under 10 us.  Context: as above.
+ */
+bool cgroup_has_moved(const char *prefix, const struct cgroup_view *view);
+
+/* Whether they show the same, wherever in a namespace it is. */
+bool cgroup_view_equals(const struct cgroup_view *a,
+			const struct cgroup_view *b);
+
+/*
  * Path of @file in the directory @level levels above the own one.  -ENOENT
  * above the outermost visible level, -ENAMETOOLONG where @size is too small.
  */
@@ -51,6 +62,18 @@ int cgroup_path(const struct cgroup_dir *dir, unsigned int level,
 /* Open that file; an fd or -errno. */
 int cgroup_open(const struct cgroup_dir *dir, unsigned int level,
 		const char *file, int flags) __must_check;
+
+/*
+ * An inotify instance that becomes readable (POLLIN) when one of the files
+ * added to it is written to; an fd or -errno.  Each user has only so many
+ * (fs.inotify.max_user_instances), which are needed elsewhere, too.
+ */
+int cgroup_notes_open(void) __must_check;
+int cgroup_notes_add(int notes_fd, const struct cgroup_dir *dir,
+		     unsigned int level, const char *file) __must_check;
+
+/* Take what it has to tell; whether there was anything. */
+bool cgroup_notes_drain(int notes_fd);
 
 /* Pure parsers of one line each; they write into it. */
 

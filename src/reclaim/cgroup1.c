@@ -15,10 +15,10 @@
  * So they are registered one at a time when the reclaimer has nothing better
  * to do, the one that matters most first.
  *
- * The limit may change at run time, and the kernel does not tell: it is
- * looked at once per RECHECK_MS while the reclaimer is awake, and the
- * thresholds are then registered anew.  An eventfd's registrations go away
- * with it.  Without any limit the source is live and waits for one.
+ * The limit may change at run time.  It is looked at when headroom was told
+ * so, else once per RECHECK_MS while the reclaimer is awake, and the thresholds
+ * are then registered anew.  An eventfd's registrations go away with it.
+ * Without any limit the source is live and waits for one.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -100,9 +100,7 @@ static int find_limit(uint64_t *ret_limit, unsigned int *ret_level)
 
 static void disarm(struct source *source)
 {
-	if (source->nr_fds)
-		sys_close(source->fds[0]);
-	source->nr_fds = 0;
+	source_close_fds(source);
 	if (armed.usage_fd >= 0)
 		sys_close(armed.usage_fd);
 	armed.usage_fd = -1;
@@ -151,10 +149,9 @@ static int arm(struct source *source)
 				     "cgroup.event_control", fd);
 	sys_close(fd);
 	fd = (int)sys_call2(SYS_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (fd < 0)
-		return source_refuse(source, "no eventfd", fd);
-	source->fds[0] = fd;
-	source->nr_fds = 1;
+	fd = source_take_fd(source, fd, POLLIN, "no eventfd");
+	if (fd)
+		return fd;
 	armed.step = cgroup_read_number(armed.usage_fd, &usage) ? 0 :
 		     step_of(armed.limit, usage);
 	return 0;
@@ -168,11 +165,9 @@ static int rearm(struct source *source)
 	int err;
 
 	err = find_limit(&limit, &level);
-	if (err) {
-		disarm(source);
+	if (err)
 		return source_refuse(source, "cannot read "
 				     "memory.limit_in_bytes", err);
-	}
 	if (limit == armed.limit && level == armed.level)
 		return 0;
 	disarm(source);
@@ -183,15 +178,14 @@ static int rearm(struct source *source)
 		return 0;
 	}
 	err = arm(source);
-	if (err)
-		disarm(source);
-	else
+	if (!err)
 		source_watches(source, "usage thresholds");
 	return err;
 }
 
 static int cgroup1_open(struct source *source, const struct cgroup_view *view)
 {
+	armed.usage_fd = -1;
 	if (view->version == CGROUP_V2)
 		return source_refuse(source, "the memory controller is on "
 				     "cgroup v2", -EOPNOTSUPP);
@@ -199,7 +193,6 @@ static int cgroup1_open(struct source *source, const struct cgroup_view *view)
 		return source_refuse(source, view->why, -EOPNOTSUPP);
 	seen = view;
 	armed.limit = 0;
-	armed.usage_fd = -1;
 	armed.checked_ms = source_now_ms();
 	return rearm(source);
 }
@@ -226,7 +219,8 @@ static int cgroup1_event(struct source *source, unsigned int at,
 
 static int cgroup1_sample(struct source *source, struct signals *signals)
 {
-	if (signals->now_ms - armed.checked_ms < RECHECK_MS)
+	if (!signals->limits_changed &&
+	    signals->now_ms < armed.checked_ms + RECHECK_MS)
 		return 0;
 	armed.checked_ms = signals->now_ms;
 	return rearm(source);
@@ -239,10 +233,8 @@ static int cgroup1_settle(struct source *source)
 	if (armed.usage_fd < 0 || armed.nr_registered == ARRAY_SIZE(shares))
 		return 0;
 	err = register_threshold(source, urgency[armed.nr_registered]);
-	if (err) {
-		disarm(source);
+	if (err)
 		return err;
-	}
 	armed.nr_registered++;
 	return 1;
 }
@@ -250,10 +242,10 @@ static int cgroup1_settle(struct source *source)
 struct source cgroup1_source = {
 	.name = "cgroup1",
 	.open = cgroup1_open,
+	.close = disarm,
 	.event = cgroup1_event,
 	.sample = cgroup1_sample,
 	.settle = cgroup1_settle,
-	.poll_events = POLLIN,
 	.needs_fds = true,
 	.reason = "not opened",
 };

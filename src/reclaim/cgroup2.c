@@ -18,9 +18,15 @@
  *
  * A descriptor is ready when opened and stays so until it is read, so each is
  * read once before it is polled.  POLLERR is normal here.
+ *
+ * The files of another file system that stands in for the kernel's (FUSE, as
+ * in containers of some kinds) never become ready, or always are: where that
+ * is found, one inotify instance tells of all of them instead.
  */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <poll.h>
+#include <sys/vfs.h>
 #include "base/err.h"
 #include "base/sys.h"
 #include "reclaim/source.h"
@@ -33,12 +39,15 @@ struct events {
 	uint64_t high, max, oom;
 };
 
-/* Reclaimer thread only; the index is that of the fd. */
+/* Reclaimer thread only. */
 static struct {
 	struct events last;
 	unsigned int level;
+	int fd;
 } watched[SOURCE_MAX_FDS];
-
+static unsigned int nr_watched;
+static bool by_notes;			/* fds[0] is an inotify instance, else
+					 * the fds are those of @watched */
 static const struct cgroup_view *seen;
 static uint64_t last_max_ms;
 
@@ -55,51 +64,106 @@ static int events_read(int fd, struct events *ret_events)
 	return 0;
 }
 
-static int watch_level(struct source *source, unsigned int level)
+static int watch_level(unsigned int level)
 {
 	const char *file = level ? "memory.events.local" : "memory.events";
-	unsigned int at = source->nr_fds;
 	int fd, err;
 
 	fd = cgroup_open(&seen->memory, level, file, O_RDONLY);
 	if (fd < 0)
 		return fd;
-	err = events_read(fd, &watched[at].last);
+	err = events_read(fd, &watched[nr_watched].last);
 	if (err) {
 		sys_close(fd);
 		return err;
 	}
-	watched[at].level = level;
-	source->fds[at] = fd;
-	source->nr_fds++;
+	watched[nr_watched].level = level;
+	watched[nr_watched].fd = fd;
+	nr_watched++;
 	return 0;
+}
+
+/* Whether @fd, just read, is the kernel's own file and waits for an event. */
+static bool can_be_polled(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLPRI };
+	struct timespec at_once = { 0 };
+	struct statfs fs;
+	struct events now;
+
+	if (sys_call2(SYS_fstatfs, fd, (long)&fs) ||
+	    fs.f_type != CGROUP2_SUPER_MAGIC)
+		return false;
+	/* An event in between is no reason to think that it is always ready. */
+	return !sys_ppoll(&pfd, 1, &at_once) ||
+	       (!events_read(fd, &now) && !sys_ppoll(&pfd, 1, &at_once));
+}
+
+static int poll_notes(struct source *source)
+{
+	int fd = cgroup_notes_open(), err = 0;
+
+	for (unsigned int i = 0; fd >= 0 && !err && i < nr_watched; i++)
+		err = cgroup_notes_add(fd, &seen->memory, watched[i].level,
+				       watched[i].level ?
+				       "memory.events.local" : "memory.events");
+	if (err) {
+		sys_close(fd);
+		fd = err;
+	}
+	source_watches(source, "memory.events, by inotify");
+	return source_take_fd(source, fd, POLLIN, "memory.events cannot be "
+			      "polled, nor be watched by inotify");
+}
+
+static int poll_watched(struct source *source)
+{
+	for (unsigned int i = 0; i < nr_watched && !by_notes; i++)
+		by_notes = !can_be_polled(watched[i].fd);
+	if (by_notes)
+		return poll_notes(source);
+	for (unsigned int i = 0; i < nr_watched; i++)
+		source_add_fd(source, watched[i].fd, POLLPRI);
+	source_watches(source, "memory.events");
+	return 0;
+}
+
+static void cgroup2_close(struct source *source)
+{
+	(void)source;
+	for (unsigned int i = 0; i < nr_watched; i++)
+		sys_close(watched[i].fd);
+	nr_watched = 0;
+	if (!by_notes)
+		source->nr_fds = 0;
 }
 
 static int cgroup2_open(struct source *source, const struct cgroup_view *view)
 {
 	int err = -ENOENT, ret;
 
+	nr_watched = 0;
+	by_notes = false;
+	last_max_ms = 0;
 	if (view->version == CGROUP_V1)
 		return source_refuse(source, "the memory controller is on "
 				     "cgroup v1", -EOPNOTSUPP);
 	if (view->version == CGROUP_NONE)
 		return source_refuse(source, view->why, -EOPNOTSUPP);
 	seen = view;
-	last_max_ms = 0;
 	for (unsigned int level = 0; level < CGROUP_MAX_LEVELS &&
-	     source->nr_fds < SOURCE_MAX_FDS; level++) {
-		ret = watch_level(source, level);
+	     nr_watched < SOURCE_MAX_FDS; level++) {
+		ret = watch_level(level);
 		if (ret && ret != -ENOENT)
 			err = ret;
 	}
-	if (!source->nr_fds && err == -ENOENT)
+	if (!nr_watched && err == -ENOENT)
 		return source_refuse(source, "in the root cgroup, or no memory "
 				     "controller on the way to it",
 				     -EOPNOTSUPP);
-	if (!source->nr_fds)
+	if (!nr_watched)
 		return source_refuse(source, "cannot read memory.events", err);
-	source_watches(source, "memory.events");
-	return 0;
+	return poll_watched(source);
 }
 
 /* Whether most of what the cgroup at @level uses is anonymous. */
@@ -119,17 +183,17 @@ static bool mostly_anonymous(unsigned int level)
 	return mostly;
 }
 
-static int cgroup2_event(struct source *source, unsigned int at,
-			 struct signals *signals)
+/* What the @at-th file says now; 1, 0 or -errno. */
+static int hear_level(unsigned int at, struct signals *signals)
 {
 	struct events *last = &watched[at].last;
 	struct events now;
 	bool severe;
 	int err;
 
-	err = events_read(source->fds[at], &now);
+	err = events_read(watched[at].fd, &now);
 	if (err)
-		return source_refuse(source, "memory.events is gone", err);
+		return err;
 	severe = now.high != last->high || now.oom != last->oom;
 	if (!severe && now.max != last->max &&
 	    (!last_max_ms || signals->now_ms - last_max_ms >= DEBOUNCE_MS)) {
@@ -142,11 +206,32 @@ static int cgroup2_event(struct source *source, unsigned int at,
 	return severe;
 }
 
+static int cgroup2_event(struct source *source, unsigned int at,
+			 struct signals *signals)
+{
+	unsigned int end = at + 1;
+	bool any = false;
+	int ret;
+
+	if (by_notes && !cgroup_notes_drain(source->fds[at]))
+		return 0;
+	if (by_notes)
+		end = nr_watched;
+	for (; at < end; at++) {
+		ret = hear_level(at, signals);
+		if (ret < 0)
+			return source_refuse(source, "memory.events is gone",
+					     ret);
+		any |= ret;
+	}
+	return any;
+}
+
 struct source cgroup2_source = {
 	.name = "cgroup2",
 	.open = cgroup2_open,
+	.close = cgroup2_close,
 	.event = cgroup2_event,
-	.poll_events = POLLPRI,
 	.needs_fds = true,
 	.reason = "not opened",
 };

@@ -196,6 +196,21 @@ void gauge_close(struct gauge_set *set)
 	close_kept(&set->min_fd);
 }
 
+unsigned int gauge_tell(const struct gauge_set *set, int notes_fd)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int at = 0; at < set->nr; at++) {
+		const struct gauge *gauge = &set->gauges[at];
+
+		for (int i = 0; i < 2 && gauge->files->limit[i]; i++)
+			nr += !cgroup_notes_add(notes_fd, &set->view->memory,
+						gauge->level,
+						gauge->files->limit[i]);
+	}
+	return nr;
+}
+
 uint64_t gauge_droppable(struct gauge_set *set, unsigned int index,
 			 uint64_t now_ms)
 {

@@ -75,6 +75,12 @@ int gauge_read_one(struct gauge_set *set, unsigned int index,
 uint64_t gauge_droppable(struct gauge_set *set, unsigned int index,
 			 uint64_t now_ms);
 
+/*
+ * Add the limits' files to @notes_fd (cgroup_notes_open()); how many of them
+ * it will tell of.
+ */
+unsigned int gauge_tell(const struct gauge_set *set, int notes_fd);
+
 /* Whether memory.min protects the own level. */
 bool gauge_protected(struct gauge_set *set);
 

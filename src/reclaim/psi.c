@@ -8,18 +8,27 @@
  *
  * Model: `some THRESHOLD WINDOW' is written to memory.pressure of the own
  * cgroup in the v2 tree, which also counts stalls at v1 limits in a hybrid
- * set-up; else to /proc/pressure/memory, whose pressure may be somebody
- * else's and therefore is mild.  The window is the one that needs no
- * privilege.  The kernel takes the last byte written for the terminator, so
- * the final zero byte is written, too.
+ * set-up; else to /proc/pressure/memory.  The kernel takes the last byte
+ * written for the terminator, so the final zero byte is written, too.
+ *
+ * The window is FINE_WINDOW_US where the kernel grants it (CAP_SYS_RESOURCE),
+ * else EBB_PSI_WINDOW_US, multiples of which need no privilege.  (Much finer
+ * ones are no good: below a tenth of a second kernels miss events.)  The
+ * threshold is the same share of either.
+ *
+ * Grades: what stalled since the last event, as a share of the time since,
+ *	some >= SEVERE_SOME_PERCENT or full >= SEVERE_FULL_PERCENT	severe
+ *	less								mild
+ * and system-wide, where it may be somebody else's, only `full' makes it
+ * severe.  After a pause of more than two windows that share is not known,
+ * and the event is mild; if the pressure lasts, the next one tells.
  *
  * The first event after arming may be false: the stall time `total=' is
  * compared with that of the event before, and an event without half the
- * threshold of new stall is not one.  It is read on events only (at most once
- * per window), since readers of this file eat others' stall time.
- *
- * Invariant: an armed descriptor is not closed while the process runs; that
- * takes the kernel a grace period of many milliseconds.
+ * threshold of new stall is not one.  It is read before arming and on events
+ * only (at most once per window), since readers of this file eat others'
+ * stall time, and an unprivileged trigger's events.  For the same reason
+ * there is no trigger where the service manager has one set (watch.c).
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -29,49 +38,86 @@
 #include "base/param.h"
 #include "base/sys.h"
 #include "reclaim/source.h"
+#include "reclaim/watch.h"
 
-#define TEXT_SIZE	256
-#define SYSTEM_FILE	"/proc/pressure/memory"
+#define TEXT_SIZE		256
+#define SYSTEM_FILE		"/proc/pressure/memory"
+#define FINE_WINDOW_US		500000
+#define SEVERE_SOME_PERCENT	10
+#define SEVERE_FULL_PERCENT	5
+
+struct totals {
+	uint64_t some_us, full_us;
+};
 
 /* Reclaimer thread only. */
-static uint64_t threshold_us;
-static uint64_t last_total_us;
+static uint64_t window_us;
+static uint64_t threshold_us;		/* per window */
+static struct totals last;		/* at the last event, or arming */
+static uint64_t last_ms;
 static bool own_file;			/* else the system's */
 
-/* The `total=' of the line `some'. */
-static int read_total(int fd, uint64_t *ret_total)
+/* === Files ============================================================ */
+
+/* The `total=' of the line that begins with @word; 0: there is none. */
+static uint64_t find_total(const char *text, const char *word)
+{
+	const char *line = strstr(text, word);
+	const char *at = line ? strstr(line, "total=") : NULL;
+	uint64_t total;
+
+	return at && !cgroup_parse_number(at + strlen("total="), &total) ?
+	       total : 0;
+}
+
+static int read_totals(int fd, struct totals *ret_totals)
 {
 	char text[TEXT_SIZE];
 	long len = cgroup_read_text(fd, text, sizeof(text));
-	char *at;
 
 	if (len < 0)
 		return (int)len;
-	at = strstr(text, "total=");
-	return at ? cgroup_parse_number(at + strlen("total="), ret_total) :
-		    -EINVAL;
+	ret_totals->some_us = find_total(text, "some");
+	ret_totals->full_us = find_total(text, "full");
+	return 0;
 }
 
-/* Arm a trigger on @fd, which is closed where that fails: it is not armed. */
-static int arm(struct source *source, int fd)
+/* Write a trigger of @window; 0 or -errno. */
+static int write_trigger(int fd, uint64_t window)
 {
 	char text[64];
 	size_t len;
 	long ret;
 
+	window_us = window;
+	threshold_us = (uint64_t)param_int(EBB_ATTR_PSI_US) * window /
+		       EBB_PSI_WINDOW_US;
+	threshold_us = max(threshold_us, (uint64_t)1);
+	len = fmt_line(text, sizeof(text), "some %llu %llu",
+		       (unsigned long long)threshold_us,
+		       (unsigned long long)window_us);
+	ret = sys_write(fd, text, len + 1);
+	return ret < 0 ? (int)ret : 0;
+}
+
+/* Arm a trigger on @fd, which is closed where that fails: it is not armed. */
+static int arm(struct source *source, int fd)
+{
+	int err;
+
 	if (fd < 0)
 		return fd;
-	len = fmt_line(text, sizeof(text), "some %llu %d",
-		       (unsigned long long)threshold_us, EBB_PSI_WINDOW_US);
-	ret = sys_write(fd, text, len + 1);
-	if (ret < 0) {
+	if (read_totals(fd, &last))
+		last = (struct totals){ 0 };
+	last_ms = source_now_ms();
+	err = write_trigger(fd, FINE_WINDOW_US);
+	if (err == -EINVAL || err == -EPERM)
+		err = write_trigger(fd, EBB_PSI_WINDOW_US);
+	if (err) {
 		sys_close(fd);
-		return (int)ret;
+		return err;
 	}
-	source->fds[0] = fd;
-	source->nr_fds = 1;
-	if (read_total(fd, &last_total_us))
-		last_total_us = 0;
+	source_add_fd(source, fd, POLLPRI);
 	return 0;
 }
 
@@ -101,14 +147,35 @@ static bool is_root(const struct cgroup_dir *dir)
 	return fd == -ENOENT;
 }
 
+/* === The source ======================================================= */
+
+/* 0, or refused since the service manager has its say. */
+static int give_way(struct source *source)
+{
+	switch (IS_ENABLED(CONFIG_WATCH) ? watch_claims() : WATCH_NONE) {
+	case WATCH_OFF:
+		return source_refuse(source, "turned off by "
+				     "$MEMORY_PRESSURE_WATCH=/dev/null",
+				     -EOPNOTSUPP);
+	case WATCH_PSI:
+		return source_refuse(source, "$MEMORY_PRESSURE_WATCH is "
+				     "watched instead", -EBUSY);
+	case WATCH_NONE:
+		break;
+	}
+	return 0;
+}
+
 static int psi_open(struct source *source, const struct cgroup_view *view)
 {
 	int own_err, err;
 
-	threshold_us = (uint64_t)param_int(EBB_ATTR_PSI_US);
-	if (!threshold_us)
+	if (!param_int(EBB_ATTR_PSI_US))
 		return source_refuse(source, "turned off by psi_us=0",
 				     -EOPNOTSUPP);
+	err = give_way(source);
+	if (err)
+		return err;
 	own_err = -ENOENT;
 	if (!is_root(&view->unified))
 		own_err = arm(source, cgroup_open(&view->unified, 0,
@@ -116,7 +183,9 @@ static int psi_open(struct source *source, const struct cgroup_view *view)
 						  O_RDWR | O_NONBLOCK));
 	own_file = !own_err;
 	if (own_file) {
-		source_watches(source, "memory.pressure of the own cgroup");
+		source_watches(source, window_us == FINE_WINDOW_US ?
+			       "memory.pressure of the own cgroup, fine" :
+			       "memory.pressure of the own cgroup");
 		return 0;
 	}
 	err = arm(source, sys_open(SYSTEM_FILE,
@@ -131,28 +200,49 @@ static int psi_open(struct source *source, const struct cgroup_view *view)
 	return 0;
 }
 
+/* @stall since the last event, which was @span_us ago. */
+static enum pressure grade(const struct totals *stall, uint64_t span_us)
+{
+	if (span_us > 2 * window_us)
+		return PRESSURE_MILD;
+	span_us = max(span_us, window_us);
+	if (stall->full_us * 100 >= span_us * SEVERE_FULL_PERCENT)
+		return PRESSURE_SEVERE;
+	if (own_file && stall->some_us * 100 >= span_us * SEVERE_SOME_PERCENT)
+		return PRESSURE_SEVERE;
+	return PRESSURE_MILD;
+}
+
 static int psi_event(struct source *source, unsigned int at,
 		     struct signals *signals)
 {
-	uint64_t total_us, stall_us;
+	struct totals now, stall;
 	int err;
 
-	err = read_total(source->fds[at], &total_us);
+	err = read_totals(source->fds[at], &now);
 	if (err)
 		return source_refuse(source, "memory.pressure is gone", err);
-	stall_us = total_us - min(total_us, last_total_us);
-	if (stall_us < threshold_us / 2)
+	stall.some_us = now.some_us - min(now.some_us, last.some_us);
+	stall.full_us = now.full_us - min(now.full_us, last.full_us);
+	if (stall.some_us < threshold_us / 2 || !stall.some_us)
 		return 0;
-	last_total_us = total_us;
-	signals->pressure = own_file ? PRESSURE_SEVERE : PRESSURE_MILD;
+	signals->pressure = grade(&stall, (signals->now_ms - last_ms) * 1000);
+	last = now;
+	last_ms = signals->now_ms;
 	return 1;
+}
+
+static int psi_sample(struct source *source, struct signals *signals)
+{
+	(void)signals;
+	return give_way(source);
 }
 
 struct source psi_source = {
 	.name = "psi",
 	.open = psi_open,
 	.event = psi_event,
-	.poll_events = POLLPRI,
+	.sample = psi_sample,
 	.needs_fds = true,
 	.slow_close = true,
 	.reason = "not opened",

@@ -52,6 +52,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
+#include "reclaim/app.h"
 #include "reclaim/fdtable.h"
 #include "reclaim/inband.h"
 #include "reclaim/policy.h"
@@ -101,6 +102,7 @@ static struct policy_state policy_state;
 static struct purge_result last_result;
 static uint32_t asked_by;		/* sources behind what is pending */
 static bool woken;			/* memory was freed since the last round */
+static uint64_t seen_dirty;		/* dirty bytes that are accounted for */
 static int signal_fd;			/* -1: no private file table */
 static struct pollfd poll_set[1 + MAX_POLLED];
 static unsigned int nr_polled;
@@ -174,11 +176,11 @@ static void go_to_sleep(const struct policy_decision *decision, uint64_t dirty)
 
 	store_relaxed(&account.wake_level, above + (above < UINT64_MAX));
 	store_relaxed(&sleep_word, ASLEEP);
-	/* Pairs with reclaimer_wake(). */
+	/* Pairs with reclaimer_wake() and reclaimer_alarm(). */
 	fence_seq_cst();
 	nr_polled = 0;
 	woken = level_is_reached();
-	if (!woken)
+	if (!woken && !app_is_waiting())
 		wait_for_any(decision->tick_ms);
 }
 
@@ -197,6 +199,13 @@ static void send_wake(void)
 		   WAKE_SIGNAL);
 }
 
+/* A wake was sent and is not heard yet: again, now and then. */
+static void repeat_wake(void)
+{
+	if (add_relaxed(&nr_unheard, 1) % REPEAT_WAKE == REPEAT_WAKE - 1)
+		send_wake();
+}
+
 void reclaimer_wake(void)
 {
 	uint32_t word;
@@ -204,14 +213,23 @@ void reclaimer_wake(void)
 	/* Pairs with go_to_sleep(). */
 	fence_seq_cst();
 	word = load_relaxed(&sleep_word);
-	if (word == WOKEN) {
-		if (add_relaxed(&nr_unheard, 1) % REPEAT_WAKE ==
-		    REPEAT_WAKE - 1)
-			send_wake();
-		return;
-	}
-	if (word == ASLEEP && level_is_reached() &&
-	    cas_acq_rel(&sleep_word, &word, WOKEN))
+	if (word == WOKEN)
+		repeat_wake();
+	else if (word == ASLEEP && level_is_reached() &&
+		 cas_acq_rel(&sleep_word, &word, WOKEN))
+		send_wake();
+}
+
+void reclaimer_alarm(void)
+{
+	uint32_t word;
+
+	/* Pairs with go_to_sleep(). */
+	fence_seq_cst();
+	word = load_relaxed(&sleep_word);
+	if (word == WOKEN)
+		send_wake();
+	else if (word == ASLEEP && cas_acq_rel(&sleep_word, &word, WOKEN))
 		send_wake();
 }
 
@@ -276,6 +294,8 @@ static void hear_sources(struct signals *signals)
 	signals_init(signals, source_now_ms());
 	source_dispatch(poll_set + 1, nr_polled, signals);
 	nr_polled = 0;
+	if (source_refind("", signals->now_ms))
+		inband_forget();
 	source_sample_all(signals);
 	inband_sampled(signals->limit, signals->headroom, room);
 	asked_by |= signals->by_source;
@@ -295,11 +315,11 @@ static void count_pass(const struct policy_decision *decision)
 		      stats.refused_bytes + result->refused_bytes);
 	if (decision->over)
 		store_relaxed(&stats.nr_over, stats.nr_over + 1);
-	if (!decision->order.force)
-		return;
-	store_relaxed(&stats.nr_forced, stats.nr_forced + 1);
-	/* No source asked for it: headroom alone was low. */
-	source_count_purge(asked_by ?: source_headroom_bit());
+	if (decision->order.force)
+		store_relaxed(&stats.nr_forced, stats.nr_forced + 1);
+	/* Forced, and no source asked for it: headroom alone was low. */
+	if (asked_by || decision->order.force)
+		source_count_purge(asked_by ?: source_headroom_bit());
 }
 
 static void run_pass(const struct policy_decision *decision,
@@ -309,11 +329,13 @@ static void run_pass(const struct policy_decision *decision,
 	struct purge_result result = { 0 };
 
 	order.own_table = signal_fd >= 0;
-	if (!purge_run(&order, &result))
+	if (!purge_run(&order, &result)) {
 		last_result = result;
-	else
+		seen_dirty = result.dirty_left;
+	} else {
 		last_result.lazy_bytes = last_result.clean_bytes =
 			last_result.refused_bytes = 0;
+	}
 	count_pass(decision);
 	policy_state = policy_note(decision, conf, &last_result,
 				   source_now_ms());
@@ -334,12 +356,13 @@ static void do_round(void)
 		.headroom = signals.headroom,
 		.protected = signals.protected,
 		.pressure = signals.pressure,
-		.woken = woken,
 		.dirty = purge_dirty_estimate(),
 		.retaken = purge_retaken(),
 		.state = policy_state,
 	};
 	read_conf(&signals, &in.conf);
+	/* Awake it is not woken: what was freed meanwhile shows here alone. */
+	in.woken = woken || in.dirty > seen_dirty;
 	woken = false;
 	decision = policy_decide(&in);
 	policy_state = decision.state;
@@ -347,6 +370,7 @@ static void do_round(void)
 		run_pass(&decision, &in.conf);
 		return;
 	}
+	seen_dirty = in.dirty;
 	if (source_settle())
 		return;
 	go_to_sleep(&decision, in.dirty);
@@ -394,6 +418,7 @@ static void *reclaimer_main(void *unused)
 	last_result = (struct purge_result){ 0 };
 	asked_by = 0;
 	woken = false;
+	seen_dirty = 0;
 	nr_polled = 0;
 
 	/*
@@ -405,6 +430,7 @@ static void *reclaimer_main(void *unused)
 	source_open_all(&view, no_table);
 	store_release(&thread_state, THREAD_RUNNING);
 	hear_sources(&signals);
+	policy_state.pending = signals.pressure;
 	if (param_int(EBB_ATTR_VERBOSE)) {
 		describe_start();
 		describe_limit();
@@ -473,6 +499,12 @@ void reclaimer_start(void)
 bool reclaimer_running(void)
 {
 	return load_acquire(&thread_state) == THREAD_RUNNING;
+}
+
+bool reclaimer_possible(void)
+{
+	return param_int(EBB_ATTR_RECLAIM) &&
+	       load_acquire(&thread_state) != THREAD_FAILED;
 }
 
 const char *reclaimer_state(void)

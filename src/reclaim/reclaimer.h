@@ -19,10 +19,19 @@ void reclaimer_start(void);
 /* Have the thread look now (dirty memory crossed a bound); cheap if awake. */
 void reclaimer_wake(void);
 
+/*
+ * Have the thread look now, whatever there is to see, since app_say() was
+ * called.  Context: any thread, signal handlers included.
+ */
+void reclaimer_alarm(void);
+
 /* "off", "not started", "running", or why it cannot run. */
 const char *reclaimer_state(void);
 
 bool reclaimer_running(void);
+
+/* Whether it runs or may be started yet; false: off, or it failed to. */
+bool reclaimer_possible(void);
 
 /* Fork handlers: before (waits for a pass in progress), after in both. */
 void reclaimer_prefork(void);

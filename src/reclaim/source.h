@@ -30,6 +30,7 @@ struct signals {
 				 * freed pages before it kills */
 	enum pressure pressure;
 	uint32_t by_source;	/* sources that said so, bit = index */
+	bool limits_changed;	/* somebody wrote to a limit's file */
 };
 
 static inline void signals_init(struct signals *signals, uint64_t now_ms)
@@ -54,18 +55,28 @@ enum source_state {
 struct source {
 	const char *name;
 
-	/* Begin to watch; fills @fds.  Failure: stays unavailable. */
+	/*
+	 * Begin to watch; adds to @fds, and keeps @view until it is closed.
+	 * What it held before is gone, or another process's.  Failure: it is
+	 * closed.
+	 */
 	int (*open)(struct source *source, const struct cgroup_view *view);
 
+	/* Close what it holds apart from @fds; may be NULL. */
+	void (*close)(struct source *source);
+
 	/*
-	 * fds[@at] is ready: add to @signals what it says.  Positive: this was
-	 * an event; 0: nothing of note; failure: the source is dead.  NULL
-	 * where a source has no fds.
+	 * fds[@at] is ready, for @revents: add to @signals what it says.
+	 * Positive: this was an event; 0: nothing of note; failure: the source
+	 * is dead.  NULL where a source has no fds.
 	 */
 	int (*event)(struct source *source, unsigned int at,
 		     struct signals *signals);
 
-	/* Look without having been told, once a round; may be NULL. */
+	/*
+	 * Look without having been told, once a round; may be NULL.  Returns
+	 * what event() does.
+	 */
 	int (*sample)(struct source *source, struct signals *signals);
 
 	/*
@@ -75,13 +86,20 @@ struct source {
 	 */
 	int (*settle)(struct source *source);
 
-	short poll_events;
 	bool needs_fds;		/* unusable without a private file table */
 	bool slow_close;	/* closing an fd takes milliseconds */
+	bool sampled;		/* it speaks by what it samples: a pass that
+				 * was forced for it counts as its event */
 
 	/* Reclaimer thread only. */
 	int fds[SOURCE_MAX_FDS];
+	short fd_events[SOURCE_MAX_FDS];	/* POLL* waited for */
 	unsigned int nr_fds;
+	short revents;			/* see event() */
+	bool was_live;			/* before its last opening */
+	uint64_t opened_ms;
+	uint64_t retry_ms;		/* unavailable: not before this */
+	uint32_t retry_gap_ms;
 
 	/*
 	 * Written by the reclaimer thread, read by any: relaxed, except that
@@ -92,7 +110,8 @@ struct source {
 	int error;		/* -errno behind @reason, or 0 */
 	uint64_t nr_events;
 	uint64_t last_event_ms;
-	uint64_t nr_purges;	/* forced passes it had a part in */
+	uint64_t nr_purges;	/* passes it had a part in */
+	uint64_t nr_found;	/* times it was lost and found again */
 };
 
 /*
@@ -104,6 +123,16 @@ int source_refuse(struct source *source, const char *reason, int error);
 /* Say what a live source watches. */
 void source_watches(struct source *source, const char *what);
 
+/* Have @fd polled for @events.  There is room for SOURCE_MAX_FDS. */
+void source_add_fd(struct source *source, int fd, short events);
+
+/* The same, unless @fd is -errno: that is returned, with @reason. */
+int source_take_fd(struct source *source, int fd, short events,
+		   const char *reason) __must_check;
+
+/* Close what was added. */
+void source_close_fds(struct source *source);
+
 /*
  * Whether descriptors may be kept open between looks: false where the file
  * table is the application's.
@@ -112,9 +141,23 @@ bool source_may_hold_fds(void);
 
 /*
  * Open all that are configured, in their order.  @no_table is NULL, or why
- * this thread has no private file table.
+ * this thread has no private file table.  @view is kept for source_refind(),
+ * which alone changes it, while nothing is open.
  */
-void source_open_all(const struct cgroup_view *view, const char *no_table);
+void source_open_all(struct cgroup_view *view, const char *no_table);
+
+/*
+ * Find again what was lost.  Once per SOURCE_CHECK_MS of @now_ms it is seen
+ * whether the process was moved to another cgroup; then, and where an own
+ * cgroup is found that was not visible before, all are closed and opened for
+ * the new view.  Those that failed are tried again after SOURCE_RETRY_MIN_MS,
+ * twice that, and so on up to SOURCE_RETRY_MAX_MS.  @prefix: see
+ * cgroup_find().
+ */
+#define SOURCE_CHECK_MS		1000u
+#define SOURCE_RETRY_MIN_MS	1000u
+#define SOURCE_RETRY_MAX_MS	60000u
+bool source_refind(const char *prefix, uint64_t now_ms);
 
 /* In a forked child, where the reclaimer and its fds are gone. */
 void source_reset_all(void);
@@ -135,7 +178,7 @@ void source_sample_all(struct signals *signals);
 /* Make one slow step of one source; false: all is done. */
 bool source_settle(void);
 
-/* A forced pass was run because of @by_source. */
+/* A pass was run because of @by_source. */
 void source_count_purge(uint32_t by_source);
 
 /* The bit of headroom in signals.by_source; 0 if it is not configured. */
@@ -147,8 +190,9 @@ const struct source *source_at(unsigned int i);
 bool source_is_live(const struct source *source);
 
 /*
- * "NAME: live (what), N events, last M ms ago" or "NAME: unavailable: why";
- * the length stored.  Context: any thread.
+ * "NAME: live (what), N events, P passes, last M ms ago, found again F times"
+ * or "NAME: unavailable: why", where nothing is said of what is none; the
+ * length stored.  Context: any thread.
  */
 size_t source_describe(const struct source *source, char *buf, size_t size);
 
@@ -166,5 +210,7 @@ extern struct source headroom_source;
 extern struct source cgroup2_source;
 extern struct source cgroup1_source;
 extern struct source psi_source;
+extern struct source watch_source;
+extern struct source app_source;
 
 #endif

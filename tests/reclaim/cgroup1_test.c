@@ -2,10 +2,13 @@
 /*
  * ebbmalloc tests - v1 usage thresholds and headroom on a real cgroup
  */
-#include <poll.h>
+#include <errno.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include "reclaim/source.h"
 #include "harness.h"
+#include "reclaim/hear.h"
 #include "reclaim/own_cgroup.h"
 
 #define LIMIT	(64 * MIB)
@@ -18,12 +21,6 @@ FIXTURE(cgroup1)
 	char *memory;
 	bool made;
 };
-
-static void settle(void)
-{
-	while (source_settle())
-		;
-}
 
 FIXTURE_SETUP(cgroup1)
 {
@@ -60,15 +57,8 @@ FIXTURE_TEARDOWN(cgroup1)
 static enum pressure touch(char *memory, size_t first, size_t end,
 			   struct signals *signals)
 {
-	struct pollfd set[SOURCE_MAX_FDS * 4];
-	unsigned int nr = source_poll_set(set, ARRAY_LEN(set));
-
 	memset(memory + first, 1, end - first);
-	poll(set, nr, 100);
-	signals_init(signals, source_now_ms());
-	source_dispatch(set, nr, signals);
-	source_sample_all(signals);
-	return signals->pressure;
+	return hear(100, source_now_ms(), signals);
 }
 
 TEST_F(cgroup1, headroom_is_what_is_left)
@@ -136,6 +126,173 @@ TEST_F(cgroup1, without_a_limit_it_waits_for_one)
 	EXPECT_STREQ("usage thresholds", cgroup1_source.reason);
 	EXPECT_TRUE(touch(self->memory, 0, 58 * MIB, &self->signals) ==
 		    PRESSURE_SEVERE);
+}
+
+/* A second cgroup beside the own one. */
+static bool make_other(const struct own_cgroup *own, char *path, size_t size)
+{
+	snprintf(path, size, "%s-b", own->path);
+	return !mkdir(path, 0755);
+}
+
+TEST_F(cgroup1, a_changed_limit_is_told)
+{
+	struct pollfd pfd = { .events = POLLIN };
+
+	NEEDS_V1();
+	touch(self->memory, 0, 30 * MIB, &self->signals);
+	ASSERT_EQ(1u, headroom_source.nr_fds);
+	pfd.fd = headroom_source.fds[0];
+	EXPECT_EQ(0, poll(&pfd, 1, 0));
+	EXPECT_TRUE(own_cgroup_write_number(self->own.path,
+					    "memory.limit_in_bytes",
+					    LIMIT / 2));
+	EXPECT_EQ(1, poll(&pfd, 1, 1000));
+
+	/* At once, not at the next look; and so are the thresholds. */
+	hear(0, source_now_ms(), &self->signals);
+	EXPECT_EQ(LIMIT / 2, self->signals.limit);
+	EXPECT_EQ(1u, headroom_source.nr_events);
+	settle();
+	madvise(self->memory, 2 * LIMIT, MADV_DONTNEED);
+	hear(100, source_now_ms(), &self->signals);
+	EXPECT_TRUE(touch(self->memory, 0, 26 * MIB, &self->signals) ==
+		    PRESSURE_MILD);
+}
+
+TEST_F(cgroup1, a_move_is_noticed_and_the_sources_found_again)
+{
+	char other[CGROUP_PATH_MAX + 128];
+	uint64_t t = source_now_ms();
+
+	NEEDS_V1();
+	ASSERT_TRUE(make_other(&self->own, other, sizeof(other)));
+	EXPECT_TRUE(own_cgroup_write_number(other, "memory.limit_in_bytes",
+					    2 * LIMIT));
+	EXPECT_TRUE(own_cgroup_write(other, "cgroup.procs", "0"));
+	hear(0, t, &self->signals);
+	EXPECT_STREQ(self->own.path, self->view.memory.path);
+	hear(0, t + SOURCE_CHECK_MS, &self->signals);
+	EXPECT_STREQ(other, self->view.memory.path);
+	settle();
+	EXPECT_TRUE(cgroup1_source.state == SOURCE_LIVE);
+	EXPECT_EQ(1u, cgroup1_source.nr_found);
+	EXPECT_EQ(1u, headroom_source.nr_found);
+	EXPECT_EQ(2 * LIMIT, self->signals.limit);
+	EXPECT_TRUE(touch(self->memory, 0, 60 * MIB, &self->signals) ==
+		    PRESSURE_NONE);
+	EXPECT_TRUE(touch(self->memory, 60 * MIB, 100 * MIB, &self->signals) ==
+		    PRESSURE_MILD);
+
+	/* The old one may go: nothing that is still open tells of it. */
+	own_cgroup_remove(&self->own);
+	self->made = false;
+	EXPECT_TRUE(hear(100, t + 2000, &self->signals) == PRESSURE_NONE);
+	EXPECT_TRUE(cgroup1_source.state == SOURCE_LIVE);
+	EXPECT_EQ(0, rmdir(other));
+}
+
+static unsigned int count_fds(void)
+{
+	unsigned int nr = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	return nr;
+}
+
+TEST_F(cgroup1, moving_to_and_fro_leaks_no_descriptor)
+{
+	char other[CGROUP_PATH_MAX + 128];
+	uint64_t t = source_now_ms();
+	unsigned int before;
+
+	NEEDS_V1();
+	ASSERT_TRUE(make_other(&self->own, other, sizeof(other)));
+	EXPECT_TRUE(own_cgroup_write_number(other, "memory.limit_in_bytes",
+					    2 * LIMIT));
+	hear(0, t, &self->signals);
+	before = count_fds();
+	for (int i = 0; i < 20; i++) {
+		own_cgroup_write(i % 2 ? self->own.path : other, "cgroup.procs",
+				 "0");
+		t += SOURCE_CHECK_MS;
+		hear(0, t, &self->signals);
+	}
+	EXPECT_EQ(20u, headroom_source.nr_found);
+	settle();
+	EXPECT_EQ(before, count_fds());
+	EXPECT_EQ(0, rmdir(other));
+}
+
+TEST_F(cgroup1, without_the_right_to_register_it_says_so)
+{
+	NEEDS_V1();
+	if (seteuid(65534))
+		SKIP(return, "not root");
+	source_open_all(&self->view, NULL);
+	EXPECT_FALSE(cgroup1_source.state == SOURCE_LIVE);
+	EXPECT_STREQ("cannot open cgroup.event_control",
+		     cgroup1_source.reason);
+	EXPECT_EQ(-EACCES, cgroup1_source.error);
+	hear(0, source_now_ms(), &self->signals);
+	EXPECT_EQ(LIMIT, self->signals.limit);
+	EXPECT_STREQ("cgroup v1, changes of limits", headroom_source.reason);
+
+	/* Once it is allowed, it is found. */
+	ASSERT_EQ(0, seteuid(0));
+	hear(0, source_now_ms() + SOURCE_RETRY_MIN_MS, &self->signals);
+	EXPECT_TRUE(cgroup1_source.state == SOURCE_LIVE);
+}
+
+static bool remount_one(const struct cgroup_dir *dir, unsigned long how)
+{
+	char point[CGROUP_PATH_MAX];
+
+	snprintf(point, sizeof(point), "%.*s", (int)dir->top_len, dir->path);
+	return !*point || !mount("none", point, NULL,
+				 MS_REMOUNT | MS_BIND | how, NULL);
+}
+
+/* Both cgroup file systems as this process sees them. */
+static bool remount(const struct cgroup_view *view, unsigned long how)
+{
+	return remount_one(&view->memory, how) &&
+	       remount_one(&view->unified, how);
+}
+
+static bool leave_mounts(void)
+{
+	return !unshare(CLONE_NEWNS) &&
+	       !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL);
+}
+
+TEST_F(cgroup1, read_only_cgroupfs_leaves_headroom_and_the_system_s_psi)
+{
+	struct own_cgroup unified;
+	bool has_psi = !access("/proc/pressure/memory", R_OK);
+
+	NEEDS_V1();
+	if (!own_cgroup_make(&unified, &self->view.unified))
+		unified.path[0] = '\0';
+	cgroup_find("", &self->view);
+	if (!leave_mounts() || !remount(&self->view, MS_RDONLY)) {
+		own_cgroup_remove(&unified);
+		SKIP(return, "no mount namespace can be made here");
+	}
+	source_open_all(&self->view, NULL);
+	touch(self->memory, 0, 16 * MIB, &self->signals);
+	EXPECT_EQ(LIMIT, self->signals.limit);
+	EXPECT_EQ(1u, headroom_source.nr_fds);
+	EXPECT_FALSE(cgroup1_source.state == SOURCE_LIVE);
+	EXPECT_EQ(-EROFS, cgroup1_source.error);
+	if (has_psi && unified.path[0])
+		EXPECT_STREQ("system-wide; own memory.pressure is read-only",
+			     psi_source.reason);
+
+	/* To clean up. */
+	EXPECT_TRUE(remount(&self->view, 0));
+	own_cgroup_remove(&unified);
 }
 
 TEST_HARNESS_MAIN

@@ -15,6 +15,7 @@
 #include "base/atomic.h"
 #include "base/log.h"
 #include "base/param.h"
+#include "reclaim/app.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/source.h"
@@ -25,6 +26,7 @@
 
 static uint64_t fake_dirty;		/* bytes, freed at fake_freed_ms */
 static uint64_t fake_freed_ms;
+static uint64_t freed_behind;		/* once, when a pass has looked */
 static uint64_t nr_passes, nr_forced;
 
 uint64_t purge_dirty_estimate(void)
@@ -57,6 +59,8 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 	};
 	if (old)
 		store_relaxed(&fake_dirty, 0);
+	/* As by another thread, which sees that the reclaimer is awake. */
+	add_relaxed(&fake_dirty, xchg_acquire(&freed_behind, 0));
 	add_relaxed(&nr_passes, 1);
 	if (order->force)
 		add_relaxed(&nr_forced, 1);
@@ -144,6 +148,8 @@ FIXTURE(reclaimer)
 FIXTURE_SETUP(reclaimer)
 {
 	log_init();
+	/* The system's pressure would be somebody else's. */
+	ASSERT_EQ(0, param_set("psi_us", "0", self->why, sizeof(self->why)));
 }
 
 FIXTURE_TEARDOWN(reclaimer)
@@ -216,6 +222,18 @@ TEST_F(reclaimer, no_free_is_overlooked)
 		ASSERT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
 		if (i % 10 == 0)
 			sleep_ms(20);
+	}
+}
+
+TEST_F(reclaimer, what_is_freed_behind_a_pass_is_not_overlooked)
+{
+	ASSERT_EQ(0, param_set("decay_ms", "0", self->why, sizeof(self->why)));
+	ASSERT_TRUE(start());
+	for (uint64_t i = 1; i <= 3; i++) {
+		store_relaxed(&freed_behind, MIB);
+		fake_free(MIB);
+		EXPECT_TRUE(WAIT_FOR(!load_relaxed(&freed_behind) &&
+				     !purge_dirty_estimate()));
 	}
 }
 
@@ -404,6 +422,78 @@ TEST_F(reclaimer, pressure_forces_a_pass)
 	EXPECT_EQ(0u, purge_dirty_estimate());
 	EXPECT_TRUE(WAIT_FOR(load_relaxed(&cgroup1_source.nr_purges)));
 	munmap(memory, 64 * MIB);
+	own_cgroup_remove(&own);
+}
+
+/* Asleep, with nothing that ages: only the kernel's word wakes it. */
+TEST_F(reclaimer, a_limit_lowered_while_it_sleeps_is_noticed)
+{
+	struct reclaim_stats stats;
+	struct cgroup_view view;
+	struct own_cgroup own;
+
+	cgroup_find("", &view);
+	if (view.version != CGROUP_V1 || !own_cgroup_make(&own, &view.memory))
+		SKIP(return, "no v1 memory cgroup can be made here");
+	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 256 * MIB);
+	ASSERT_TRUE(start());
+	sleep_ms(300);
+	reclaimer_stats(&stats);
+	EXPECT_EQ(256 * MIB, stats.limit);
+	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 128 * MIB);
+	EXPECT_TRUE(WAIT_FOR((reclaimer_stats(&stats),
+			      stats.limit == 128 * MIB)));
+	own_cgroup_remove(&own);
+}
+
+TEST_F(reclaimer, an_alarm_is_heard_by_one_that_sleeps)
+{
+	ASSERT_EQ(0, param_set("decay_ms", "60s", self->why,
+			       sizeof(self->why)));
+	ASSERT_TRUE(start());
+	for (uint64_t i = 1; i <= 20; i++) {
+		fake_free(MIB);
+		if (i % 4 == 0)
+			sleep_ms(50);
+		app_say(PRESSURE_SEVERE);
+		reclaimer_alarm();
+		ASSERT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+		EXPECT_LE(i, load_relaxed(&nr_forced));
+	}
+	EXPECT_EQ(20u, load_relaxed(&app_source.nr_events));
+}
+
+TEST_F(reclaimer, what_was_said_before_it_started_is_heard)
+{
+	app_say(PRESSURE_SEVERE);
+	reclaimer_alarm();
+	ASSERT_TRUE(start());
+	EXPECT_TRUE(WAIT_FOR(load_relaxed(&nr_forced)));
+}
+
+/* Its sources follow; it is awake for another reason. */
+TEST_F(reclaimer, a_move_to_another_cgroup_is_noticed)
+{
+	struct reclaim_stats stats;
+	struct cgroup_view view;
+	struct own_cgroup own;
+
+	cgroup_find("", &view);
+	if (view.version != CGROUP_V1 || !own_cgroup_make(&own, &view.memory))
+		SKIP(return, "no v1 memory cgroup can be made here");
+	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 256 * MIB);
+	own_cgroup_write(own.parent, "cgroup.procs", "0");
+	ASSERT_TRUE(start());
+	own_cgroup_write(own.path, "cgroup.procs", "0");
+	for (int i = 0; i < 400; i++) {
+		fake_free(4096);
+		sleep_ms(50);
+		reclaimer_stats(&stats);
+		if (stats.limit == 256 * MIB)
+			break;
+	}
+	EXPECT_EQ(256 * MIB, stats.limit);
+	EXPECT_EQ(1u, load_relaxed(&headroom_source.nr_found));
 	own_cgroup_remove(&own);
 }
 

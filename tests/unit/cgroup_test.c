@@ -198,6 +198,71 @@ TEST_F(tree, hybrid_has_memory_on_v1_and_a_place_in_v2)
 	EXPECT_STREQ("/cg/unified/tree", BELOW(unified));
 }
 
+TEST_F(tree, v1_alone_has_no_place_in_v2)
+{
+	fake_tree_put_proc(&self->tree, "5:cpu:/x\n4:memory:/box\n",
+		 "34 31 0:31 / /cg/cpu rw - cgroup cgroup rw,cpu\n"
+		 "35 31 0:32 / /cg/memory rw - cgroup cgroup rw,memory\n");
+	cgroup_find(self->tree.top, &self->view);
+	EXPECT_TRUE(self->view.version == CGROUP_V1);
+	EXPECT_STREQ("/cg/memory/box", BELOW(memory));
+	EXPECT_STREQ("", self->view.unified.path);
+}
+
+TEST_F(tree, a_read_only_mount_is_as_good)
+{
+	fake_tree_put_proc(&self->tree, "0::/box\n",
+		 "31 20 0:28 /box /cg ro,nosuid - cgroup2 cgroup ro\n");
+	cgroup_find(self->tree.top, &self->view);
+	EXPECT_TRUE(self->view.version == CGROUP_V2);
+	EXPECT_STREQ("/cg", BELOW(memory));
+}
+
+/* A mount of the namespace's own, beside one from outside of it. */
+TEST_F(tree, the_namespace_s_own_mount_needs_no_search)
+{
+	fake_tree_put_proc(&self->tree, "4:memory:/\n",
+		 "51 47 0:32 /../../.. /old rw - cgroup cgroup rw,memory\n"
+		 "63 43 0:32 / /cg rw - cgroup cgroup rw,memory\n");
+	cgroup_find(self->tree.top, &self->view);
+	EXPECT_TRUE(self->view.version == CGROUP_V1);
+	EXPECT_STREQ("/cg", BELOW(memory));
+}
+
+TEST_F(tree, a_move_is_seen_of_memory_and_v2_alone)
+{
+	fake_tree_put_proc(&self->tree, "5:cpu:/x\n4:memory:/box\n0::/t\n",
+		 "35 31 0:32 / /cg/memory rw - cgroup cgroup rw,memory\n");
+	cgroup_find(self->tree.top, &self->view);
+	EXPECT_FALSE(cgroup_has_moved(self->tree.top, &self->view));
+	fake_tree_put(&self->tree, "/proc/thread-self/cgroup",
+		      "5:cpu:/y\n4:memory:/box\n0::/t\n");
+	EXPECT_FALSE(cgroup_has_moved(self->tree.top, &self->view));
+	fake_tree_put(&self->tree, "/proc/thread-self/cgroup",
+		      "5:cpu:/y\n4:memory:/box\n0::/u\n");
+	EXPECT_TRUE(cgroup_has_moved(self->tree.top, &self->view));
+	fake_tree_put(&self->tree, "/proc/thread-self/cgroup",
+		      "5:cpu:/y\n4:memory:/bo\n0::/t\n");
+	EXPECT_TRUE(cgroup_has_moved(self->tree.top, &self->view));
+	fake_tree_put(&self->tree, "/proc/thread-self/cgroup", "");
+	EXPECT_FALSE(cgroup_has_moved(self->tree.top, &self->view));
+}
+
+TEST_F(tree, views_are_equal_that_show_the_same)
+{
+	struct cgroup_view other;
+
+	fake_tree_put_proc(&self->tree, "0::/a\n",
+		 "31 20 0:28 / /cg rw - cgroup2 cgroup2 rw\n");
+	cgroup_find(self->tree.top, &self->view);
+	cgroup_find(self->tree.top, &other);
+	EXPECT_TRUE(cgroup_view_equals(&self->view, &other));
+	fake_tree_put(&self->tree, "/proc/thread-self/mountinfo",
+		      "31 20 0:28 / /elsewhere rw - cgroup2 cgroup2 rw\n");
+	cgroup_find(self->tree.top, &other);
+	EXPECT_FALSE(cgroup_view_equals(&self->view, &other));
+}
+
 TEST_F(tree, bind_mounted_subtree_is_found)
 {
 	fake_tree_put_proc(&self->tree, "4:memory:/docker/abc\n",
