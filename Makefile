@@ -138,7 +138,7 @@ quiet_cmd_map   = GEN     $(@:$(O)/%=%)
 quiet_cmd_so    = LD      $(@:$(O)/%=%)
       cmd_so    = $(CC) -shared -o $@ $(src_in) $(LDFLAGS) $(sanitize_flags) \
 		  -Wl,-soname,$(@F) -Wl,--version-script=$(map) \
-		  -Wl,-z,relro,-z,now $(if $(sanitizers),,-Wl,-z,defs)
+		  -Wl,-z,relro,-z,now,-z,nodelete $(if $(sanitizers),,-Wl,-z,defs)
 quiet_cmd_ln    = LN      $(@:$(O)/%=%)
       cmd_ln    = ln -sf $(<F) $@
 quiet_cmd_local = OBJCOPY $(@:$(O)/%=%)

@@ -31,6 +31,11 @@ void account_tell(struct account_delta *delta)
 
 void account_look(uint64_t dirty_elsewhere)
 {
+	/*
+	 * Pairs with go_to_sleep(): what the caller has added is visible before
+	 * the level is read, so that one of the two sees the other's.
+	 */
+	fence_seq_cst();
 	if (account_slots_dirty() + dirty_elsewhere >=
 	    load_relaxed(&account.wake_level))
 		or_relaxed(&account.wanted, WANTED_PASS);

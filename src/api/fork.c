@@ -73,7 +73,7 @@ static void prefork(void)
 	purge_prefork(may_wait);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
 		taken[i] = take_one(fork_locks[i], may_wait);
-	init_forking = true;
+	store_relaxed(&init_forking, true);
 	threaded = !__libc_single_threaded;
 	busy_before = tcb.busy;
 	tcb.busy = BUSY_FORK;
@@ -82,7 +82,7 @@ static void prefork(void)
 static void release_locks(void)
 {
 	tcb.busy = busy_before;
-	init_forking = false;
+	store_relaxed(&init_forking, false);
 	for (unsigned int i = ARRAY_SIZE(fork_locks); i-- > 0;)
 		if (taken[i])
 			lock_release(fork_locks[i]);

@@ -163,7 +163,7 @@ static cold void see_to_reclaim(const void *caller, bool freeing)
 {
 	int saved = errno;
 
-	if (init_forking || tcb.busy)
+	if (load_relaxed(&init_forking) || tcb.busy)
 		return;
 	if (load_relaxed(&account.wanted) & WANTED_ROOM) {
 		and_relaxed(&account.wanted, ~(uint32_t)WANTED_ROOM);

@@ -100,7 +100,7 @@ static cold void *alloc_again(size_t align, size_t size, bool *ret_zero)
 {
 	void *ptr;
 
-	if (size > PTRDIFF_MAX || init_forking || !init_ready() ||
+	if (size > PTRDIFF_MAX || load_relaxed(&init_forking) || !init_ready() ||
 	    !inband_make_room(size))
 		return NULL;
 	tcb_enter(&tcb);

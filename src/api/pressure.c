@@ -19,7 +19,7 @@
 static void start_reclaimer(void)
 {
 	or_relaxed(&account.wanted, WANTED_PASS);
-	if (!tcb.busy && !init_forking)
+	if (!tcb.busy && !load_relaxed(&init_forking))
 		reclaimer_start();
 }
 

@@ -38,6 +38,23 @@
 
 #define fence_seq_cst()		__atomic_thread_fence(__ATOMIC_SEQ_CST)
 
+/*
+ * For ThreadSanitizer, which sees no barrier made for us by the kernel: what
+ * came before ordered_before(p) comes before what follows ordered_after(p).
+ */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+void __tsan_acquire(void *addr);
+void __tsan_release(void *addr);
+#define ordered_before(p)	__tsan_release(p)
+#define ordered_after(p)	__tsan_acquire(p)
+#else
+#define ordered_before(p)	((void)(p))
+#define ordered_after(p)	((void)(p))
+#endif
+
 static inline void cpu_relax(void)
 {
 #if defined(__x86_64__)

@@ -2,6 +2,7 @@
 /*
  * ebbmalloc - Futex lock with an owner and a rank
  */
+#include <time.h>
 #include "base/lock.h"
 #include "base/atomic.h"
 #include "base/err.h"
@@ -10,6 +11,7 @@
 #define SPIN_ROUNDS	100
 
 #define SLEEPERS	1u
+#define FOR_EVER	UINT64_MAX
 
 /*
  * Initial-exec: this library is loaded at start, or takes a little of the
@@ -60,30 +62,67 @@ bool lock_try(struct lock *lock)
 	return try_as(lock, self());
 }
 
-/* Once it was slept for, the lock is taken as one with sleepers. */
-static void take_slowly(struct lock *lock)
+static uint64_t clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/*
+ * Once it was slept for, the lock is taken as one with sleepers.  Who gives
+ * up may have been woken in vain, so it does that only after it has marked
+ * the lock again: the holder then wakes another.
+ */
+static bool take_slowly(struct lock *lock, uint64_t until_ms)
 {
 	while (!try_as(lock, self() | SLEEPERS)) {
 		uint32_t word = load_relaxed(&lock->word);
+		struct timespec ts = { 0, 0 };
+		uint64_t left_ms;
 
 		if (!word)
 			continue;
 		if (!(word & SLEEPERS) &&
 		    !cas_relaxed(&lock->word, &word, word | SLEEPERS))
 			continue;
+		if (until_ms != FOR_EVER) {
+			uint64_t now_ms = clock_ms();
+
+			if (now_ms >= until_ms)
+				return false;
+			left_ms = until_ms - now_ms;
+			ts.tv_sec = (time_t)(left_ms / 1000);
+			ts.tv_nsec = (long)(left_ms % 1000) * 1000000;
+		}
 		/* Pairs with lock_release(). */
-		sys_futex_wait(&lock->word, word | SLEEPERS, NULL);
+		sys_futex_wait(&lock->word, word | SLEEPERS,
+			       until_ms == FOR_EVER ? NULL : &ts);
 	}
+	return true;
+}
+
+static bool take_spinning(struct lock *lock)
+{
+	for (int i = 0; i < SPIN_ROUNDS; i++) {
+		if (!load_relaxed(&lock->word) && lock_try(lock))
+			return true;
+		cpu_relax();
+	}
+	return false;
 }
 
 void lock_take(struct lock *lock)
 {
-	for (int i = 0; i < SPIN_ROUNDS; i++) {
-		if (!load_relaxed(&lock->word) && lock_try(lock))
-			return;
-		cpu_relax();
-	}
-	take_slowly(lock);
+	if (!take_spinning(lock))
+		take_slowly(lock, FOR_EVER);
+}
+
+bool lock_try_for(struct lock *lock, uint32_t ms)
+{
+	return take_spinning(lock) ||
+	       (ms && take_slowly(lock, clock_ms() + ms));
 }
 
 void lock_release(struct lock *lock)

@@ -28,6 +28,14 @@ struct lock {
 
 void lock_take(struct lock *lock);
 bool lock_try(struct lock *lock) __must_check;
+
+/*
+ * Give up after @ms: for who can do without, where the holder may be a thread
+ * that is stopped.  Locks are held for microseconds as a rule.
+ */
+bool lock_try_for(struct lock *lock, uint32_t ms) __must_check;
+
+#define LOCK_PATIENCE_MS	100
 void lock_release(struct lock *lock);
 
 /* Whether this thread, perhaps below a signal handler, holds @lock. */

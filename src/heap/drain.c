@@ -3,21 +3,15 @@
  * ebbmalloc - The gate: emptying the caches of other threads
  */
 #include "base/err.h"
-#include "base/sys.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
 #include "heap/orphan.h"
-
-#define MEMBARRIER_EXPEDITED		(1 << 3)
-#define MEMBARRIER_REGISTER_EXPEDITED	(1 << 4)
+#include "os/barrier.h"
 
 struct lock drain_lock = LOCK_INIT(3);
 
 static struct list_head heaps;		/* drain_lock */
 static struct heap *closed;		/* drain_lock */
-
-/* Under drain_lock: 0 not asked yet, 1 registered, -errno. */
-static int membarrier_state;
 
 void drain_init(void)
 {
@@ -91,27 +85,9 @@ void drain_close_heap(void)
 	lock_release(&drain_lock);
 }
 
-static int membarrier_ready(void)
-{
-	int err;
-
-	lock_assert_held(&drain_lock);
-	if (!IS_ENABLED(CONFIG_MEMBARRIER))
-		return -EOPNOTSUPP;
-	if (membarrier_state)
-		return min(membarrier_state, 0);
-	err = sys_membarrier(MEMBARRIER_REGISTER_EXPEDITED);
-	membarrier_state = err ? err : 1;
-	return err;
-}
-
 const char *drain_unavailable(void)
 {
-	if (!IS_ENABLED(CONFIG_MEMBARRIER))
-		return "built without CONFIG_MEMBARRIER";
-	if (load_relaxed(&membarrier_state) < 0)
-		return "the kernel refused membarrier()";
-	return NULL;
+	return barrier_unavailable();
 }
 
 /* A sum that changes when the thread allocates or frees, as a rule. */
@@ -174,7 +150,7 @@ static void empty_heap_of(struct heap *heap)
 	heap->tops_seen = sum_of_tops(heap);
 }
 
-/* Steps 3 and 4; without the membarrier only 4. */
+/* Steps 3 and 4; without the barrier only 4. */
 static void drain_gated(bool may_take, bool *ret_left)
 {
 	struct heap *heap;
@@ -188,6 +164,7 @@ static void drain_gated(bool may_take, bool *ret_left)
 		else
 			*ret_left = true;
 		heap->gated = false;
+		ordered_before(heap->tcb);
 		/* Pairs with malloc() and free(), which load it. */
 		store_release(&heap->tcb->heap, heap);
 	}
@@ -206,11 +183,14 @@ int drain_caches(bool force, bool *ret_left)
 {
 	int err;
 
+	*ret_left = true;
+	/* Its holder may be stopped: a purge goes on without. */
+	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
+		return 0;
 	*ret_left = false;
-	lock_take(&drain_lock);
-	err = membarrier_ready();
+	err = barrier_ready();
 	if (!err && drain_gate(force, ret_left)) {
-		err = sys_membarrier(MEMBARRIER_EXPEDITED);
+		err = barrier_all();
 		drain_gated(!err, ret_left);
 	}
 	if (force)
@@ -224,7 +204,7 @@ void drain_after_fork(bool threaded)
 	struct heap *heap, *tmp;
 	struct heap *mine = thread.heap;
 
-	membarrier_state = 0;
+	barrier_after_fork();
 	list_for_each_entry_safe(heap, tmp, &heaps, all) {
 		if (heap == mine)
 			continue;

@@ -9,7 +9,7 @@
  * Protocol (drain_caches()):
  * (1) The drainer, holding drain_lock, points the other thread's tcb->heap at
  *     the empty heap.
- * (2) One membarrier() for all threads.  After it, a thread either has seen
+ * (2) One barrier_all() for all threads.  After it, a thread either has seen
  *     the gate, or its store to tcb->busy, which came before its load of
  *     tcb->heap, is visible to the drainer.
  * (3) Where busy is 0 the thread is outside and, when it enters, will find
@@ -45,10 +45,11 @@ void drain_close_heap(void);
 /*
  * Empty the caches of threads that seem idle since the last call, or, with
  * @force, of all that are not inside the allocator; with @force also the
- * caller's own.  Returns 0, or -errno where there is no membarrier: then
- * only the caller's own.
+ * caller's own.  Returns 0, or -errno where there is no barrier: then only
+ * the caller's own.
  * *@ret_left: some thread's caches are not empty, since it was not idle or
- * inside the allocator; a later call may find it so.
+ * inside the allocator, or who holds drain_lock does not let go of it; a
+ * later call may find it so.
  * Context: not inside the bracket, no lock of floor 3 or below.
  */
 int drain_caches(bool force, bool *ret_left);

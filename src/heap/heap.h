@@ -153,7 +153,7 @@ static inline struct magazine *heap_magazine(struct heap *heap,
 
 /*
  * Enter and leave the bracket.  The stores need no CPU barrier: the drainer's
- * membarrier() orders them.  Pairs with drain_gate().
+ * barrier_all() orders them.  Pairs with drain_gate().
  */
 __always_inline_ void tcb_enter(struct tcb *t)
 {
@@ -163,6 +163,7 @@ __always_inline_ void tcb_enter(struct tcb *t)
 	store_relaxed(&t->busy, (uintptr_t)__builtin_frame_address(0));
 	barrier();
 #endif
+	ordered_after(t);
 }
 
 __always_inline_ void tcb_leave(struct tcb *t)

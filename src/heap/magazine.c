@@ -128,9 +128,14 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 	int64_t bytes = (int64_t)bits_count(clean) << map_page_shift;
 
 	/* No holes left: frees to it may take the fast path again. */
-	if (unlikely(!hot->bin) &&
-	    !(load_relaxed(&slab->pages) & PAGES_HOLES))
-		hot->bin = heap_fast_bin(hot->class);
+	if (unlikely(!load_relaxed(&hot->bin)) &&
+	    !(load_relaxed(&slab->pages) & PAGES_HOLES)) {
+		store_relaxed(&hot->bin, heap_fast_bin(hot->class));
+		/* Pairs with settle_pages(), which may just have made some. */
+		fence_seq_cst();
+		if (load_relaxed(&slab->pages) & PAGES_HOLES)
+			store_relaxed(&hot->bin, 0);
+	}
 	heap->delta.dirty += bytes;
 	heap->delta.fresh += bytes;
 	heap->delta.lazy += (int64_t)bits_count(pages_lazy(was)) <<

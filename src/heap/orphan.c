@@ -69,7 +69,9 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 
 void orphan_reap(void)
 {
-	lock_take(&orphan_lock);
+	/* Its holder may be stopped: a purge goes on without. */
+	if (!lock_try_for(&orphan_lock, LOCK_PATIENCE_MS))
+		return;
 	if (ready || load_relaxed(&orphan_heap.avail)) {
 		make_ready();
 		heap_reap(&orphan_heap);

@@ -64,8 +64,8 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 		left -= min(left, 64u);
 	}
 	hot->reciprocal = sc->reciprocal;
-	hot->class = (uint8_t)class;
-	hot->bin = heap_fast_bin(class);
+	store_relaxed(&hot->class, (uint8_t)class);
+	store_relaxed(&hot->bin, heap_fast_bin(class));
 	hot->kind = SLAB_KIND_CLASS;
 	/* Pairs with slab_take_one(): the class first, then the generation. */
 	store_release(&slab->ctl,
@@ -214,7 +214,8 @@ void *slab_take_one(struct slab *slab, unsigned int class, bool *ret_zero)
 	/* Pairs with slab_init(). */
 	uint64_t ctl = load_acquire(&slab->ctl);
 
-	if (ctl_state(ctl) == SLAB_NONE || slab_hot(slab)->class != class)
+	if (ctl_state(ctl) == SLAB_NONE ||
+	    load_relaxed(&slab_hot(slab)->class) != class)
 		return NULL;
 	for (unsigned int word = 0; word < sizeclasses[class].nr_words; word++) {
 		void *ptr = take_from_word(slab, class, word, ctl_gen(ctl),
@@ -229,9 +230,15 @@ void *slab_take_one(struct slab *slab, unsigned int class, bool *ret_zero)
 bool slab_make_full(struct slab *slab, uint64_t seen)
 {
 	/* Pairs with slab_credit(): fails if anything was told since. */
-	return cas_acq_rel(&slab->ctl, &seen,
-			   ctl_make(ctl_count(seen), SLAB_FULL,
-				    ctl_gen(seen)));
+	if (!cas_acq_rel(&slab->ctl, &seen,
+			 ctl_make(ctl_count(seen), SLAB_FULL, ctl_gen(seen))))
+		return false;
+	/*
+	 * Or the same was told: what a sweep had claimed, and not subtracted,
+	 * when @seen was read, is back.  Nobody would queue it, so look again.
+	 */
+	return !slab_has_bits(slab) ||
+	       !slab_try_state(slab, SLAB_FULL, SLAB_ACTIVE);
 }
 
 bool slab_try_state(struct slab *slab, enum slab_state from,

@@ -305,9 +305,12 @@ static void settle_pages(const struct claim *claim, unsigned int done)
 	} else if (done) {
 		or_release(&slab->pages, (uint64_t)done << PAGES_LAZY);
 	}
-	/* From here on frees to this slab are tested: keys may be gone. */
+	/*
+	 * From here on frees to this slab are tested: keys may be gone.
+	 * Pairs with touch_pages(): the pages first.
+	 */
 	if (done)
-		store_relaxed(&slab_hot(slab)->bin, 0);
+		store_release(&slab_hot(slab)->bin, 0);
 	publish_pages(slab, claim->pages);
 	/* What was refused is looked at by the next pass, whenever it is. */
 	if (done != claim->pages)
@@ -556,7 +559,9 @@ static unsigned int backed_pages(const struct slab *slab,
 static bool sweep(struct pass *pass, struct slab *slab)
 {
 	uint64_t ctl = load_acquire(&slab->ctl);
-	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	/* Perhaps of another life: then slab_debit() refuses. */
+	unsigned int class = load_relaxed(&slab_hot(slab)->class);
+	const struct sizeclass *sc = &sizeclasses[class];
 	unsigned int claimed = 0, left;
 	struct verdict verdict;
 

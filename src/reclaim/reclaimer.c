@@ -29,8 +29,8 @@
  *
  * The reclaimer sets account.wake_level, the dirty bytes at which it wants to
  * be woken, stores ASLEEP, fences, and looks at the dirty bytes again; who
- * frees memory adds to the dirty bytes, looks at the level, fences, and looks
- * at sleep_word.  One of the two sees the other, so nothing is freed
+ * frees memory adds to the dirty bytes, fences, looks at the level, fences,
+ * and looks at sleep_word.  One of the two sees the other, so nothing is freed
  * unnoticed.  Awake, it sets the level out of reach.
  *
  * Signals: all are blocked around pthread_create with pthread_sigmask, which

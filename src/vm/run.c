@@ -229,6 +229,19 @@ static void assert_unused(const struct slab *first, size_t nr)
 		ebb_assert(slab_hot(first + i)->kind == SLAB_KIND_NONE);
 }
 
+/*
+ * Take vm_lock, for what can be put off: false below a handler that
+ * interrupted the holder, and where the holder seems to be stopped.  While
+ * something waits to be taken in, nobody waits for it again.
+ */
+static bool take_patiently(void)
+{
+	return !lock_is_mine(&vm_lock) &&
+	       lock_try_for(&vm_lock,
+			    load_relaxed(&deferred) ? 0 : LOCK_PATIENCE_MS);
+}
+
+/* A USED or LEAVING run is to get @state, by who has the lock next. */
 static void deferred_push(struct slab *first, size_t nr, enum run_state state)
 {
 	struct slab *head = load_relaxed(&deferred);
@@ -249,6 +262,13 @@ static void run_free_locked(struct slab *first, size_t nr,
 	index_add(first, nr, state, run_clock_ms());
 }
 
+static void run_settle_locked(struct slab *first, size_t nr,
+			      enum run_state state, uint64_t stamp_ms)
+{
+	run_counters.in_state[RUN_LEAVING] -= nr << SLAB_SHIFT;
+	index_add(first, nr, state, stamp_ms);
+}
+
 static void deferred_drain(void)
 {
 	struct slab *slab;
@@ -260,10 +280,35 @@ static void deferred_drain(void)
 	while (slab) {
 		struct slab *next = slab->avail_next;
 
-		run_free_locked(slab, slab->run_len,
-				(enum run_state)slab->run_bytes);
+		enum run_state state = (enum run_state)slab->run_bytes;
+
+		if (slab->run_state == RUN_LEAVING)
+			run_settle_locked(slab, slab->run_len, state,
+					  slab->stamp_ms);
+		else
+			run_free_locked(slab, slab->run_len, state);
 		slab = next;
 	}
+}
+
+/*
+ * Take in what was put off while somebody had the lock: who has pushed looks
+ * whether the lock is free, who has released it whether something was pushed.
+ */
+static void catch_up(void)
+{
+	fence_seq_cst();
+	while (load_relaxed(&deferred) && lock_try(&vm_lock)) {
+		deferred_drain();
+		lock_release(&vm_lock);
+		fence_seq_cst();
+	}
+}
+
+static void release(void)
+{
+	lock_release(&vm_lock);
+	catch_up();
 }
 
 /* Uncommitted memory (strict overcommit) is charged again before it is used. */
@@ -343,7 +388,7 @@ struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
 			run = alloc_fresh(nr, align, true);
 		if (run)
 			run_counters.used += nr << SLAB_SHIFT;
-		lock_release(&vm_lock);
+		release();
 	}
 	if (run)
 		assert_unused(run, nr);
@@ -374,14 +419,14 @@ void run_free(struct slab *first, size_t nr, enum run_state state)
 			return;
 		state = RUN_CLEAN;
 	}
-	if (unlikely(lock_is_mine(&vm_lock))) {
+	if (unlikely(!take_patiently())) {
 		deferred_push(first, nr, state);
+		catch_up();
 		return;
 	}
-	lock_take(&vm_lock);
 	deferred_drain();
 	run_free_locked(first, nr, state);
-	lock_release(&vm_lock);
+	release();
 }
 
 static bool grow_in_place(struct slab *first, size_t nr, size_t more)
@@ -433,7 +478,7 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr)
 		set_ends(first, new_nr, RUN_USED);
 		run_counters.used += (new_nr - nr) << SLAB_SHIFT;
 	}
-	lock_release(&vm_lock);
+	release();
 	return done;
 }
 
@@ -444,7 +489,8 @@ struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 	struct slab *run = NULL;
 	size_t nr;
 
-	lock_take(&vm_lock);
+	if (!take_patiently())
+		return NULL;
 	deferred_drain();
 	if (!list_empty(by_age)) {
 		run = list_first(by_age, struct slab, age);
@@ -460,17 +506,21 @@ struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 		run_counters.in_state[RUN_LEAVING] += nr << SLAB_SHIFT;
 		*ret_nr = nr;
 	}
-	lock_release(&vm_lock);
+	release();
 	return run;
 }
 
 void run_settle(struct slab *first, size_t nr, enum run_state state,
 		uint64_t stamp_ms)
 {
-	lock_take(&vm_lock);
-	run_counters.in_state[RUN_LEAVING] -= nr << SLAB_SHIFT;
-	index_add(first, nr, state, stamp_ms);
-	lock_release(&vm_lock);
+	if (unlikely(!take_patiently())) {
+		first->stamp_ms = stamp_ms;
+		deferred_push(first, nr, state);
+		catch_up();
+		return;
+	}
+	run_settle_locked(first, nr, state, stamp_ms);
+	release();
 }
 
 bool run_uncommit(struct slab *first, size_t nr)
@@ -486,9 +536,10 @@ uint64_t run_oldest(enum run_state state)
 	struct list_head *by_age = &indexes[state].by_age;
 	uint64_t stamp_ms = UINT64_MAX;
 
-	lock_take(&vm_lock);
+	if (!take_patiently())
+		return 0;
 	if (!list_empty(by_age))
 		stamp_ms = list_first(by_age, struct slab, age)->stamp_ms;
-	lock_release(&vm_lock);
+	release();
 	return stamp_ms;
 }

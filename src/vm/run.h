@@ -60,7 +60,7 @@ struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was);
 /*
  * Return a run of @nr slabs.  @state: RUN_DIRTY; RUN_LAZY if parts of it are
  * lazy or not backed; RUN_CLEAN if it reads as zero and is not backed.
- * Context: any, as run_alloc().
+ * Context: any, as run_alloc(); a stopped holder of vm_lock is not waited for.
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);
 
@@ -70,7 +70,7 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr);
 /*
  * For the reclaimer: take out of the index the oldest free run in @state
  * freed at or before @until_ms; at most @max_nr slabs of it.  It is LEAVING
- * until run_settle().
+ * until run_settle().  NULL also where whoever holds vm_lock does not let go.
  */
 struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 		       size_t *ret_nr);
@@ -86,7 +86,10 @@ void run_settle(struct slab *first, size_t nr, enum run_state state,
  */
 bool run_uncommit(struct slab *first, size_t nr);
 
-/* When the oldest free run in @state was freed; UINT64_MAX: there is none. */
+/*
+ * When the oldest free run in @state was freed; UINT64_MAX: there is none, 0:
+ * whoever holds vm_lock does not let go.
+ */
 uint64_t run_oldest(enum run_state state);
 
 void run_init(void);

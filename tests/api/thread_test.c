@@ -5,7 +5,9 @@
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include "harness.h"
+#include "refuse.h"
 
 #define SLOTS		1024	/* of the ring between two threads */
 
@@ -344,21 +346,35 @@ static void *fill_caches_and_sleep(void *arg)
 	return NULL;
 }
 
-TEST_F(thread, caches_of_sleeping_threads_are_trimmed)
+/* Whether /proc/cpuinfo tells of an x86 that interrupts for a shootdown. */
+static bool has_substitute(void)
+{
+#if defined(__x86_64__)
+	static char text[64 * KIB];
+
+	return read_file("/proc/cpuinfo", text, sizeof(text)) > 0 &&
+	       !strstr(text, " invlpgb") &&
+	       (read_file("/sys/class/dmi/id/sys_vendor", text,
+			  sizeof(text)) < 0 || !strstr(text, "Microsoft"));
+#else
+	return false;
+#endif
+}
+
+/* What a drain leaves of @NR threads that sleep. */
+static void trim_sleepers(struct __test_metadata *_metadata,
+			  const pthread_attr_t *attr)
 {
 	enum { NR = 200 };
 	static pthread_t threads[NR];
 	struct sleepers sleepers;
 	size_t before, after;
 
-	NEEDS_EBBMALLOC();
-	if (SANITIZED)
-		SKIP(return, "a sanitizer keeps memory for each thread");
 	before = rss_bytes();
 	pthread_barrier_init(&sleepers.filled, NULL, NR + 1);
 	pthread_barrier_init(&sleepers.leave, NULL, NR + 1);
 	for (int i = 0; i < NR; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], &self->attr,
+		ASSERT_EQ(0, pthread_create(&threads[i], attr,
 					    fill_caches_and_sleep, &sleepers));
 	pthread_barrier_wait(&sleepers.filled);
 	/*
@@ -373,6 +389,116 @@ TEST_F(thread, caches_of_sleeping_threads_are_trimmed)
 	pthread_barrier_wait(&sleepers.leave);
 	for (int i = 0; i < NR; i++)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+}
+
+TEST_F(thread, caches_of_sleeping_threads_are_trimmed)
+{
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer keeps memory for each thread");
+	trim_sleepers(_metadata, &self->attr);
+}
+
+/* Its substitute: src/os/barrier.c. */
+TEST_F(thread, caches_are_trimmed_where_membarrier_is_refused)
+{
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer keeps memory for each thread");
+	if (!has_substitute())
+		SKIP(return, "no substitute for membarrier() on this machine");
+	ASSERT_TRUE(refuse_call(SYS_membarrier, EPERM));
+	trim_sleepers(_metadata, &self->attr);
+}
+
+/* Trims all the time, so that a pass is in progress as a rule. */
+static void *trim_always(void *arg)
+{
+	while (!__atomic_load_n((bool *)arg, __ATOMIC_RELAXED))
+		malloc_trim(0);
+	return NULL;
+}
+
+/* Pages of [@p, @p + @len) that are backed. */
+static size_t pages_backed(char *p, size_t len)
+{
+	static unsigned char vec[256];
+	size_t nr = 0;
+
+	if (mincore(p, len, vec))
+		return SIZE_MAX;
+	for (size_t i = 0; i < len / page_size(); i++)
+		nr += vec[i] & 1;
+	return nr;
+}
+
+TEST_F(thread, a_trim_waits_for_the_pass_in_progress_and_makes_its_own)
+{
+	const size_t len = MIB;
+	pthread_t threads[2];
+	bool stop = false;
+
+	NEEDS_EBBMALLOC();
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, trim_always,
+					    &stop));
+	for (int i = 0; i < 300; i++) {
+		char *p = malloc(len);
+
+		ASSERT_NE(NULL, p);
+		memset(p, 1, len);
+		free(p);
+		malloc_trim(0);
+		EXPECT_EQ(0, pages_backed(p, len));
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+}
+
+#define BURST		(512 * KIB)	/* of one size: well over a magazine */
+#define MAGAZINE_MOST	(64 * KIB)	/* or four slots */
+
+/* Never rests, and frees much more of each size than it may keep. */
+static void *burst_always(void *arg)
+{
+	static void *objects[BURST / 16];
+
+	while (!__atomic_load_n((bool *)arg, __ATOMIC_RELAXED))
+		for (size_t size = 16; size <= 32 * KIB; size += size / 8 + 16) {
+			size_t nr = BURST / size;
+
+			for (size_t i = 0; i < nr; i++)
+				objects[i] = malloc(size);
+			for (size_t i = 0; i < nr; i++)
+				free(objects[i]);
+		}
+	return NULL;
+}
+
+TEST_F(thread, caches_of_one_that_never_rests_are_bounded)
+{
+	/* Its own 72 classes, and as much for the main thread. */
+	const size_t most = 2 * (72 * MAGAZINE_MOST + 16 * 4 * 32 * KIB);
+	struct ebb_heap_counts counts;
+	uint64_t highest = 0;
+	bool stop = false;
+	pthread_t thread;
+
+	NEEDS_EBBMALLOC();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, burst_always, &stop));
+	for (int i = 0; i < 300; i++) {
+		ASSERT_EQ(0, heap_count()(&counts));
+		if (counts.cached_bytes > highest)
+			highest = counts.cached_bytes;
+		sleep_ms(1);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_GE(most, highest);
+	EXPECT_LT(0, highest);
+	TH_LOG("at most %llu KiB cached, of %zu KiB",
+	       (unsigned long long)(highest / KIB), most / KIB);
 }
 
 static void *churn(void *arg)

@@ -40,7 +40,16 @@ contract()
 		"$EBB_BUILD/builds/$1/tests/api/malloc_test"
 }
 
-plan 12
+# watched NAME CONF: torture, with ThreadSanitizer on, in forked children too
+watched()
+{
+	local supp=$EBB_TOP/tests/stress/tsan.supp
+
+	TSAN_OPTIONS="die_after_fork=0 exitcode=66 suppressions=$supp" \
+		torture "$@"
+}
+
+plan 13
 check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
 check "it passes" torture ubsan "$fast"
 check "it passes with failing kernel calls" \
@@ -53,13 +62,15 @@ if command -v clang >/dev/null; then
 	check "it passes" torture clang "$fast"
 	check "clang builds the debug config with TSan" \
 		build tsan debugconfig CC=clang D=tsan
+	check "it reports no race but those that are meant" watched tsan "$fast"
 else
 	for what in "clang builds" "it passes" \
-		"clang builds the debug config with TSan"; do
+		"clang builds the debug config with TSan" \
+		"it reports no race but those that are meant"; do
 		skip "$what" "clang is not installed"
 	done
 fi
-# Without membarrier the caches stay, so there is nothing to compare.
+# Without membarrier caches may stay, so there is nothing to compare.
 check "tiny config builds" build tiny tinyconfig
 check "it passes the contract of malloc" contract tiny
 check "all config builds without warnings" build all allconfig W=1e

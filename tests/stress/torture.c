@@ -5,8 +5,9 @@
  * torture [--seed N] [--seconds N] [--threads N] [--round-ms N]
  *
  * What it is: threads allocate, resize, exchange and free patterned objects
- * (objects.h), come and go; another thread trims the heap all the time, a
- * third forks children that check, allocate and free everything.  Run it with
+ * (objects.h), come and go; two others trim the heap all the time, one forks
+ * children that check, allocate and free everything.  Handlers interrupt all
+ * of them, and allocate, free and at times trim there.  Run it with
  * small ages in EBB_CONF, and the reclaimer is at work throughout.
  *
  * After each round all threads rest, the heap is trimmed until nothing more
@@ -25,6 +26,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include "stress/model.h"
 #include "stress/real.h"
@@ -32,6 +34,8 @@
 #define STINT_OPS	20000u	/* of a thread's life */
 #define CHILD_SECONDS	120u
 #define CHILD_OPS	2000u
+#define NR_TRIMMERS	2u
+#define HANDLER_US	997	/* of processor time, between two signals */
 #define MOST_TRIMS	1000	/* glibc always says it gave memory back */
 
 static struct {
@@ -49,7 +53,7 @@ static bool resting;		/* everybody shall rest; under mutex */
 static bool resting_hint;	/* the same, to be looked at often */
 
 static struct seat *seats;
-static uint64_t nr_trims, nr_forks, nr_threads_made, nr_checked;
+static uint64_t nr_handled, nr_trims, nr_forks, nr_threads_made, nr_checked;
 
 static void die(const char *what, int err)
 {
@@ -109,15 +113,47 @@ static void *trim(void *arg)
 {
 	struct rng rng;
 
-	rng_seed(&rng, options.seed);
+	rng_seed(&rng, options.seed ^ (uintptr_t)arg);
 	for (;;) {
 		rest();
 		real.trim(rng_below(&rng, 2) * MIB);
-		nr_trims++;
+		__atomic_add_fetch(&nr_trims, 1, __ATOMIC_RELAXED);
 		if (!rng_below(&rng, 3))
 			sleep_ms((unsigned int)rng_below(&rng, 5));
 	}
 	return arg;
+}
+
+/* Above whatever was interrupted, the allocator itself included. */
+static void handle(int sig)
+{
+	uint64_t nr = __atomic_add_fetch(&nr_handled, 1, __ATOMIC_RELAXED);
+	size_t size = nr * 7919 % 5000 + 1;
+	int saved_errno = errno;
+	char *p;
+
+	(void)sig;
+	if (__atomic_load_n(&resting_hint, __ATOMIC_RELAXED))
+		return;
+	p = real.do_malloc(size);
+	if (p) {
+		memset(p, (int)nr, size);
+		real.do_free(p);
+	}
+	if (nr % 16 == 0)
+		real.trim(0);
+	errno = saved_errno;
+}
+
+static void start_handlers(void)
+{
+	struct sigaction action = { .sa_handler = handle,
+				    .sa_flags = SA_RESTART };
+	struct itimerval every = { { 0, HANDLER_US }, { 0, HANDLER_US } };
+
+	if (sigaction(SIGPROF, &action, NULL) ||
+	    setitimer(ITIMER_PROF, &every, NULL))
+		die("setitimer", errno);
 }
 
 /* The child is alone with copies of what all threads had. */
@@ -176,7 +212,7 @@ static void set_resting(bool on)
 	resting = on;
 	__atomic_store_n(&resting_hint, on, __ATOMIC_RELAXED);
 	pthread_cond_broadcast(&changed);
-	while (on && nr_resting < options.nr_threads + 2)
+	while (on && nr_resting < options.nr_threads + NR_TRIMMERS + 1)
 		pthread_cond_wait(&changed, &mutex);
 	while (!on && nr_resting)
 		pthread_cond_wait(&changed, &mutex);
@@ -315,9 +351,12 @@ int main(int argc, char **argv)
 		seats[i].nr = i;
 	for (unsigned int i = 0; i < options.nr_threads; i++)
 		start_thread(sit, &seats[i]);
-	start_thread(trim, NULL);
+	for (uintptr_t i = 0; i < NR_TRIMMERS; i++)
+		start_thread(trim, (void *)i);
 	start_thread(fork_children, NULL);
+	start_handlers();
 	good = run_rounds();
+	printf("# %llu signals handled\n", (unsigned long long)nr_handled);
 	printf("# counters compared with the model: %llu times%s\n",
 	       (unsigned long long)nr_checked,
 	       may_fail ? " (failures are injected)" :

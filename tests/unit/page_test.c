@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebbmalloc tests - Pages and slots: 4, 16 and 64 KiB pages, every class
+ *
+ * Each answer is compared with one counted byte by byte.  The parts of the
+ * library are the real ones, told another page size; purge.c is included, for
+ * its static functions.
+ */
+#include "reclaim/purge.c"
+
+#include "heap/magazine.h"
+#include "harness.h"
+
+#define ROUNDS		40u	/* of random masks for each class */
+#define NR_PAGES	(SLAB_SIZE >> map_page_shift)
+
+FIXTURE(page) {
+	struct rng rng;
+};
+
+FIXTURE_VARIANT(page) {
+	unsigned int shift;
+};
+
+FIXTURE_VARIANT_ADD(page, of_4_kib) {
+	.shift = 12,
+};
+
+FIXTURE_VARIANT_ADD(page, of_16_kib) {
+	.shift = 14,
+};
+
+FIXTURE_VARIANT_ADD(page, of_64_kib) {
+	.shift = 16,
+};
+
+FIXTURE_SETUP(page)
+{
+	map_init();
+	sizeclass_init();
+	run_init();
+	heap_init_early();
+	drain_init();
+	ASSERT_EQ(0, range_init(256 * MIB));
+	map_page_shift = variant->shift;
+	map_page_size = (size_t)1 << variant->shift;
+	rng_seed(&self->rng, variant->shift);
+}
+
+FIXTURE_TEARDOWN(page)
+{
+}
+
+static struct slab *make_slab(unsigned int class)
+{
+	bool zero;
+	struct slab *slab = run_alloc(1, 1, &zero);
+
+	if (!slab)
+		abort();
+	slab_init(slab, class, &orphan_heap, zero);
+	return slab;
+}
+
+/* Where the bytes that slot @slot is answerable for end. */
+static size_t end_of(const struct sizeclass *sc, unsigned int slot)
+{
+	return slot == sc->nr_slots - 1u ? SLAB_SIZE :
+					   (slot + 1) * (size_t)sc->size;
+}
+
+/* Whether a byte of @slot lies on @page. */
+static bool touches(const struct sizeclass *sc, unsigned int slot,
+		    unsigned int page)
+{
+	size_t start = (size_t)page << map_page_shift;
+
+	return slot * (size_t)sc->size < start + map_page_size &&
+	       end_of(sc, slot) > start;
+}
+
+static unsigned int pages_counted(const struct sizeclass *sc, unsigned int word,
+				  uint64_t mask)
+{
+	unsigned int pages = 0;
+
+	for (unsigned int page = 0; page < NR_PAGES; page++)
+		for (unsigned int bit = 0; bit < 64; bit++)
+			if (mask >> bit & 1 &&
+			    touches(sc, word * 64 + bit, page))
+				pages |= 1u << page;
+	return pages;
+}
+
+static uint64_t slots_counted(const struct sizeclass *sc, unsigned int word,
+			      unsigned int pages)
+{
+	uint64_t mask = 0;
+
+	for (unsigned int bit = 0; bit < 64; bit++)
+		for (unsigned int page = 0; page < NR_PAGES; page++)
+			if (word * 64 + bit < sc->nr_slots &&
+			    pages >> page & 1 &&
+			    touches(sc, word * 64 + bit, page))
+				mask |= 1ULL << bit;
+	return mask;
+}
+
+static uint64_t all_of(const struct sizeclass *sc, unsigned int word)
+{
+	return bits_range(0, min(sc->nr_slots - word * 64u, 64u));
+}
+
+static unsigned int some_pages(struct rng *rng)
+{
+	return (unsigned int)rng_next(rng) & slab_all_pages();
+}
+
+TEST_F(page, all_pages_of_a_slab_are_in_the_mask)
+{
+	EXPECT_EQ(NR_PAGES, bits_count(slab_all_pages()));
+	EXPECT_EQ(NR_PAGES - 1, bit_highest(slab_all_pages()));
+	EXPECT_EQ(0, SLAB_SIZE % map_page_size);
+	EXPECT_GE(SLAB_PAGES_MAX, NR_PAGES);
+}
+
+TEST_F(page, slots_lie_on_the_pages_that_are_named)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+
+		for (unsigned int slot = 0; slot < sc->nr_slots; slot++) {
+			uint64_t mask = 1ULL << slot % 64;
+
+			ASSERT_EQ(pages_counted(sc, slot / 64, mask),
+				  slab_pages_of(sc, slot / 64, mask));
+		}
+		for (unsigned int page = 0; page < NR_PAGES; page++) {
+			unsigned int first, end;
+
+			slab_slots_on_page(sc, page, &first, &end);
+			ASSERT_LT(first, end);
+			ASSERT_GE(sc->nr_slots, end);
+			for (unsigned int s = 0; s < sc->nr_slots; s++)
+				ASSERT_EQ(touches(sc, s, page),
+					  s >= first && s < end);
+		}
+	}
+}
+
+TEST_F(page, masks_of_slots_and_pages_agree)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+
+		for (unsigned int round = 0; round < ROUNDS; round++) {
+			unsigned int pages = some_pages(&self->rng) | 1u <<
+				rng_below(&self->rng, NR_PAGES);
+			unsigned int word, first, end;
+
+			words_of(sc, pages, &first, &end);
+			for (word = 0; word < sc->nr_words; word++) {
+				uint64_t mask = slots_counted(sc, word, pages);
+
+				ASSERT_EQ(mask, word_mask(sc, word, pages));
+				ASSERT_FALSE(mask && (word < first ||
+						      word >= end));
+				mask = rng_next(&self->rng) & all_of(sc, word);
+				if (!mask)
+					continue;
+				ASSERT_EQ(pages_counted(sc, word, mask),
+					  slab_pages_of(sc, word, mask));
+			}
+		}
+	}
+}
+
+/* Take random slots of @slab, few or most of them. */
+static void take_some(struct slab *slab, const struct sizeclass *sc,
+		      struct rng *rng)
+{
+	unsigned int nr = 0, thin = (unsigned int)rng_below(rng, 5);
+
+	for (unsigned int word = 0; word < sc->nr_words; word++) {
+		uint64_t mask = rng_next(rng);
+
+		for (unsigned int i = 0; i < thin; i++)
+			mask &= rng_next(rng);
+		nr += bits_count(slab_claim(slab, word, mask));
+	}
+	if (!slab_debit(slab, nr, ctl_gen(slab->ctl)))
+		abort();
+}
+
+static unsigned int free_counted(const uint64_t *bits,
+				 const struct sizeclass *sc)
+{
+	unsigned int pages = slab_all_pages();
+
+	for (unsigned int word = 0; word < sc->nr_words; word++) {
+		uint64_t live = all_of(sc, word) & ~bits[word];
+
+		pages &= ~pages_counted(sc, word, live);
+	}
+	return pages;
+}
+
+TEST_F(page, is_free_if_all_slots_that_touch_it_are)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+		struct slab *slab = make_slab(class);
+
+		ASSERT_EQ(slab_all_pages(), slab_free_pages(slab, sc));
+		for (unsigned int round = 0; round < 8; round++) {
+			unsigned int clean = some_pages(&self->rng);
+
+			take_some(slab, sc, &self->rng);
+			ASSERT_EQ(free_counted(slab->free, sc),
+				  slab_free_pages(slab, sc));
+			for (unsigned int word = 0; word < sc->nr_words; word++)
+				ASSERT_EQ(slab->free[word] &
+					  ~slots_counted(sc, word, clean),
+					  slab_dirty_slots(slab, sc, word,
+							   clean));
+		}
+	}
+}
+
+TEST_F(page, what_is_claimed_and_published_is_as_before)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+
+		for (unsigned int round = 0; round < 4; round++) {
+			struct slab *slab = make_slab(class);
+			unsigned int wanted, got;
+			uint64_t before[SLAB_WORDS];
+			uint64_t ctl;
+
+			take_some(slab, sc, &self->rng);
+			wanted = some_pages(&self->rng) | 1;
+			memcpy(before, slab->free, sizeof(before));
+			ctl = slab->ctl;
+			got = claim_pages(slab, sc, wanted, ctl_gen(ctl));
+			ASSERT_EQ(free_counted(before, sc) & wanted, got);
+			for (unsigned int word = 0; word < sc->nr_words; word++)
+				ASSERT_EQ(before[word] &
+					  ~slots_counted(sc, word, got),
+					  slab->free[word]);
+			ASSERT_EQ(slab_count_bits(slab),
+				  (unsigned int)ctl_count(slab->ctl));
+			if (got)
+				publish_pages(slab, got);
+			ASSERT_EQ(0, memcmp(before, slab->free,
+					    sc->nr_words * sizeof(*before)));
+			ASSERT_EQ(ctl, slab->ctl);
+		}
+	}
+}
+
+TEST_F(page, is_not_claimed_for_another_life_of_the_slab)
+{
+	struct slab *slab = make_slab(20);
+	uint64_t ctl = slab->ctl;
+
+	EXPECT_EQ(0, claim_pages(slab, &sizeclasses[20], slab_all_pages(),
+				 ctl_gen(ctl) - 1));
+	EXPECT_EQ(ctl, slab->ctl);
+	EXPECT_EQ(slab_all_pages(), slab_free_pages(slab, &sizeclasses[20]));
+}
+
+TEST_F(page, ranges_of_a_batch_cover_what_was_claimed)
+{
+	struct slab *slab = make_slab(0);
+
+	for (unsigned int round = 0; round < 500; round++) {
+		struct claim claim = {
+			.slab = slab,
+			.pages = some_pages(&self->rng) | 1u <<
+				 rng_below(&self->rng, NR_PAGES),
+		};
+		unsigned int covered = 0, expected = 0;
+
+		batch.nr_ranges = 0;
+		add_ranges(&claim);
+		ASSERT_GE(max(NR_PAGES / 2, 1u), batch.nr_ranges);
+		for (unsigned int i = 0; i < batch.nr_ranges; i++) {
+			size_t at = (size_t)(batch.ranges[i].start -
+					     slab_base(slab));
+			unsigned int pages;
+
+			ASSERT_EQ(0, at % map_page_size);
+			ASSERT_EQ(0, batch.ranges[i].len % map_page_size);
+			pages = (unsigned int)bits_range(
+				at >> map_page_shift,
+				(at + batch.ranges[i].len) >> map_page_shift);
+			ASSERT_EQ(0, covered & pages);
+			covered |= pages;
+			batch.ok[i] = rng_below(&self->rng, 2);
+			expected |= batch.ok[i] ? pages : 0;
+		}
+		ASSERT_EQ(claim.pages, covered);
+		ASSERT_EQ(expected, pages_done(&claim));
+	}
+}
+
+/* Only whole pages of the big store go; the heap itself stays. */
+TEST_F(page, discarding_magazines_leaves_the_heap_alone)
+{
+	size_t size = magazine_heap_size();
+	struct heap *heap;
+	size_t first = 0, last;
+	char *bytes;
+
+	ASSERT_EQ(0, map_reserve(ALIGN_UP(size, SLAB_SIZE), SLAB_SIZE, &bytes));
+	ASSERT_EQ(0, map_commit(bytes, ALIGN_UP(size, SLAB_SIZE)));
+	memset(bytes, 0xa5, ALIGN_UP(size, SLAB_SIZE));
+	heap = (struct heap *)bytes;
+	heap->grown = true;
+	magazine_discard(heap);
+	heap->grown = (bool)0xa5;
+	while (first < size && bytes[first])
+		first++;
+	for (last = size; last > first && bytes[last - 1]; last--)
+		;
+	EXPECT_LE(offsetof(struct heap, big_store), first);
+	EXPECT_GT(offsetof(struct heap, big_store) + map_page_size, first);
+	EXPECT_EQ(0, first % map_page_size);
+	EXPECT_EQ(0, last % map_page_size);
+	EXPECT_GT(map_page_size, size - last);
+	for (size_t i = first; i < last; i++)
+		ASSERT_EQ(0, bytes[i]);
+}
+
+/* What a magazine may hold: the bound of what a busy thread keeps. */
+TEST_F(page, magazines_hold_64_kib_of_a_class)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		EXPECT_GE(max(64 * KIB, 4 * (size_t)sizeclasses[class].size),
+			  sizeclasses[class].cache_max *
+			  (size_t)sizeclasses[class].size);
+}
+
+TEST_HARNESS_MAIN
