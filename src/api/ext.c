@@ -16,6 +16,7 @@
 #include "ebb/stats.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
+#include "os/advise.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -194,7 +195,8 @@ __export int malloc_info(int options, FILE *stream)
 	for (unsigned int i = 0; i < NR_COUNTERS; i++)
 		fprintf(stream, "<counter name=\"%s\" value=\"%llu\"/>\n",
 			list[i].name, (unsigned long long)list[i].value);
-	fprintf(stream, "<reclaimer state=\"%s\"/>\n", reclaimer_state());
+	fprintf(stream, "<reclaimer state=\"%s\" backend=\"%s\"/>\n",
+		reclaimer_state(), advise_name());
 	for (unsigned int i = 0; source_at(i); i++) {
 		const struct source *source = source_at(i);
 
@@ -214,7 +216,7 @@ __export void malloc_stats(void)
 	const char *undrained = drain_unavailable();
 	struct counter list[NR_COUNTERS];
 	struct ebb_heap_counts counts;
-	char sources[REPORT_MAX];
+	char report[REPORT_MAX];
 
 	if (ebb_heap_count(&counts))
 		return;
@@ -227,6 +229,8 @@ __export void malloc_stats(void)
 	if (undrained)
 		fprintf(stderr, "  caches of idle threads are kept: %s\n",
 			undrained);
-	source_report(sources, sizeof(sources));
-	fputs(sources, stderr);
+	source_report(report, sizeof(report));
+	fputs(report, stderr);
+	advise_report(report, sizeof(report));
+	fputs(report, stderr);
 }

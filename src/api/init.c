@@ -26,6 +26,7 @@
 #include "base/sys.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
+#include "os/advise.h"
 #include "os/map.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
@@ -188,10 +189,10 @@ void init_after_slow(const void *caller, bool freeing)
  */
 static cold void describe(void)
 {
-	log_line("ebbmalloc %s, %zu MiB of address space reserved, "
-		 "backend madvise", EBB_VERSION, range.reserved / MIB);
+	log_line("ebbmalloc %s, %zu MiB of address space reserved",
+		 EBB_VERSION, range.reserved / MIB);
 	if (!param_int(EBB_ATTR_RECLAIM))
-		log_line("reclaimer: off");
+		log_line("reclaimer: off, backend %s", advise_name());
 	else
 		reclaimer_start();
 }

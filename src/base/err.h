@@ -18,6 +18,9 @@
 void ebb_bug(const char *fmt, ...) __attribute__((__noreturn__, __cold__))
 	__printf_(1, 2);
 
+/* "EPERM" for EPERM and -EPERM, and so on; "error" for rare ones. */
+const char *err_name(int err);
+
 /* Internal consistency, checked in debug builds only. */
 #define ebb_assert(cond) do {						\
 	if (IS_ENABLED(CONFIG_DEBUG) && unlikely(!(cond)))		\

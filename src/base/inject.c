@@ -21,6 +21,8 @@ const char *const inject_site_names[INJECT_NR_SITES] = {
 	[INJECT_OPEN]		= "open",
 	[INJECT_READ]		= "read",
 	[INJECT_POLL]		= "poll",
+	[INJECT_PROCESS_MADVISE] = "process_madvise",
+	[INJECT_URING]		= "io_uring",
 };
 
 static struct {

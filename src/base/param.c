@@ -57,6 +57,26 @@ static const struct suffix time_suffixes[] = {
 	{ "us", 1 }, { "ms", 1000 }, { "s", 1000000 },
 };
 
+/* The word of @attr's choices that is @text; its index, or -EINVAL. */
+static int choice_find(const struct ebb_attr *attr, const char *text)
+{
+	const char *word = attr->accepts;
+
+	for (int i = 0; *word; i++) {
+		const char *at = text;
+
+		while (*at && *at != ',' && *word == *at) {
+			word++;
+			at++;
+		}
+		if (!*at && at != text && (*word == ',' || !*word))
+			return i;
+		while (*word && *word++ != ' ')
+			;
+	}
+	return -EINVAL;
+}
+
 /* The factor of suffix @text, or 0. */
 static int64_t suffix_factor(const struct suffix *table, size_t nr,
 			     const char *text)
@@ -137,6 +157,17 @@ static int parse_time(const char *text, int64_t unit_us, int64_t *ret_value)
 	return 0;
 }
 
+static int parse_choice(const struct ebb_attr *attr, const char *text,
+			int64_t *ret_value)
+{
+	int index = choice_find(attr, text);
+
+	if (index < 0)
+		return index;
+	*ret_value = index;
+	return 0;
+}
+
 static int check_range(const struct ebb_attr *attr, int64_t value)
 {
 	if (value < attr->min || value > attr->max)
@@ -185,6 +216,8 @@ static int parse_by_type(const struct ebb_attr *attr, const char *text,
 	case EBB_TYPE_BYTES:
 	case EBB_TYPE_BYTES_OR_PERCENT:
 		return parse_size(text, ret_value);
+	case EBB_TYPE_CHOICE:
+		return parse_choice(attr, text, ret_value);
 	case EBB_TYPE_STRING:
 		break;
 	}
@@ -226,6 +259,26 @@ static size_t format_size(int64_t value, char *buf, size_t size)
 	return fmt_line(buf, size, "%lld%c", (long long)value, suffixes[i - 1]);
 }
 
+/* The @index-th word of the choices. */
+static size_t format_choice(const struct ebb_attr *attr, int64_t index,
+			    char *buf, size_t size)
+{
+	const char *word = attr->accepts;
+	size_t len;
+
+	while (index-- && *word)
+		while (*word && *word++ != ' ')
+			;
+	len = fmt_line(buf, size, "%s", word);
+	for (size_t i = 0; i < len; i++) {
+		if (buf[i] != ',')
+			continue;
+		buf[i] = '\0';
+		return i;
+	}
+	return len;
+}
+
 size_t param_format(const struct ebb_attr *attr, int64_t value, char *buf,
 		    size_t size)
 {
@@ -239,6 +292,8 @@ size_t param_format(const struct ebb_attr *attr, int64_t value, char *buf,
 		return format_size(value, buf, size);
 	case EBB_TYPE_BYTES:
 		return format_size(value, buf, size);
+	case EBB_TYPE_CHOICE:
+		return format_choice(attr, value, buf, size);
 	default:
 		return fmt_line(buf, size, "%lld", (long long)value);
 	}
@@ -250,7 +305,7 @@ size_t param_format_range(const struct ebb_attr *attr, char *buf, size_t size)
 
 	if (attr->type == EBB_TYPE_BOOL)
 		return fmt_line(buf, size, "on or off");
-	if (attr->type == EBB_TYPE_STRING)
+	if (attr->type == EBB_TYPE_STRING || attr->type == EBB_TYPE_CHOICE)
 		return fmt_line(buf, size, "%s", attr->accepts);
 	param_format(attr, attr->min, low, sizeof(low));
 	param_format(attr, attr->max, high, sizeof(high));
@@ -374,6 +429,8 @@ static const char *reason(const struct ebb_attr *attr, int err)
 	case EBB_TYPE_BYTES:
 	case EBB_TYPE_BYTES_OR_PERCENT:
 		return "not a size";
+	case EBB_TYPE_CHOICE:
+		return "no such choice";
 	default:
 		return "not understood";
 	}

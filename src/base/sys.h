@@ -102,6 +102,44 @@ static inline int sys_madvise(void *addr, size_t len, int advice)
 	return (int)sys_call3(SYS_madvise, (long)addr, (long)len, advice);
 }
 
+#ifndef SYS_process_madvise
+#define SYS_process_madvise	440
+#endif
+#ifndef SYS_io_uring_setup
+#define SYS_io_uring_setup	425
+#define SYS_io_uring_enter	426
+#define SYS_io_uring_register	427
+#endif
+
+/* Bytes advised, or -errno; @iov are @nr struct iovec. */
+static inline long sys_process_madvise(int pidfd, const void *iov, size_t nr,
+				       int advice)
+{
+	if (inject_hit(INJECT_PROCESS_MADVISE))
+		return -EINVAL;
+	return sys_call5(SYS_process_madvise, pidfd, (long)iov, (long)nr,
+			 advice, 0);
+}
+
+struct io_uring_params;
+static inline int sys_io_uring_setup(unsigned int nr,
+				     struct io_uring_params *params)
+{
+	if (inject_hit(INJECT_URING))
+		return -ENOMEM;
+	return (int)sys_call2(SYS_io_uring_setup, nr, (long)params);
+}
+
+/* Requests taken, or -errno if none was. */
+static inline int sys_io_uring_enter(int fd, unsigned int submit,
+				     unsigned int wait_for, unsigned int flags)
+{
+	if (inject_hit(INJECT_URING))
+		return -EAGAIN;
+	return (int)sys_call6(SYS_io_uring_enter, fd, submit, wait_for, flags,
+			      0, 0);
+}
+
 static inline int sys_membarrier(int cmd)
 {
 	if (inject_hit(INJECT_MEMBARRIER))

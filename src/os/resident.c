@@ -74,23 +74,28 @@ void resident_close(struct resident *resident)
 	resident->fd = -1;
 }
 
-static uint64_t mincore_one(const struct advise_range *range)
+uint64_t resident_mincore(char *start, size_t len, char **ret_first)
 {
 	unsigned char vec[MINCORE_PAGES];
 	uint64_t pages = 0;
 
-	for (size_t at = 0; at < range->len;) {
-		size_t len = min(range->len - at,
-				 (size_t)MINCORE_PAGES << map_page_shift);
+	for (size_t at = 0; at < len;) {
+		size_t part = min(len - at,
+				  (size_t)MINCORE_PAGES << map_page_shift);
 
-		if (sys_call3(SYS_mincore, (long)(range->start + at),
-			      (long)len, (long)vec))
-			return range->len;
-		for (size_t i = 0; i < len >> map_page_shift; i++)
-			pages += vec[i] & 1;
-		at += len;
+		if (sys_call3(SYS_mincore, (long)(start + at), (long)part,
+			      (long)vec))
+			return len >> map_page_shift;
+		for (size_t i = 0; i < part >> map_page_shift; i++) {
+			if (!(vec[i] & 1))
+				continue;
+			if (!pages++ && ret_first)
+				*ret_first = start + at +
+					     (i << map_page_shift);
+		}
+		at += part;
 	}
-	return pages << map_page_shift;
+	return pages;
 }
 
 /* Credit the ranges from *@at on with what of them lies in @region. */
@@ -186,7 +191,9 @@ uint64_t resident_count(struct resident *resident,
 		if (got < 0) {
 			got = 0;
 			for (size_t i = 0; i < span; i++) {
-				ret_bytes[i] = mincore_one(&ranges[i]);
+				ret_bytes[i] = resident_mincore(
+					ranges[i].start, ranges[i].len,
+					NULL) << map_page_shift;
 				got += (int64_t)ret_bytes[i];
 			}
 		}

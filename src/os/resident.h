@@ -34,4 +34,10 @@ uint64_t resident_count(struct resident *resident,
 			const struct advise_range *ranges, size_t nr,
 			uint64_t *ret_bytes);
 
+/*
+ * Count pages of [@start, @start + @len) by mincore: pages, all of them where
+ * it fails; *@ret_first, if wanted, is the first (untouched: there is none).
+ */
+uint64_t resident_mincore(char *start, size_t len, char **ret_first);
+
 #endif

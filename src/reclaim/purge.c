@@ -424,7 +424,7 @@ static void batch_advise(struct pass *pass)
 	bool counted = count_resident(pass);
 	struct advise_result done = { 0 };
 
-	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind, false,
+	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind,
 		      batch.ok, &done);
 	if (counted)
 		count_lazy();

@@ -52,6 +52,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
+#include "os/advise.h"
 #include "reclaim/app.h"
 #include "reclaim/fdtable.h"
 #include "reclaim/inband.h"
@@ -391,6 +392,8 @@ static void describe_start(void)
 		source_describe(source_at(i), line, sizeof(line));
 		log_line("signal %s", line);
 	}
+	for (unsigned int i = 0; advise_describe(i, line, sizeof(line)); i++)
+		log_line("backend %s", line);
 }
 
 static void describe_limit(void)
@@ -403,6 +406,16 @@ static void describe_limit(void)
 		log_line("limit: %llu KiB, headroom %llu KiB",
 			 (unsigned long long)(limit / KIB),
 			 (unsigned long long)(stats.headroom / KIB));
+}
+
+/* Backends are chosen while no other thread makes a pass with them. */
+static void choose_backend(const char *no_table)
+{
+	bool held = purge_hold();
+
+	advise_start(no_table);
+	if (held)
+		purge_release();
 }
 
 static void *reclaimer_main(void *unused)
@@ -428,7 +441,9 @@ static void *reclaimer_main(void *unused)
 	no_table = make_table();
 	cgroup_find("", &view);
 	source_open_all(&view, no_table);
+	/* First: who frees meanwhile need not wait for it with a pass. */
 	store_release(&thread_state, THREAD_RUNNING);
+	choose_backend(no_table);
 	hear_sources(&signals);
 	policy_state.pending = signals.pressure;
 	if (param_int(EBB_ATTR_VERBOSE)) {
@@ -551,6 +566,7 @@ void reclaimer_postfork_child(void)
 	store_relaxed(&sleep_word, AWAKE);
 	store_relaxed(&nr_unheard, 0);
 	source_reset_all();
+	advise_postfork_child();
 	if (load_relaxed(&thread_state) == THREAD_RUNNING)
 		store_relaxed(&account.wake_level,
 			      (uint64_t)param_int(EBB_ATTR_THREAD_MIN));

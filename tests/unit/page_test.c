@@ -39,7 +39,6 @@ FIXTURE_SETUP(page)
 	map_init();
 	sizeclass_init();
 	run_init();
-	heap_init_early();
 	drain_init();
 	ASSERT_EQ(0, range_init(256 * MIB));
 	map_page_shift = variant->shift;
@@ -53,12 +52,12 @@ FIXTURE_TEARDOWN(page)
 
 static struct slab *make_slab(unsigned int class)
 {
-	bool zero;
-	struct slab *slab = run_alloc(1, 1, &zero);
+	enum run_state was;
+	struct slab *slab = run_alloc(1, 1, &was);
 
 	if (!slab)
 		abort();
-	slab_init(slab, class, &orphan_heap, zero);
+	slab_init(slab, class, &orphan_heap, was);
 	return slab;
 }
 

@@ -86,6 +86,16 @@ static const struct parse_case parse_cases[] = {
 	{ EBB_ATTR_DIRTY_MAX, "-1%", -ERANGE, 0 },
 	{ EBB_ATTR_DIRTY_MAX, "%", -EINVAL, 0 },
 	{ EBB_ATTR_DIRTY_MAX, "5M%", -EINVAL, 0 },
+	{ EBB_ATTR_BACKEND, "auto", 0, EBB_BACKEND_AUTO },
+	{ EBB_ATTR_BACKEND, "madvise", 0, EBB_BACKEND_MADVISE },
+	{ EBB_ATTR_BACKEND, "process_madvise", 0, EBB_BACKEND_PROCESS },
+	{ EBB_ATTR_BACKEND, "io_uring", 0, EBB_BACKEND_URING },
+	{ EBB_ATTR_BACKEND, "process", -EINVAL, 0 },
+	{ EBB_ATTR_BACKEND, "madvise2", -EINVAL, 0 },
+	{ EBB_ATTR_BACKEND, "madvise, process_madvise", -EINVAL, 0 },
+	{ EBB_ATTR_BACKEND, "", -EINVAL, 0 },
+	{ EBB_ATTR_BACKEND, ",", -EINVAL, 0 },
+	{ EBB_ATTR_BACKEND, "1", -EINVAL, 0 },
 	{ EBB_ATTR_RESERVE, "64M", 0, 64 << 20 },
 	{ EBB_ATTR_RESERVE, "96M", -ERANGE, 0 },
 	{ EBB_ATTR_RESERVE, "32M", -ERANGE, 0 },
@@ -185,6 +195,9 @@ TEST(set_names_value_and_range_and_keeps_the_old)
 	ASSERT_EQ(-ERANGE, param_set("dirty_max", "1001%", why, sizeof(why)));
 	EXPECT_STREQ("dirty_max=1001% refused: out of range; "
 		     "accepts 0..1T or 0%..1000%; stays 50%", why);
+	ASSERT_EQ(-EINVAL, param_set("backend", "uring", why, sizeof(why)));
+	EXPECT_STREQ("backend=uring refused: no such choice; accepts auto, "
+		     "madvise, process_madvise, io_uring; stays auto", why);
 	ASSERT_EQ(-EINVAL, param_set("log", "file", why, sizeof(why)));
 	EXPECT_STREQ("log=file refused: not understood; accepts stderr, off, "
 		     "or an absolute path; stays \"stderr\"", why);

@@ -44,7 +44,7 @@ static void range_text(const struct ebb_attr *attr, char *buf, size_t size)
 		snprintf(buf, size, "on or off");
 		return;
 	}
-	if (attr->type == EBB_TYPE_STRING) {
+	if (attr->type == EBB_TYPE_STRING || attr->type == EBB_TYPE_CHOICE) {
 		snprintf(buf, size, "%s", attr->accepts);
 		return;
 	}
@@ -111,6 +111,7 @@ static void print_json(void)
 		[EBB_TYPE_BYTES] = "bytes",
 		[EBB_TYPE_BYTES_OR_PERCENT] = "bytes or percent",
 		[EBB_TYPE_STRING] = "string",
+		[EBB_TYPE_CHOICE] = "choice",
 	};
 	struct json json = { .out = stdout };
 	char range[RANGE_TEXT];
@@ -126,7 +127,8 @@ static void print_json(void)
 		json_text(&json, "unit", attr->unit);
 		json_text(&json, "default", attr->def_text);
 		json_text(&json, "accepts", range);
-		if (attr->type != EBB_TYPE_STRING) {
+		if (attr->type != EBB_TYPE_STRING &&
+		    attr->type != EBB_TYPE_CHOICE) {
 			json_signed(&json, "min", attr->min);
 			json_signed(&json, "max", attr->max);
 		}

@@ -61,6 +61,7 @@ enum ebb_attr_id {
 	EBB_ATTR_INJECT,
 	EBB_ATTR_RESERVE,
 	EBB_ATTR_PSI_US,
+	EBB_ATTR_BACKEND,
 	EBB_NR_ATTRS
 };
 
@@ -72,6 +73,15 @@ enum ebb_attr_type {
 	EBB_TYPE_BYTES,
 	EBB_TYPE_BYTES_OR_PERCENT,
 	EBB_TYPE_STRING,
+	EBB_TYPE_CHOICE,	/* one word of @accepts; its index */
+};
+
+/* Values of the option backend. */
+enum ebb_backend {
+	EBB_BACKEND_AUTO,
+	EBB_BACKEND_MADVISE,
+	EBB_BACKEND_PROCESS,
+	EBB_BACKEND_URING,
 };
 
 /* The value must be a power of two. */
@@ -88,7 +98,8 @@ enum ebb_attr_type {
  *		the range 0..EBB_PERCENT_MAX instead
  * @def:	built-in value; unused for strings
  * @def_text:	the same as text
- * @accepts:	strings only: what is accepted; else NULL
+ * @accepts:	strings: what is accepted; choices: the words, separated by
+ *		", "; else NULL
  * @zero:	what 0 means where that is not obvious; else NULL
  * @since:	release that introduced it
  * @help:	one line
@@ -303,6 +314,14 @@ static const struct ebb_attr ebb_attrs[] = {
 		.zero = "no PSI trigger",
 		.since = "0.1",
 		.help = "memory stall per 2 s window that counts as pressure",
+	},
+	[EBB_ATTR_BACKEND] = {
+		.name = "backend", .type = EBB_TYPE_CHOICE, .unit = "",
+		.min = EBB_BACKEND_AUTO, .max = EBB_BACKEND_URING,
+		.def = EBB_BACKEND_AUTO, .def_text = "auto",
+		.accepts = "auto, madvise, process_madvise, io_uring",
+		.since = "0.1",
+		.help = "how memory is given back; auto: the cheapest",
 	},
 };
 
