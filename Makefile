@@ -24,6 +24,9 @@
 #   check           set up, build, run all tests
 #   check-fast      the same in under a minute, without the slow tests
 #   demo            set up, build, run the demo
+#   vmtest          set up, build, run the tests on cgroup v2 in a virtual
+#                   machine: KERNEL=6.1|6.12|6.18|all (default: 6.1); with
+#                   CMD='command' that instead of the tests
 #   install         into DESTDIR PREFIX; uninstall removes it
 #   help            this text
 #
@@ -35,6 +38,7 @@
 #   D=asan|ubsan|tsan     build with sanitizers, or a comma list of them
 #   PREFIX=DIR      (default: /usr/local)   LIBDIR=DIR  (PREFIX/lib)
 #   KSELFTEST_DIR=DIR     where kselftest_harness.h is (default: $(O)/kselftest)
+#   VM_DIR=DIR      where kernels for vmtest are (default: $(O)/vm)
 #
 # With D=asan or D=tsan the library exports ebb_malloc, ebb_free and so on:
 # the sanitizer owns malloc itself.
@@ -48,6 +52,8 @@ O := $(patsubst %/,%,$(or $(O),build))
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 KSELFTEST_DIR ?= $(O)/kselftest
+VM_DIR ?= $(O)/vm
+KERNEL ?= 6.1
 W ?=
 D ?=
 CFLAGS ?= -O2 -g
@@ -109,6 +115,8 @@ export tests_CFLAGS := $(common_flags) -fPIC -Isrc -Iuapi -Itests \
 export tests_LDFLAGS := $(LDFLAGS)
 
 export O D CC CXX LD AR OBJCOPY KSELFTEST_DIR
+export VM_DIR := $(abspath $(VM_DIR))
+export CMD
 
 # Configuration
 
@@ -223,6 +231,17 @@ demo:
 	$(Q)O=$(O) scripts/setup
 	$(Q)$(MAKE) tests
 	$(Q)$(alone) scripts/demo
+
+vm_kernels := $(if $(filter all,$(KERNEL)),6.1 6.12 6.18,$(KERNEL))
+
+PHONY += vmtest
+vmtest:
+	$(Q)O=$(O) scripts/setup
+	$(Q)$(MAKE) tests
+	$(Q)status=0; for kernel in $(vm_kernels); do \
+		$(alone) scripts/vmtest --kernel $$kernel \
+			$${CMD:+--run "$$CMD"} || status=1; \
+	done; exit $$status
 
 # Installation
 

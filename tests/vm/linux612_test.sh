@@ -1,0 +1,7 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# ebbmalloc tests - On cgroup v2 under Linux 6.12, see scripts/vmtest
+
+exec "${EBB_TOP:-$(cd "$(dirname "$0")/../.." && pwd)}/scripts/vmtest" \
+	--kernel 6.12 --boot default --timeout 200

@@ -1,0 +1,34 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# ebbmalloc tests - The signals of a process that is moved to another cgroup
+
+. "$EBB_TOP/tests/vm/lib.sh"
+needs_signals
+plan 1
+
+# What is charged stays where it was: only new memory counts in the new cgroup,
+# and what of that is freed does not age.
+new_limit_is_heard()
+{
+	local pid status
+
+	EBB_CONF=decay_ms=-1,lazy_ms=-1,dirty_max=0,thread_min=0 \
+		load_in "$group" build=8 free=20 say=built "wait=$WORK/go" \
+		waves=4 below=60 stats=0 >"$WORK/out" 2>&1 &
+	PROGRAM_PIDS+=($!)
+	wait_until 20 grep -q built "$WORK/out" || return 1
+	pid=$(cat "$group/cgroup.procs")
+	group narrow memory.high=48M
+	echo "$pid" >"$group/cgroup.procs"
+	touch "$WORK/go"
+	wait $!
+	status=$?
+	grep -E 'VmRSS|load:' "$WORK/out"
+	signals
+	return $status
+}
+
+group wide memory.max=96M
+check "moved to another cgroup: its limit is heard of" new_limit_is_heard
+finish
