@@ -24,6 +24,8 @@
 #   check           set up, build, run all tests
 #   check-fast      the same in under a minute, without the slow tests
 #   demo            set up, build, run the demo
+#   bench           set up, build, compare with other allocators near a limit
+#                   (BENCH='--only density --runs 1': options of scripts/bench)
 #   vmtest          set up, build, run the tests on cgroup v2 in a virtual
 #                   machine: KERNEL=6.1|6.12|6.18|all (default: 6.1); with
 #                   CMD='command' that instead of the tests
@@ -208,7 +210,7 @@ $(single): $(config_outputs) FORCE
 
 # Tests
 
-PHONY += tests check check-fast demo setup
+PHONY += tests check check-fast demo bench setup
 tests: lib tools
 	$(Q)$(MAKE) -f scripts/tests.mk
 
@@ -242,6 +244,11 @@ vmtest:
 		$(alone) scripts/vmtest --kernel $$kernel \
 			$${CMD:+--run "$$CMD"} || status=1; \
 	done; exit $$status
+
+bench:
+	$(Q)O=$(O) scripts/setup
+	$(Q)$(MAKE) tests
+	$(Q)$(alone) scripts/bench $(BENCH)
 
 # Installation
 
