@@ -96,7 +96,8 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 	counts.cached_bytes = drain_cached_bytes();
 	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
 	counts.live_bytes += load_relaxed(&account.large_bytes);
-	counts.dirty_bytes += load_relaxed(&run_counters.in_state[RUN_DIRTY]);
+	counts.dirty_bytes += load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
+			      load_relaxed(&run_counters.in_state[RUN_PART]);
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
 	counts.meta_bytes = tables_in_use(nr) + drain_heap_bytes();

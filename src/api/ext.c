@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "api/init.h"
+#include "base/lock.h"
 #include "base/param.h"
 #include "ebb/stats.h"
 #include "heap/drain.h"
@@ -48,7 +49,8 @@ __export int malloc_trim(size_t pad)
 
 	(void)pad;
 	/* In a handler above an interrupted malloc there may be locks held. */
-	if (tcb.busy || !init_ready() || purge_run(&order, &result))
+	if (tcb.busy || lock_holds_any() || !init_ready() ||
+	    purge_run(&order, &result))
 		return 0;
 	errno = saved;
 	return result.clean_bytes > 0;
@@ -134,7 +136,7 @@ static uint64_t none_is_zero(uint64_t limit)
 }
 
 /* What reclaim has done since the process began; bytes unless it says so. */
-#define NR_RECLAIM_COUNTERS	20
+#define NR_RECLAIM_COUNTERS	22
 
 static void name_reclaim_counters(struct counter *list)
 {
@@ -154,6 +156,8 @@ static void name_reclaim_counters(struct counter *list)
 		{ "retaken", purge_retaken() },
 		{ "lazy_reused", load_relaxed(&account.lazy_reused) },
 		{ "lazy_taken_by_kernel", purge_lazy_taken() },
+		{ "strays_given_back", purge_strays() },
+		{ "nr_huge_pages_split", purge_splits() },
 		{ "limit", none_is_zero(reclaim.limit) },
 		{ "headroom", none_is_zero(reclaim.headroom) },
 		{ "inband_looks", inband.nr_looks },

@@ -21,6 +21,7 @@
 
 #include "api/init.h"
 #include "base/err.h"
+#include "base/lock.h"
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
@@ -164,7 +165,8 @@ static cold void see_to_reclaim(const void *caller, bool freeing)
 {
 	int saved = errno;
 
-	if (load_relaxed(&init_forking) || tcb.busy)
+	/* Below a handler that interrupted a pass: the next caller sees to it. */
+	if (load_relaxed(&init_forking) || tcb.busy || lock_holds_any())
 		return;
 	if (load_relaxed(&account.wanted) & WANTED_ROOM) {
 		and_relaxed(&account.wanted, ~(uint32_t)WANTED_ROOM);

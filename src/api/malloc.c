@@ -291,11 +291,12 @@ __export void free(void *ptr)
 		return;
 	}
 	hot = hot_at(offset >> SLAB_SHIFT);
-	if (unlikely(hot->owner != tcb.heap)) {
+	if (unlikely(load_relaxed(&hot->owner) != tcb.heap)) {
 		free_slow(ptr);
 		return;
 	}
-	mag = (struct magazine *)((char *)tcb.heap + hot->bin);
+	mag = (struct magazine *)((char *)tcb.heap +
+				  load_relaxed(&hot->bin));
 	if (unlikely(mag->top == mag->end ||
 		     *heap_key_of(ptr) == heap_key(ptr))) {
 		free_slow(ptr);

@@ -33,11 +33,18 @@ static inline uint32_t self(void)
 	return own_number;
 }
 
+/* Locks held by this thread; never less than that, whenever a handler looks. */
+static __thread uint32_t nr_held __attribute__((tls_model("initial-exec")));
+
+bool lock_holds_any(void)
+{
+	return nr_held;
+}
+
 static void note_taken(const struct lock *lock)
 {
 	if (!IS_ENABLED(CONFIG_DEBUG))
 		return;
-	ebb_assert(!(ranks_held & ((1u << lock->rank) - 1)));
 	ranks_held |= 1u << lock->rank;
 }
 
@@ -51,8 +58,12 @@ static bool try_as(struct lock *lock, uint32_t word)
 {
 	uint32_t expected = 0;
 
-	if (!cas_acq_rel(&lock->word, &expected, word))
+	nr_held++;
+	barrier();
+	if (!cas_acq_rel(&lock->word, &expected, word)) {
+		nr_held--;
 		return false;
+	}
 	note_taken(lock);
 	return true;
 }
@@ -113,8 +124,16 @@ static bool take_spinning(struct lock *lock)
 	return false;
 }
 
+/* Who only tries, or gives up after a while, can be out of order. */
+static void assert_order(const struct lock *lock)
+{
+	if (IS_ENABLED(CONFIG_DEBUG))
+		ebb_assert(!(ranks_held & ((1u << lock->rank) - 1)));
+}
+
 void lock_take(struct lock *lock)
 {
+	assert_order(lock);
 	if (!take_spinning(lock))
 		take_slowly(lock, FOR_EVER);
 }
@@ -132,6 +151,8 @@ void lock_release(struct lock *lock)
 	/* Pairs with lock_take(). */
 	if (__atomic_exchange_n(&lock->word, 0, __ATOMIC_RELEASE) & SLEEPERS)
 		sys_futex_wake(&lock->word, 1);
+	barrier();
+	nr_held--;
 }
 
 bool lock_is_mine(const struct lock *lock)
@@ -142,8 +163,10 @@ bool lock_is_mine(const struct lock *lock)
 
 void lock_reset(struct lock *lock)
 {
-	if (lock_is_mine(lock))
+	if (lock_is_mine(lock)) {
 		note_released(lock);
+		nr_held--;
+	}
 	store_release(&lock->word, 0);
 }
 

@@ -41,6 +41,12 @@ void lock_release(struct lock *lock);
 /* Whether this thread, perhaps below a signal handler, holds @lock. */
 bool lock_is_mine(const struct lock *lock);
 
+/*
+ * Whether this thread, perhaps below a signal handler, holds any lock, or is
+ * about to take or release one: then it waits for no other.
+ */
+bool lock_holds_any(void);
+
 /* Make @lock free whatever it was: for the only thread of a forked child. */
 void lock_reset(struct lock *lock);
 

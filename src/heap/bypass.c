@@ -56,6 +56,8 @@ static struct slab *fresh_slab(unsigned int class)
 	slab_init(slab, class, &orphan_heap, was);
 	if (was != RUN_CLEAN)
 		add_relaxed(&account.slots_dirty, (int64_t)SLAB_SIZE);
+	if (was == RUN_PART)
+		account_take((int64_t)SLAB_SIZE, 0);
 	return slab;
 }
 

@@ -34,18 +34,25 @@ struct heap_front empty_front = {
 
 struct heap orphan_heap;
 
-void heap_init_bins(struct heap *heap)
+void heap_init_lists(struct heap *heap)
 {
-	heap->holes.top = heap->holes.end = no_slot + 1;
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		struct bin *bin = &heap->bins[class];
 
-		bin->current = NULL;
-		bin->nr_slabs = 0;
 		list_init(&bin->full);
 		for (unsigned int i = 0; i < NR_FULLNESS; i++)
 			list_init(&bin->partial[i]);
 	}
+}
+
+void heap_init_bins(struct heap *heap)
+{
+	heap->holes.top = heap->holes.end = no_slot + 1;
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		heap->bins[class].current = NULL;
+		store_relaxed(&heap->bins[class].nr_slabs, 0);
+	}
+	heap_init_lists(heap);
 }
 
 struct heap *heap_get(void)
@@ -104,9 +111,7 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 	if (!backed)
 		state = RUN_CLEAN;
 	else if (holes)
-		state = RUN_LAZY;
-	if (state == RUN_LAZY)
-		add_relaxed(&account.lazy_empty, SLAB_SIZE - backed);
+		state = RUN_PART;
 	run_free(slab, 1, state);
 	return true;
 }
@@ -196,6 +201,9 @@ static struct slab *take_fresh(struct heap *heap, unsigned int class)
 	slab_init(slab, class, heap, was);
 	if (was != RUN_CLEAN)
 		heap->delta.dirty += (int64_t)SLAB_SIZE;
+	/* Which of its pages are not backed is not known any more. */
+	if (was == RUN_PART)
+		heap->delta.fresh += (int64_t)SLAB_SIZE;
 	return slab;
 }
 

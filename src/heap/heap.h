@@ -212,6 +212,9 @@ bool heap_retire(struct heap *heap, struct slab *slab);
 
 void heap_init_bins(struct heap *heap);
 
+/* The lists alone; counters may be in use already. */
+void heap_init_lists(struct heap *heap);
+
 /* Whether the admin's bound (option limit) lets @bytes more be backed. */
 static inline bool heap_may_back(uint64_t bytes)
 {

@@ -67,7 +67,7 @@ uint64_t large_unbacked(uint64_t most_each)
 		    SLAB_KIND_RUN)
 			continue;
 		object.len = min(object.len, slab_of(object.start)->run_bytes);
-		resident_count(&resident, &object, 1, &backed);
+		resident_count(&resident, &object, 1, &backed, NULL);
 		backed = object.len - min(backed, (uint64_t)object.len);
 		sum += min(backed, most_each);
 	}
@@ -93,9 +93,10 @@ void *large_alloc(size_t size, size_t align, bool *ret_zero)
 	}
 	*ret_zero = was == RUN_CLEAN;
 	run->run_bytes = bytes;
-	if (was != RUN_DIRTY)
-		account_take(was == RUN_CLEAN ? (int64_t)bytes : 0,
-			     was == RUN_LAZY ? (int64_t)bytes : 0);
+	if (was == RUN_LAZY)
+		account_take(0, (int64_t)bytes);
+	else if (was != RUN_DIRTY)
+		account_take((int64_t)bytes, 0);
 	/* Dirty ones, too: not all of what was freed had been touched. */
 	note_recent(slab_base(run), bytes);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);

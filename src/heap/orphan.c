@@ -15,7 +15,7 @@ static void make_ready(void)
 {
 	if (likely(ready))
 		return;
-	heap_init_bins(&orphan_heap);
+	heap_init_lists(&orphan_heap);
 	ready = true;
 }
 
@@ -113,8 +113,8 @@ void orphan_after_fork(struct heap *mine)
 
 	bypass_forget();
 	orphan_heap.avail = NULL;
-	ready = false;
-	make_ready();
+	heap_init_bins(&orphan_heap);
+	ready = true;
 	if (mine)
 		mine->avail = NULL;
 	for (size_t i = 0; i < nr; i++) {

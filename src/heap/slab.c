@@ -378,8 +378,12 @@ unsigned int slab_free_pages(const struct slab *slab,
 			     const struct sizeclass *sc)
 {
 	unsigned int nr_pages = 1u << (SLAB_SHIFT - page_shift());
+	size_t tail = SLAB_SIZE - (size_t)sc->nr_slots * sc->size;
 	unsigned int pages = 0;
 
+	/* Most slabs of a busy heap: their free slots do not fill a page. */
+	if (slab_count_bits(slab) * (size_t)sc->size + tail < map_page_size)
+		return 0;
 	for (unsigned int page = 0; page < nr_pages; page++) {
 		unsigned int first, end, word;
 		bool all = true;

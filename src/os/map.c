@@ -68,6 +68,11 @@ bool map_strict_commit(void)
 			   sizeof(text)) && text[0] == '2';
 }
 
+void map_no_huge(char *addr, size_t len)
+{
+	(void)sys_madvise(addr, len, MADV_NOHUGEPAGE);
+}
+
 static void no_huge_pages(char *addr, size_t len)
 {
 	if (thp_always)

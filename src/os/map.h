@@ -40,6 +40,9 @@ int map_uncommit(char *addr, size_t len) __must_check;
 /* Give back pages of our own; they read as zero, unless it is refused. */
 void map_discard(char *addr, size_t len);
 
+/* No huge pages in [@addr, @addr + @len) any more. */
+void map_no_huge(char *addr, size_t len);
+
 /* Bytes of address space left under RLIMIT_AS; SIZE_MAX: no limit. */
 size_t map_space_left(void);
 

@@ -28,6 +28,7 @@ struct scan_region {
 #define SCAN			_IOWR('f', 16, struct scan_arg)
 #define SCAN_IS_PRESENT		(1u << 3)
 #define SCAN_IS_PFNZERO		(1u << 5)
+#define SCAN_IS_HUGE		(1u << 6)
 
 _Static_assert(sizeof(struct scan_arg) == 96, "as the kernel has it");
 
@@ -39,7 +40,7 @@ static int scan(int fd, struct scan_arg *arg, struct scan_region *regions)
 	arg->vec_len = MAX_REGIONS;
 	arg->inverted = SCAN_IS_PFNZERO;
 	arg->all_of = SCAN_IS_PRESENT | SCAN_IS_PFNZERO;
-	arg->return_mask = SCAN_IS_PRESENT;
+	arg->return_mask = SCAN_IS_PRESENT | SCAN_IS_HUGE;
 	return (int)sys_call3(SYS_ioctl, fd, (long)SCAN, (long)arg);
 }
 
@@ -98,25 +99,43 @@ uint64_t resident_mincore(char *start, size_t len, char **ret_first)
 	return pages;
 }
 
-/* Credit the ranges from *@at on with what of them lies in @region. */
+/* Ranges, and what is found of them. */
+struct cursor {
+	const struct advise_range *ranges;
+	size_t nr;
+	uint64_t *bytes;
+	bool *huge;		/* or NULL */
+};
+
+static void skip(struct cursor *at, size_t nr)
+{
+	at->ranges += nr;
+	at->bytes += nr;
+	if (at->huge)
+		at->huge += nr;
+	at->nr -= nr;
+}
+
+/* Credit the ranges from @at on with what of them lies in @region. */
 static uint64_t credit(const struct scan_region *region,
-		       const struct advise_range *ranges, size_t nr,
-		       uint64_t *bytes)
+		       const struct cursor *at)
 {
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < nr; i++) {
-		uint64_t start = (uintptr_t)ranges[i].start;
-		uint64_t end = start + ranges[i].len;
+	for (size_t i = 0; i < at->nr; i++) {
+		uint64_t start = (uintptr_t)at->ranges[i].start;
+		uint64_t end = start + at->ranges[i].len;
 
 		if (start >= region->end)
 			break;
 		start = max(start, region->start);
 		end = min(end, region->end);
-		if (start < end) {
-			bytes[i] += end - start;
-			sum += end - start;
-		}
+		if (start >= end)
+			continue;
+		at->bytes[i] += end - start;
+		sum += end - start;
+		if (at->huge && region->categories & SCAN_IS_HUGE)
+			at->huge[i] = true;
 	}
 	return sum;
 }
@@ -132,29 +151,24 @@ static size_t first_beyond(const struct advise_range *ranges, size_t nr,
 	return i;
 }
 
-/* All @nr ranges in one walk over their span; -errno: not counted. */
-static int64_t scan_span(int fd, const struct advise_range *ranges, size_t nr,
-			 uint64_t *bytes)
+/* All in one walk over their span; -errno: not counted. */
+static int64_t scan_span(int fd, struct cursor at)
 {
-	const struct advise_range *last = &ranges[nr - 1];
-	struct scan_arg arg = { .start = (uintptr_t)ranges->start,
+	const struct advise_range *last = &at.ranges[at.nr - 1];
+	struct scan_arg arg = { .start = (uintptr_t)at.ranges->start,
 				.end = (uintptr_t)last->start + last->len };
 	struct scan_region regions[MAX_REGIONS];
 	uint64_t sum = 0;
 
-	while (nr && arg.start < arg.end) {
+	while (at.nr && arg.start < arg.end) {
 		int found = scan(fd, &arg, regions);
 
 		if (found < 0)
 			return found;
 		for (int i = 0; i < found; i++) {
-			size_t skip = first_beyond(ranges, nr,
-						   regions[i].start);
-
-			ranges += skip;
-			bytes += skip;
-			nr -= skip;
-			sum += credit(&regions[i], ranges, nr, bytes);
+			skip(&at, first_beyond(at.ranges, at.nr,
+					       regions[i].start));
+			sum += credit(&regions[i], &at);
 		}
 		if (arg.walk_end <= arg.start)
 			break;
@@ -174,33 +188,40 @@ static size_t span_of(const struct advise_range *ranges, size_t nr)
 	return i;
 }
 
-uint64_t resident_count(struct resident *resident,
-			const struct advise_range *ranges, size_t nr,
-			uint64_t *ret_bytes)
+static uint64_t mincore_all(const struct cursor *at)
 {
 	uint64_t sum = 0;
 
-	for (size_t i = 0; i < nr; i++)
+	for (size_t i = 0; i < at->nr; i++) {
+		at->bytes[i] = resident_mincore(at->ranges[i].start,
+						at->ranges[i].len, NULL) <<
+			       map_page_shift;
+		sum += at->bytes[i];
+	}
+	return sum;
+}
+
+uint64_t resident_count(struct resident *resident,
+			const struct advise_range *ranges, size_t nr,
+			uint64_t *ret_bytes, bool *ret_huge)
+{
+	struct cursor at = { ranges, nr, ret_bytes, ret_huge };
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < nr; i++) {
 		ret_bytes[i] = 0;
-	while (nr) {
-		size_t span = resident->fd < 0 ? 1 : span_of(ranges, nr);
+		if (ret_huge)
+			ret_huge[i] = false;
+	}
+	while (at.nr) {
+		struct cursor part = at;
 		int64_t got = -1;
 
+		part.nr = span_of(at.ranges, at.nr);
 		if (resident->fd >= 0)
-			got = scan_span(resident->fd, ranges, span, ret_bytes);
-		if (got < 0) {
-			got = 0;
-			for (size_t i = 0; i < span; i++) {
-				ret_bytes[i] = resident_mincore(
-					ranges[i].start, ranges[i].len,
-					NULL) << map_page_shift;
-				got += (int64_t)ret_bytes[i];
-			}
-		}
-		sum += (uint64_t)got;
-		ranges += span;
-		ret_bytes += span;
-		nr -= span;
+			got = scan_span(resident->fd, part);
+		sum += got >= 0 ? (uint64_t)got : mincore_all(&part);
+		skip(&at, part.nr);
 	}
 	return sum;
 }

@@ -28,11 +28,12 @@ void resident_close(struct resident *resident);
 
 /*
  * Count what is backed in each of @ranges, sorted by address; @ret_bytes[i]
- * for range i.  Returns the sum.
+ * for range i, and in @ret_huge[i], unless it is NULL, whether part of that is
+ * mapped by a huge page (mincore cannot tell).  Returns the sum.
  */
 uint64_t resident_count(struct resident *resident,
 			const struct advise_range *ranges, size_t nr,
-			uint64_t *ret_bytes);
+			uint64_t *ret_bytes, bool *ret_huge);
 
 /*
  * Count pages of [@start, @start + @len) by mincore: pages, all of them where

@@ -312,8 +312,6 @@ static void look_and_grant(void)
 
 void inband_look(void)
 {
-	if (lock_is_mine(&inband_lock))
-		return;
 	if (!param_int(EBB_ATTR_RECLAIM) && !param_int(EBB_ATTR_LIMIT))
 		return;
 	lock_take(&inband_lock);
@@ -333,7 +331,7 @@ bool inband_make_room(size_t size)
 	uint64_t bound = load_relaxed(&account.backed_max);
 	bool worth_it = false;
 
-	if (lock_is_mine(&inband_lock) ||
+	if (lock_holds_any() ||
 	    size > (bound ?: purge_dirty_estimate()))
 		return false;
 	lock_take(&inband_lock);

@@ -28,7 +28,8 @@
  * (4) Until memory was dirty or `limit' is set nothing is read.
  *
  * Locking: inband_lock (rank 5, before pass_lock), held while one thread
- * looks, purges and waits; others that used up their room wait for it.
+ * looks, purges and waits; others that used up their room wait for it.  A
+ * handler that interrupted a thread with any lock of ours waits for nothing.
  *
  * Fork: the child finds the lock free and looks for its cgroup anew.
  */

@@ -215,7 +215,8 @@ static uint64_t pass_due_ms(const struct policy_input *in, enum pressure wanted,
 /* The dirty bytes above which the next look cannot wait for the tick. */
 static uint64_t wake_bound(const struct policy_input *in)
 {
-	uint64_t bound = in->dirty + in->dirty / 4 + MIB;
+	uint64_t bound = max(in->dirty + in->dirty / 4 + MIB,
+			     2 * in->conf.dirty_min);
 	uint64_t budget = dirty_budget(in);
 
 	if (budget && in->dirty < budget)

@@ -216,7 +216,7 @@ static enum pressure grade(const struct totals *stall, uint64_t span_us)
 static int psi_event(struct source *source, unsigned int at,
 		     struct signals *signals)
 {
-	struct totals now, stall;
+	struct totals now = { 0 }, stall;
 	int err;
 
 	err = read_totals(source->fds[at], &now);

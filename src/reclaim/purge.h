@@ -19,6 +19,7 @@ struct purge_order {
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */
 	bool try;		/* not where another pass runs: -EBUSY */
+	bool audit;		/* look for clean memory that is backed */
 	bool own_table;		/* this thread's file table is not the
 				 * application's: descriptors may be held */
 };
@@ -55,6 +56,10 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
  * so that between the two nothing is overlooked.  Context: any thread.
  */
 uint64_t purge_dirty_estimate(void);
+
+/* See batch.h: clean memory that was backed; huge pages split. */
+uint64_t purge_strays(void);
+uint64_t purge_splits(void);
 
 /* Bytes given back and taken again, so far. */
 uint64_t purge_retaken(void);

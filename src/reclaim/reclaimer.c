@@ -102,6 +102,7 @@ static struct cgroup_view view;
 static struct policy_state policy_state;
 static struct purge_result last_result;
 static uint32_t asked_by;		/* sources behind what is pending */
+static uint64_t last_audit_ms;		/* when clean memory was looked at */
 static bool woken;			/* memory was freed since the last round */
 static uint64_t seen_dirty;		/* dirty bytes that are accounted for */
 static int signal_fd;			/* -1: no private file table */
@@ -323,6 +324,18 @@ static void count_pass(const struct policy_decision *decision)
 		source_count_purge(asked_by ?: source_headroom_bit());
 }
 
+/* Not in a hurry, and not where each look would hold up the application. */
+static bool audit_is_due(const struct purge_order *order)
+{
+	uint64_t gap_ms = (uint64_t)param_int(EBB_ATTR_AUDIT_MS);
+	uint64_t now_ms = source_now_ms();
+
+	if (!gap_ms || order->force || now_ms - last_audit_ms < gap_ms)
+		return false;
+	last_audit_ms = now_ms;
+	return true;
+}
+
 static void run_pass(const struct policy_decision *decision,
 		     const struct policy_conf *conf)
 {
@@ -330,6 +343,7 @@ static void run_pass(const struct policy_decision *decision,
 	struct purge_result result = { 0 };
 
 	order.own_table = signal_fd >= 0;
+	order.audit = audit_is_due(&order);
 	if (!purge_run(&order, &result)) {
 		last_result = result;
 		seen_dirty = result.dirty_left;

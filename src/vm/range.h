@@ -59,7 +59,8 @@ struct slab_hot {
 /* What a run is, kept at its first and last slab; under vm_lock. */
 enum run_state {
 	RUN_USED,		/* handed out (also as a slab), or fresh */
-	RUN_DIRTY,		/* free, backed */
+	RUN_DIRTY,		/* free, backed as far as we know */
+	RUN_PART,		/* free, parts of it are not backed, or lazy */
 	RUN_LAZY,		/* free, advised MADV_FREE */
 	RUN_CLEAN,		/* free, not backed, reads as zero */
 	RUN_LEAVING,		/* free, being given back, in no index */

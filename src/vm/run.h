@@ -5,9 +5,9 @@
  * What it is: the allocator of whole slabs, one at a time for the size
  * classes or many for a large object.
  *
- * Model: free runs are indexed by length, apart for each state (dirty, lazy,
- * clean), and listed by age.  A request takes the best fit that is dirty,
- * else lazy, else clean, else space never used: what is backed is reused
+ * Model: free runs are indexed by length, apart for each state (dirty, part,
+ * lazy, clean), and listed by age.  A request takes the best fit that is dirty,
+ * else part, else lazy, else clean, else space never used: what is backed is reused
  * first.  Neighbours in the same state coalesce; a run that is given back
  * becomes clean and coalesces then.
  *
@@ -45,6 +45,7 @@ extern struct run_counters run_counters;
 static inline uint64_t run_dirty_bytes(void)
 {
 	return load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
+	       load_relaxed(&run_counters.in_state[RUN_PART]) +
 	       load_relaxed(&run_counters.in_state[RUN_LAZY]);
 }
 
@@ -58,8 +59,8 @@ static inline uint64_t run_dirty_bytes(void)
 struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was);
 
 /*
- * Return a run of @nr slabs.  @state: RUN_DIRTY; RUN_LAZY if parts of it are
- * lazy or not backed; RUN_CLEAN if it reads as zero and is not backed.
+ * Return a run of @nr slabs.  @state: what it is from now on, RUN_CLEAN only if
+ * all of it reads as zero and is not backed.
  * Context: any, as run_alloc(); a stopped holder of vm_lock is not waited for.
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);

@@ -8,11 +8,18 @@
  *
  * grower refuse: allocates until malloc says no, frees, and goes on.
  *
+ * grower stray MIB TRIES: frees, has it given back, writes to what it has freed,
+ * and waits TRIES times a tenth of a second until that is given back again.
+ *
+ * grower huge MIB: frees parts of huge pages, and says that memory is wanted.
+ *
  * Prints malloc_info() at its end; exits with 0 if all went well.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include "common.h"
 
 #define KEEP_ONE_IN	16	/* windows of this many bytes */
@@ -147,6 +154,79 @@ static int run_refuse(void)
 	return 0;
 }
 
+/* Objects of a page and a half, so that each has a page of its own. */
+#define STRAY_SIZE	6144
+
+static char **free_but_some(size_t nr)
+{
+	char **objects = malloc(nr * sizeof(char *));
+
+	for (size_t i = 0; i < nr; i++) {
+		objects[i] = malloc(STRAY_SIZE);
+		memset(objects[i], 1, STRAY_SIZE);
+	}
+	/* Each slab keeps one, or it would be a run, which is easier. */
+	for (size_t i = 0; i < nr; i++)
+		if (i % 10)
+			free(objects[i]);
+	return objects;
+}
+
+/* Passes run while memory is freed; one of them will be an audit. */
+static void let_passes_run(unsigned int ms)
+{
+	uint64_t end = now_ms() + ms;
+
+	while (now_ms() < end) {
+		free(hide(malloc(4 * MIB)));
+		sleep_ms(5);
+	}
+}
+
+static int run_stray(size_t bytes, unsigned long tries)
+{
+	size_t nr = bytes / STRAY_SIZE, before, with;
+	char **objects = free_but_some(nr);
+
+	malloc_trim(0);
+	before = rss_bytes();
+	for (size_t i = 0; i < nr; i++)
+		if (i % 10)
+			*(volatile char *)hide(objects[i] + 4096) = 1;
+	with = rss_bytes();
+	for (; tries-- && rss_bytes() > (before + with) / 2;)
+		let_passes_run(100);
+	printf("rss %zu %zu %zu\n", before, with, rss_bytes());
+	return 0;
+}
+
+static bool has_huge_pages(void)
+{
+	static char text[4096];
+	const char *at = NULL;
+
+	if (read_file("/proc/self/smaps_rollup", text, sizeof(text)) > 0)
+		at = strstr(text, "AnonHugePages:");
+	return at && strtoul(at + 14, NULL, 10) > 0;
+}
+
+static int run_huge(size_t bytes)
+{
+	int (*pressure)(int) = dlsym(RTLD_DEFAULT, "ebb_pressure");
+	char *object = malloc(bytes);
+
+	madvise(object, bytes, MADV_HUGEPAGE);
+	memset(object, 1, bytes);
+	/* All but the first MiB and a bit: parts of two huge pages at least. */
+	object = realloc(object, bytes / 3 * 2 + MIB / 2);
+	printf("huge %d\n", has_huge_pages());
+	fflush(stdout);
+	if (!pressure || pressure(2))
+		return 1;
+	sleep_ms(1000);
+	return *object == 1 ? 0 : 1;
+}
+
 int main(int argc, char **argv)
 {
 	int status = 2;
@@ -155,6 +235,11 @@ int main(int argc, char **argv)
 		status = run_burst(argv);
 	else if (argc == 2 && !strcmp(argv[1], "refuse"))
 		status = run_refuse();
+	else if (argc == 4 && !strcmp(argv[1], "stray"))
+		status = run_stray(strtoul(argv[2], NULL, 10) * MIB,
+				   strtoul(argv[3], NULL, 10));
+	else if (argc == 3 && !strcmp(argv[1], "huge"))
+		status = run_huge(strtoul(argv[2], NULL, 10) * MIB);
 	malloc_info(0, stdout);
 	fflush(stdout);
 	return status;

@@ -496,7 +496,9 @@ TEST_F(thread, caches_of_one_that_never_rests_are_bounded)
 	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 	EXPECT_GE(most, highest);
-	EXPECT_LT(0, highest);
+	/* With check=1 nothing is cached at all. */
+	if (!getenv("EBB_CONF") || !strstr(getenv("EBB_CONF"), "check=1"))
+		EXPECT_LT(0, highest);
 	TH_LOG("at most %llu KiB cached, of %zu KiB",
 	       (unsigned long long)(highest / KIB), most / KIB);
 }

@@ -807,8 +807,8 @@ TEST_F(split, makes_the_usage_fall_after_partial_returns)
 		SKIP(return, "the kernel has split them by itself");
 	EXPECT_EQ(NR_HUGE, advise_split(self->memory, NR_HUGE * HUGE_LEN));
 	after = group_usage(&self->group);
-	/* Usage is exact but for what each CPU keeps in its stock. */
-	EXPECT_GE(partial - NR_HUGE * HUGE_LEN / 2 + 2 * MIB, after);
+	/* But for what each CPU keeps in its stock, and one that was busy. */
+	EXPECT_GE(partial - NR_HUGE * HUGE_LEN / 4, after);
 	for (size_t i = 0; i < NR_HUGE * HUGE_LEN; i += 4 * KIB)
 		EXPECT_EQ(i % HUGE_LEN >= HUGE_LEN / 2, self->memory[i]);
 }

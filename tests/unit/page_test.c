@@ -3,11 +3,12 @@
  * ebbmalloc tests - Pages and slots: 4, 16 and 64 KiB pages, every class
  *
  * Each answer is compared with one counted byte by byte.  The parts of the
- * library are the real ones, told another page size; purge.c is included, for
+ * library are the real ones, told another page size; batch.c is included, for
  * its static functions.
  */
-#include "reclaim/purge.c"
+#include "reclaim/batch.c"
 
+#include "heap/drain.h"
 #include "heap/magazine.h"
 #include "harness.h"
 
@@ -241,7 +242,7 @@ TEST_F(page, what_is_claimed_and_published_is_as_before)
 			wanted = some_pages(&self->rng) | 1;
 			memcpy(before, slab->free, sizeof(before));
 			ctl = slab->ctl;
-			got = claim_pages(slab, sc, wanted, ctl_gen(ctl));
+			got = batch_claim_pages(slab, sc, wanted, ctl_gen(ctl));
 			ASSERT_EQ(free_counted(before, sc) & wanted, got);
 			for (unsigned int word = 0; word < sc->nr_words; word++)
 				ASSERT_EQ(before[word] &
@@ -263,7 +264,7 @@ TEST_F(page, is_not_claimed_for_another_life_of_the_slab)
 	struct slab *slab = make_slab(20);
 	uint64_t ctl = slab->ctl;
 
-	EXPECT_EQ(0, claim_pages(slab, &sizeclasses[20], slab_all_pages(),
+	EXPECT_EQ(0, batch_claim_pages(slab, &sizeclasses[20], slab_all_pages(),
 				 ctl_gen(ctl) - 1));
 	EXPECT_EQ(ctl, slab->ctl);
 	EXPECT_EQ(slab_all_pages(), slab_free_pages(slab, &sizeclasses[20]));

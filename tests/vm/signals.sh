@@ -5,10 +5,11 @@
 
 . "$EBB_TOP/tests/vm/lib.sh"
 needs_signals
-plan 9
+plan 11
 
-# Nothing is given back because of its age: only signals are left.
-no_age=decay_ms=-1,lazy_ms=-1,dirty_max=0,thread_min=0
+# Nothing is given back because of its age, nor by who needs it: only signals
+# are left.
+no_age=decay_ms=-1,lazy_ms=-1,dirty_max=0,thread_min=0,low=0,inband_ms=0
 
 live()
 {
@@ -90,5 +91,11 @@ check "waves past memory.high survive" waves "$group" 12
 check "memory.high was crossed" crossed
 check "memory.events was heard" heard 'cgroup2\|events'
 check "no one was killed" not_killed
+
+# As in a container: a limit that kills, and no signal in time
+group d memory.max=64M
+export EBB_CONF=thread_min=1T
+check "waves past memory.max survive by in-band reclaim alone" waves "$group" 12
+check "nobody was killed at memory.max" not_killed
 
 finish

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * ebbmalloc tests - In-band reclaim and the bound of our own, in a cgroup
+ * ebbmalloc tests - In-band reclaim, a limit of our own, audit: by grower.c
  *
  * tests/api/grower runs in a cgroup of its own whose limit leaves no room for
  * what it has freed beside what it builds.  Without a reclaimer thread only
@@ -12,7 +12,7 @@
 
 #define NO_THREAD	"thread_min=1T"	/* nothing but in-band reclaim */
 
-FIXTURE(inband)
+FIXTURE(grower)
 {
 	char grower[PATH_MAX];
 	char library[PATH_MAX];
@@ -20,7 +20,7 @@ FIXTURE(inband)
 	struct run run;
 };
 
-FIXTURE_SETUP(inband)
+FIXTURE_SETUP(grower)
 {
 	self->run.program = beside(self->grower, "../api/grower");
 	self->run.preload = library_path(self->library);
@@ -29,7 +29,7 @@ FIXTURE_SETUP(inband)
 	group_make(&self->group);
 }
 
-FIXTURE_TEARDOWN(inband)
+FIXTURE_TEARDOWN(grower)
 {
 	group_remove(&self->group);
 }
@@ -74,7 +74,7 @@ static void set_burst(struct run *run, const char *threads, const char *mib)
 } while (0)
 
 /* Peaks of 40 MB, 5 % stay of two of them: 46 MB and what is stranded. */
-TEST_F(inband, a_burst_right_after_the_frees_survives)
+TEST_F(grower, a_burst_right_after_the_frees_survives)
 {
 	NEEDS_GROUP();
 	set_burst(&self->run, "1", "40");
@@ -86,7 +86,7 @@ TEST_F(inband, a_burst_right_after_the_frees_survives)
 }
 
 /* Without it the same burst is killed, or this test shows nothing. */
-TEST_F(inband, without_reclaim_the_burst_is_killed)
+TEST_F(grower, without_reclaim_the_burst_is_killed)
 {
 	NEEDS_GROUP();
 	set_burst(&self->run, "1", "40");
@@ -99,7 +99,7 @@ TEST_F(inband, without_reclaim_the_burst_is_killed)
 }
 
 /* All spend the same headroom; each byte of it is granted once. */
-TEST_F(inband, threads_do_not_spend_the_same_room_twice)
+TEST_F(grower, threads_do_not_spend_the_same_room_twice)
 {
 	NEEDS_GROUP();
 	set_burst(&self->run, "8", "40");
@@ -109,7 +109,7 @@ TEST_F(inband, threads_do_not_spend_the_same_room_twice)
 	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
 }
 
-TEST_F(inband, the_thread_and_threads_of_the_program_work_together)
+TEST_F(grower, the_thread_and_threads_of_the_program_work_together)
 {
 	NEEDS_GROUP();
 	set_burst(&self->run, "4", "40");
@@ -140,7 +140,7 @@ static void expect_filled(struct __test_metadata *_metadata,
 	}
 }
 
-TEST_F(inband, limit_refuses_and_the_program_goes_on)
+TEST_F(grower, limit_refuses_and_the_program_goes_on)
 {
 	self->run.argv[1] = (char *)"refuse";
 	self->run.conf = "limit=32M";
@@ -150,7 +150,7 @@ TEST_F(inband, limit_refuses_and_the_program_goes_on)
 	EXPECT_NE(0u, counter(&self->run, "inband_refused"));
 }
 
-TEST_F(inband, limit_holds_without_reclaim)
+TEST_F(grower, limit_holds_without_reclaim)
 {
 	self->run.argv[1] = (char *)"refuse";
 	self->run.conf = "limit=32M,reclaim=off";
@@ -159,7 +159,7 @@ TEST_F(inband, limit_holds_without_reclaim)
 	expect_filled(_metadata, &self->run, 32 * MIB);
 }
 
-TEST_F(inband, limit_is_a_share_of_the_cgroups)
+TEST_F(grower, limit_is_a_share_of_the_cgroups)
 {
 	NEEDS_GROUP();
 	self->run.argv[1] = (char *)"refuse";
@@ -169,7 +169,7 @@ TEST_F(inband, limit_is_a_share_of_the_cgroups)
 	expect_filled(_metadata, &self->run, 32 * MIB);
 }
 
-TEST_F(inband, a_share_of_no_limit_is_not_in_force_and_says_so)
+TEST_F(grower, a_share_of_no_limit_is_not_in_force_and_says_so)
 {
 	self->run.argv[1] = (char *)"burst";
 	self->run.argv[2] = self->run.argv[4] = (char *)"1";
@@ -180,6 +180,51 @@ TEST_F(inband, a_share_of_no_limit_is_not_in_force_and_says_so)
 	if (counter(&self->run, "limit"))
 		SKIP(return, "the tests' own cgroup has a limit");
 	EXPECT_NE(NULL, strstr(self->run.output, "limit=1% is not in force"));
+}
+
+/* --- Audit --- */
+
+#define QUICK	"thread_min=0,audit_ms=10,decay_ms=50,tick_max_ms=50"
+
+TEST_F(grower, what_is_written_after_it_was_freed_is_given_back_again)
+{
+	size_t before, with, after;
+	const char *at;
+
+	self->run.argv[1] = (char *)"stray";
+	self->run.argv[2] = (char *)"16";
+	self->run.argv[3] = (char *)"100";
+	self->run.conf = QUICK;
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	at = strstr(self->run.output, "rss ");
+	ASSERT_NE(NULL, at);
+	ASSERT_EQ(3, sscanf(at, "rss %zu %zu %zu", &before, &with, &after));
+	EXPECT_LE(before + 6 * MIB, with);
+	EXPECT_GE(before + 3 * MIB, after);
+	EXPECT_LE(6 * MIB, counter(&self->run, "strays_given_back"));
+}
+
+TEST_F(grower, without_audit_it_stays)
+{
+	self->run.argv[1] = (char *)"stray";
+	self->run.argv[2] = (char *)"1";
+	self->run.argv[3] = (char *)"5";
+	self->run.conf = "thread_min=0,audit_ms=0,decay_ms=50,tick_max_ms=50";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0u, counter(&self->run, "strays_given_back"));
+}
+
+TEST_F(grower, parts_of_huge_pages_are_split_under_pressure)
+{
+	self->run.argv[1] = (char *)"huge";
+	self->run.argv[2] = (char *)"32";
+	self->run.conf = QUICK ",decay_ms=60s,lazy=off";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	if (!strstr(self->run.output, "huge 1"))
+		SKIP(return, "no huge pages are to be had here");
+	EXPECT_NE(0u, counter(&self->run, "nr_huge_pages_split"));
 }
 
 TEST_HARNESS_MAIN

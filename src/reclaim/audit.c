@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Audit: clean memory that is backed all the same
+ *
+ * What it is: compares our marks with the page tables.  What we gave back and
+ * finds itself backed was written to after it was freed, or was filled by the
+ * kernel when it made a huge page (khugepaged).  It is counted as stray and
+ * given back again; where a huge page brought it back, huge pages are turned
+ * off there.
+ *
+ * Cost: a look at each slab's descriptor and a nanosecond for each page of
+ * what is marked clean (os/resident.h), so it is done once in audit_ms, and
+ * only by a pass that runs anyway.
+ *
+ * A page whose clean bit is cleared while we look was taken by a thread: the
+ * claim fails and nothing happens.
+ */
+#include "heap/slab.h"
+#include "os/map.h"
+#include "os/resident.h"
+#include "reclaim/audit.h"
+#include "vm/run.h"
+
+#define NR_LOOKED	256u	/* ranges asked for in one go */
+
+/* Under pass_lock, as everything here. */
+static struct looked {
+	struct advise_range ranges[NR_LOOKED];
+	uint64_t backed[NR_LOOKED];
+	unsigned int nr;
+} looked;
+
+/* What of @slab is clean and backed goes into the batch. */
+static void give_back(struct pass *pass, struct slab *slab,
+		      unsigned int pages)
+{
+	/* Pairs with slab_init(): the class belongs to the generation. */
+	uint64_t ctl = load_acquire(&slab->ctl);
+	const struct sizeclass *sc =
+		&sizeclasses[load_relaxed(&slab_hot(slab)->class)];
+
+	if (ctl_state(ctl) == SLAB_NONE)
+		return;
+	pages &= pages_clean(load_relaxed(&slab->pages));
+	if (!pages)
+		return;
+	batch_begin(pass, ADVISE_CLEAN);
+	pages = batch_claim_pages(slab, sc, pages, ctl_gen(ctl));
+	if (pages)
+		batch_add(pass, (struct claim){ .slab = slab,
+						.pages = pages });
+	else
+		batch_cancel();
+}
+
+static void look(struct pass *pass)
+{
+	struct resident resident = { .fd = -1 };
+
+	if (!looked.nr)
+		return;
+	resident_open(&resident);
+	resident_count(&resident, looked.ranges, looked.nr, looked.backed,
+		       NULL);
+	resident_close(&resident);
+	for (unsigned int i = 0; i < looked.nr; i++) {
+		const struct advise_range *part = &looked.ranges[i];
+		unsigned int first = (unsigned int)
+			(((uintptr_t)part->start & (SLAB_SIZE - 1)) >>
+			 map_page_shift);
+
+		if (looked.backed[i])
+			give_back(pass, slab_of(part->start), (unsigned int)
+				  bits_range(first, first + (unsigned int)
+					     (part->len >> map_page_shift)));
+	}
+	looked.nr = 0;
+}
+
+/* Remember the clean pages of @slab as ranges to look at. */
+static void add_slab(struct pass *pass, struct slab *slab)
+{
+	unsigned int pages = pages_clean(load_relaxed(&slab->pages));
+
+	if (looked.nr + SLAB_PAGES_MAX / 2 > NR_LOOKED)
+		look(pass);
+	while (pages) {
+		unsigned int first = bit_lowest(pages);
+		unsigned int nr = bit_lowest(~((uint64_t)pages >> first));
+
+		looked.ranges[looked.nr++] = (struct advise_range){
+			slab_base(slab) + ((size_t)first << map_page_shift),
+			(size_t)nr << map_page_shift,
+		};
+		pages &= ~(unsigned int)bits_range(first, first + nr);
+	}
+}
+
+static void audit_slabs(struct pass *pass)
+{
+	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
+
+	for (size_t i = 0; i < nr; i++)
+		if (load_acquire(&hot_at(i)->kind) == SLAB_KIND_CLASS)
+			add_slab(pass, range.slabs + i);
+	look(pass);
+	batch_end(pass);
+}
+
+/* Neighbours join when they are settled, so that some are looked at twice. */
+static void audit_runs(struct pass *pass)
+{
+	uint64_t left = load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+
+	while (left) {
+		struct slab *run;
+		size_t nr;
+
+		batch_begin(pass, ADVISE_CLEAN);
+		run = run_claim(RUN_CLEAN, pass->now_ms, SIZE_MAX, &nr);
+		if (!run) {
+			batch_cancel();
+			break;
+		}
+		batch_add(pass, (struct claim){ .slab = run,
+						.nr = (uint32_t)nr });
+		left -= min(left, (uint64_t)nr << SLAB_SHIFT);
+	}
+	batch_end(pass);
+}
+
+void audit_run(struct pass *pass)
+{
+	pass->auditing = true;
+	audit_slabs(pass);
+	/* Uncommitted runs cannot be backed, and would be made so anew. */
+	if (!batch_is_strict())
+		audit_runs(pass);
+	pass->auditing = false;
+}

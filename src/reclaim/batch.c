@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Batches of claimed memory on its way to the kernel
+ */
+#include <time.h>
+
+#include "acct/account.h"
+#include "base/err.h"
+#include "base/lock.h"
+#include "heap/misuse.h"
+#include "heap/slab.h"
+#include "os/map.h"
+#include "os/resident.h"
+#include "reclaim/batch.h"
+#include "vm/run.h"
+
+#define BATCH_RANGES	512u
+#define UNCOMMIT_MIN	16u	/* slabs; each such run costs mappings */
+#define NO_HUGE_MAX	64u	/* huge pages turned off one by one */
+
+static struct lock batch_lock = LOCK_INIT(5);
+
+struct batch {
+	struct advise_range ranges[BATCH_RANGES];
+	bool ok[BATCH_RANGES];
+	uint64_t resident[BATCH_RANGES];	/* bytes, before it was advised */
+	uint64_t lazy[BATCH_RANGES];	/* bytes that were lazy already */
+	bool huge[BATCH_RANGES];	/* mapped by a huge page, in part at least */
+	struct claim claims[BATCH_RANGES];
+	unsigned int nr_ranges, nr_claims;
+	enum advise_kind kind;
+};
+
+static struct batch batch;		/* pass_lock */
+static struct resident resident = { .fd = -1 };	/* pass_lock; in a pass only */
+
+/* pass_lock: bytes that were lazy, and not backed when given back. */
+static uint64_t lazy_gone;
+static uint64_t strays, splits;		/* pass_lock; see batch.h */
+static unsigned int nr_no_huge;
+static bool strict_commit;		/* vm.overcommit_memory was 2 at first */
+
+/* === Claiming pages of a slab ========================================= */
+
+/* The bits of @word that belong to slots on @pages. */
+static uint64_t word_mask(const struct sizeclass *sc, unsigned int word,
+			  unsigned int pages)
+{
+	uint64_t mask = 0;
+
+	for (; pages; pages &= pages - 1) {
+		unsigned int first, end;
+
+		slab_slots_on_page(sc, bit_lowest(pages), &first, &end);
+		if (end <= word * 64 || first >= word * 64 + 64)
+			continue;
+		first = first > word * 64 ? first - word * 64 : 0;
+		end = min(end - word * 64, 64u);
+		mask |= bits_range(first, end);
+	}
+	return mask;
+}
+
+/* Words that slots on @pages have bits in: [*@ret_first, *@ret_end). */
+static void words_of(const struct sizeclass *sc, unsigned int pages,
+		     unsigned int *ret_first, unsigned int *ret_end)
+{
+	unsigned int first, end, unused;
+
+	slab_slots_on_page(sc, bit_lowest(pages), &first, &unused);
+	slab_slots_on_page(sc, bit_highest(pages), &unused, &end);
+	*ret_first = first / 64;
+	*ret_end = (end + 63) / 64;
+}
+
+/* The pages of @pages whose slots are all in @got. */
+static unsigned int pages_got(const struct sizeclass *sc, unsigned int pages,
+			      const uint64_t *got)
+{
+	unsigned int whole = 0;
+
+	for (unsigned int left = pages; left; left &= left - 1) {
+		unsigned int page = left & -left;
+		unsigned int word, end;
+		bool all = true;
+
+		words_of(sc, page, &word, &end);
+		for (; all && word < end; word++) {
+			uint64_t need = word_mask(sc, word, page);
+
+			all = (got[word] & need) == need;
+		}
+		if (all)
+			whole |= page;
+	}
+	return whole;
+}
+
+unsigned int batch_claim_pages(struct slab *slab, const struct sizeclass *sc,
+			       unsigned int pages, uint64_t gen)
+{
+	uint64_t got[SLAB_WORDS] = { 0 };
+	unsigned int word, first, end, whole, nr = 0;
+
+	words_of(sc, pages, &first, &end);
+	for (word = first; word < end; word++)
+		got[word] = slab_claim(slab, word, word_mask(sc, word, pages));
+	whole = pages_got(sc, pages, got);
+	for (word = first; word < end; word++) {
+		uint64_t keep = word_mask(sc, word, whole);
+
+		if (got[word] & ~keep)
+			slab_unclaim(slab, word, got[word] & ~keep);
+		got[word] = keep;
+		nr += bits_count(keep);
+	}
+	if (whole && slab_debit(slab, nr, gen))
+		return whole;
+	for (word = first; whole && word < end; word++)
+		if (got[word])
+			slab_unclaim(slab, word, got[word]);
+	return 0;
+}
+
+/* The other end of batch_claim_pages(): the slots are free again. */
+static void publish_pages(struct slab *slab, unsigned int pages)
+{
+	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	unsigned int word, end;
+
+	words_of(sc, pages, &word, &end);
+	for (; word < end; word++) {
+		uint64_t mask = word_mask(sc, word, pages);
+		uint64_t twice = 0;
+
+		if (mask)
+			twice = slab_publish(slab, word, mask, PUBLISH_QUIET);
+		/* It was free before we claimed it, and was freed again. */
+		if (twice)
+			misuse_die(MISUSE_DOUBLE_FREE, "free", slab_base(slab) +
+				   (word * 64 + bit_lowest(twice)) * sc->size,
+				   NULL);
+	}
+}
+
+/* === Ranges =========================================================== */
+
+static void range_sift(unsigned int root, unsigned int nr)
+{
+	struct claim *claims = batch.claims;
+
+	for (;;) {
+		unsigned int child = 2 * root + 1;
+		struct claim swap;
+
+		if (child >= nr)
+			return;
+		if (child + 1 < nr &&
+		    claims[child + 1].slab > claims[child].slab)
+			child++;
+		if (claims[root].slab >= claims[child].slab)
+			return;
+		swap = claims[root];
+		claims[root] = claims[child];
+		claims[child] = swap;
+		root = child;
+	}
+}
+
+/* Heap sort by address: neither recursion nor memory. */
+static void sort_claims(void)
+{
+	for (unsigned int i = batch.nr_claims / 2; i-- > 0;)
+		range_sift(i, batch.nr_claims);
+	for (unsigned int nr = batch.nr_claims; nr > 1;) {
+		struct claim swap = batch.claims[0];
+
+		batch.claims[0] = batch.claims[--nr];
+		batch.claims[nr] = swap;
+		range_sift(0, nr);
+	}
+}
+
+/* Returns the index of the range that holds it now. */
+static unsigned int add_range(char *start, size_t len)
+{
+	struct advise_range *last = batch.ranges;
+
+	if (batch.nr_ranges) {
+		last += batch.nr_ranges - 1;
+		if (last->start + last->len == start) {
+			last->len += len;
+			return batch.nr_ranges - 1;
+		}
+	}
+	batch.ranges[batch.nr_ranges] = (struct advise_range){ start, len };
+	batch.lazy[batch.nr_ranges] = 0;
+	return batch.nr_ranges++;
+}
+
+/* The ranges of one claim, joined with those before where they touch. */
+static void add_ranges(struct claim *claim)
+{
+	char *base = slab_base(claim->slab);
+	uint32_t pages = claim->pages;
+
+	if (!pages) {
+		size_t len = (size_t)claim->nr << SLAB_SHIFT;
+
+		claim->first_range = add_range(base, len);
+		if (claim->lazy)
+			batch.lazy[claim->first_range] += len;
+		return;
+	}
+	while (pages) {
+		unsigned int first = bit_lowest(pages);
+		unsigned int nr = bit_lowest(~((uint64_t)pages >> first));
+		uint32_t span = (uint32_t)bits_range(first, first + nr);
+		unsigned int at;
+
+		at = add_range(base + ((size_t)first << map_page_shift),
+				       (size_t)nr << map_page_shift);
+		if (pages == claim->pages)
+			claim->first_range = at;
+		batch.lazy[at] += (uint64_t)bits_count(claim->lazy & span) <<
+				  map_page_shift;
+		pages &= ~span;
+	}
+}
+
+/* === What became of it ================================================ */
+
+/* Store what became of claimed pages, then let go of them. */
+static void settle_pages(struct pass *pass, const struct claim *claim,
+			 unsigned int done)
+{
+	struct slab *slab = claim->slab;
+
+	if (done && batch.kind == ADVISE_CLEAN) {
+		/* What an audit gives back once more is clean already. */
+		unsigned int fresh = done &
+			~pages_clean(load_relaxed(&slab->pages));
+		int64_t bytes = (int64_t)bits_count(fresh) << map_page_shift;
+
+		store_relaxed(&slab->given, 1);
+		and_relaxed(&slab->pages, ~PAGES_ALL(done));
+		/* Pairs with slab_touch(). */
+		or_release(&slab->pages, (uint64_t)done << PAGES_CLEAN);
+		sub_relaxed(&account.slots_dirty, bytes);
+		pass->slots_cleaned += bytes;
+	} else if (done) {
+		or_release(&slab->pages, (uint64_t)done << PAGES_LAZY);
+	}
+	/*
+	 * From here on frees to this slab are tested: keys may be gone.
+	 * Pairs with touch_pages(): the pages first.
+	 */
+	if (done)
+		store_release(&slab_hot(slab)->bin, 0);
+	publish_pages(slab, claim->pages);
+	/* What was refused is looked at by the next pass, whenever it is. */
+	if (done != claim->pages)
+		slab_dirty_push(slab);
+}
+
+/* Which pages of @claim the kernel took. */
+static unsigned int pages_done(const struct claim *claim)
+{
+	unsigned int at = claim->first_range, done = 0;
+	char *base = slab_base(claim->slab);
+
+	for (uint32_t pages = claim->pages; pages; pages &= pages - 1) {
+		char *page = base + ((size_t)bit_lowest(pages) <<
+				     map_page_shift);
+
+		while (page >= batch.ranges[at].start +
+			       batch.ranges[at].len)
+			at++;
+		if (batch.ok[at])
+			done |= pages & -pages;
+	}
+	return done;
+}
+
+static void settle(struct pass *pass, const struct claim *claim)
+{
+	enum run_state state;
+
+	if (claim->pages) {
+		settle_pages(pass, claim, pages_done(claim));
+		return;
+	}
+	/* A failed uncommit may have left a hole: LEAVING for ever. */
+	if (batch.kind == ADVISE_CLEAN && strict_commit &&
+	    claim->nr >= UNCOMMIT_MIN && batch.ok[claim->first_range] &&
+	    !run_uncommit(claim->slab, claim->nr))
+		return;
+	if (!batch.ok[claim->first_range])
+		state = RUN_DIRTY;
+	else
+		state = batch.kind == ADVISE_CLEAN ? RUN_CLEAN : RUN_LAZY;
+	/* What was refused waits its age again. */
+	run_settle(claim->slab, claim->nr, state,
+		   state == RUN_DIRTY ? run_clock_ms() :
+					claim->slab->stamp_ms);
+}
+
+/*
+ * What is backed, before it is advised: what was lazy and is not backed any
+ * more the kernel took.  False: not counted.  Without a scan it would cost
+ * more than the advice, so it is done until malloc_trim() knows its answer; and
+ * a descriptor held for a whole pass might be closed, and another opened in
+ * its place, by an application that shares the table.
+ */
+static bool count_resident(const struct pass *pass)
+{
+	const struct purge_order *order = pass->order;
+
+	if (order->own_table && resident.fd < 0)
+		resident_open(&resident);
+	if (resident.fd < 0 && (!order->force || order->try ||
+				order->own_table || pass->result->clean_bytes))
+		return false;
+	resident_count(&resident, batch.ranges, batch.nr_ranges,
+		       batch.resident, batch.huge);
+	return true;
+}
+
+static void count_lazy(void)
+{
+	uint64_t empty = 0, gone = 0;
+
+	for (unsigned int i = 0; i < batch.nr_ranges; i++) {
+		uint64_t len = batch.ranges[i].len;
+
+		if (!batch.ok[i])
+			continue;
+		if (batch.kind == ADVISE_LAZY)
+			empty += len - min(len, batch.resident[i]);
+		else
+			gone += batch.lazy[i] -
+				min(batch.lazy[i], batch.resident[i]);
+	}
+	if (empty)
+		add_relaxed(&account.lazy_empty, empty);
+	store_relaxed(&lazy_gone, lazy_gone + gone);
+}
+
+static uint64_t resident_done(void)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < batch.nr_ranges; i++)
+		if (batch.ok[i])
+			bytes += batch.resident[i];
+	return bytes;
+}
+
+/* The size of what one entry of the page table's second level maps. */
+static size_t huge_size(void)
+{
+	return map_page_size / sizeof(uint64_t) * map_page_size;
+}
+
+/* The whole of the huge pages that @range lies in. */
+static struct advise_range huge_around(const struct advise_range *part)
+{
+	uintptr_t start = ALIGN_DOWN((uintptr_t)part->start, huge_size());
+	uintptr_t end = ALIGN_UP((uintptr_t)part->start + part->len,
+				 huge_size());
+
+	return (struct advise_range){ (char *)start, end - start };
+}
+
+/*
+ * Usage falls by a part of a huge page only when it is split, and it must
+ * fall.  Costs a quarter of a millisecond each.
+ */
+static void split_parts(void)
+{
+	for (unsigned int i = 0; i < batch.nr_ranges; i++) {
+		struct advise_range whole;
+
+		if (!batch.huge[i] || !batch.ok[i])
+			continue;
+		whole = huge_around(&batch.ranges[i]);
+		if (whole.len == batch.ranges[i].len)
+			continue;
+		store_relaxed(&splits, splits + advise_split(whole.start,
+							     whole.len));
+	}
+}
+
+/*
+ * Backed though it was given back: somebody wrote to freed memory, or the
+ * kernel made a huge page of what is around it; that it does not do again.
+ */
+static void count_strays(void)
+{
+	store_relaxed(&strays, strays + resident_done());
+	for (unsigned int i = 0; i < batch.nr_ranges; i++) {
+		struct advise_range whole;
+
+		if (!batch.huge[i] || nr_no_huge >= NO_HUGE_MAX)
+			continue;
+		whole = huge_around(&batch.ranges[i]);
+		map_no_huge(whole.start, whole.len);
+		nr_no_huge++;
+	}
+}
+
+static void count_clean(struct pass *pass, uint64_t done_bytes, bool counted)
+{
+	if (batch.kind == ADVISE_LAZY)
+		pass->result->lazy_bytes += done_bytes;
+	else
+		pass->result->clean_bytes += counted ? resident_done() :
+						       done_bytes;
+	if (!counted)
+		return;
+	count_lazy();
+	if (pass->order->force && batch.kind == ADVISE_CLEAN)
+		split_parts();
+}
+
+static void batch_advise(struct pass *pass)
+{
+	bool counted = count_resident(pass);
+	struct advise_result done = { 0 };
+
+	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind, batch.ok,
+		      &done);
+	pass->refused |= done.refused_bytes > 0;
+	pass->result->refused_bytes += done.refused_bytes;
+	if (pass->auditing && counted)
+		count_strays();
+	else if (!pass->auditing)
+		count_clean(pass, done.done_bytes, counted);
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+static void batch_run(struct pass *pass)
+{
+	const struct purge_order *order = pass->order;
+
+	batch.nr_ranges = 0;
+	sort_claims();
+	for (unsigned int i = 0; i < batch.nr_claims; i++)
+		add_ranges(&batch.claims[i]);
+	batch_advise(pass);
+	for (unsigned int i = 0; i < batch.nr_claims; i++)
+		settle(pass, &batch.claims[i]);
+	batch.nr_claims = 0;
+	if (order->want_bytes &&
+	    pass->result->clean_bytes >= order->want_bytes)
+		pass->enough = true;
+	if (pass->until_us && now_us() >= pass->until_us)
+		pass->enough = true;
+}
+
+/* === The interface ==================================================== */
+
+void batch_open(struct pass *pass)
+{
+	static bool asked;
+
+	if (!asked)
+		strict_commit = map_strict_commit();
+	asked = true;
+	if (pass->order->budget_ms)
+		pass->until_us = now_us() + pass->order->budget_ms * 1000ULL;
+}
+
+void batch_close(void)
+{
+	resident_close(&resident);
+}
+
+bool batch_is_strict(void)
+{
+	return strict_commit;
+}
+
+uint64_t batch_lazy_gone(void)
+{
+	return load_relaxed(&lazy_gone);
+}
+
+uint64_t batch_strays(void)
+{
+	return load_relaxed(&strays);
+}
+
+uint64_t batch_splits(void)
+{
+	return load_relaxed(&splits);
+}
+
+/*
+ * A slab has up to SLAB_PAGES_MAX / 2 separate ranges, which must still fit;
+ * a batch holds batch_lock from its first claim to its last settling.
+ */
+void batch_end(struct pass *pass)
+{
+	if (batch.nr_claims) {
+		batch_run(pass);
+		lock_release(&batch_lock);
+	}
+}
+
+void batch_add(struct pass *pass, struct claim claim)
+{
+	batch.claims[batch.nr_claims++] = claim;
+	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2))
+		batch_end(pass);
+}
+
+void batch_begin(struct pass *pass, enum advise_kind kind)
+{
+	if (batch.nr_claims && batch.kind != kind)
+		batch_end(pass);
+	if (!batch.nr_claims)
+		lock_take(&batch_lock);
+	batch.kind = kind;
+}
+
+/* If begin was not followed by an add: no claim, so no lock. */
+void batch_cancel(void)
+{
+	if (!batch.nr_claims)
+		lock_release(&batch_lock);
+}
+
+/* Whether prefork took batch_lock: not where a handler forks in a batch. */
+static bool batch_taken;
+
+void batch_prefork(bool may_wait)
+{
+	bool take = !lock_is_mine(&batch_lock);
+
+	if (take && may_wait)
+		lock_take(&batch_lock);
+	else if (take)
+		take = lock_try(&batch_lock);
+	batch_taken = take;
+}
+
+void batch_postfork_parent(void)
+{
+	if (batch_taken)
+		lock_release(&batch_lock);
+}
+
+void batch_postfork_child(void)
+{
+	if (batch_taken)
+		lock_reset(&batch_lock);
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Batches of claimed memory on its way to the kernel
+ *
+ * What it is: claims what a pass has chosen (pages of slabs, whole runs),
+ * advises it in one go, stores what became of it and lets it go again.
+ *
+ * Invariants:
+ * (1) A page is advised only while all slots that touch it are claimed by us;
+ *     its clean or lazy bit is set before they are published.
+ * (2) A batch holds its claims for the time of its kernel calls and no
+ *     longer; no lock that an application thread takes is held meanwhile.
+ *
+ * Locking: pass_lock (purge.c) for all of it; batch_lock (rank 5, after
+ * pass_lock) from a batch's first claim to its last settling, so that a fork
+ * finds no claimed slot.
+ */
+#ifndef EBB_RECLAIM_BATCH_H
+#define EBB_RECLAIM_BATCH_H
+
+#include "os/advise.h"
+#include "reclaim/purge.h"
+
+struct sizeclass;
+struct slab;
+
+/* A pass, and what its batches tell it. */
+struct pass {
+	const struct purge_order *order;
+	struct purge_result *result;
+	uint64_t now_ms;
+	uint64_t until_us;	/* when its time is up; 0: never */
+	uint64_t young_bytes;	/* free pages of slabs that stay backed */
+	int64_t slots_cleaned;	/* bytes of slabs given back */
+	bool refused;		/* by the kernel, in the last batches */
+	bool enough;		/* the order is filled, or its time is up */
+	bool auditing;		/* what is claimed should be clean already */
+};
+
+/* A claimed part of a slab: @pages are in our hand. */
+struct claim {
+	struct slab *slab;
+	uint32_t pages;		/* mask; 0: a whole run of @nr slabs */
+	uint32_t nr;
+	uint32_t first_range;	/* the range its first byte lies in */
+	uint32_t lazy;		/* of @pages those that are lazy; runs: 0 or 1 */
+};
+
+/* Begin and end of a pass. */
+void batch_open(struct pass *pass);
+void batch_close(void);
+
+/*
+ * Claim @pages of @slab, all slots of them; returns those that could be had.
+ * What was claimed of the others goes back at once.
+ */
+unsigned int batch_claim_pages(struct slab *slab, const struct sizeclass *sc,
+			       unsigned int pages, uint64_t gen);
+
+/*
+ * begin, before each claim; add, for what was claimed, which may run the
+ * batch; or cancel, where nothing could be had.  end runs what is left.
+ */
+void batch_begin(struct pass *pass, enum advise_kind kind);
+void batch_add(struct pass *pass, struct claim claim);
+void batch_cancel(void);
+void batch_end(struct pass *pass);
+
+/* Whether the kernel charges commitments, and runs are uncommitted. */
+bool batch_is_strict(void);
+
+/* Bytes that were lazy, and not backed any more when they were given back. */
+uint64_t batch_lazy_gone(void);
+
+/* Bytes that were backed though they should not be, given back once more. */
+uint64_t batch_strays(void);
+
+/* Huge pages of which a part was given back, split so that it counts. */
+uint64_t batch_splits(void);
+
+/* Fork handlers; the first waits for the batch in progress, if it @may_wait. */
+void batch_prefork(bool may_wait);
+void batch_postfork_parent(void);
+void batch_postfork_child(void);
+
+#endif
