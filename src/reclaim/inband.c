@@ -24,7 +24,7 @@
 #define MARGIN_PER_CPU	(256 * KIB)	/* by which usage may be off */
 #define MARGIN_PER_HEAP	(64 * KIB)	/* taken and not yet touched */
 #define MARGIN_SHARE	8		/* of the limit: not more than that */
-#define PROMISED_SHARE	8		/* of the limit, at most, an object */
+#define PROMISED_SHARE	4		/* of the limit: more is not held back */
 #define GRANT_SHARE	2		/* of headroom: others spend it, too */
 #define STEP_SHARE	64		/* of room: a heap's untold bytes */
 #define STEP_MIN	(4 * (int64_t)KIB)
@@ -205,25 +205,24 @@ static bool has_margin(uint64_t limit, uint64_t headroom, unsigned int times)
 	       headroom > margin_of(limit) * times + (uint64_t)GRANT_MIN;
 }
 
-/*
- * Bytes that were handed out and are not in the kernel's count yet.  An object
- * that nobody means to touch shall not keep everything else from growing.
- */
+/* Bytes that were handed out and are not in the kernel's count yet. */
 static uint64_t promised(uint64_t limit)
 {
-	if (limit == CGROUP_NO_LIMIT)
-		return 0;
-	return min(large_unbacked(limit / PROMISED_SHARE),
-		   limit / PROMISED_SHARE * 2);
+	return limit == CGROUP_NO_LIMIT ? 0 : large_unbacked(UINT64_MAX);
+}
+
+static uint64_t without(uint64_t headroom, uint64_t owed)
+{
+	return headroom - min(headroom, owed);
 }
 
 /* === Making room ====================================================== */
 
-static bool purge_own(uint32_t budget_ms)
+static bool purge_own(uint64_t want, uint32_t budget_ms)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
-		.want_bytes = WANT_MIN,
+		.want_bytes = max(want, (uint64_t)WANT_MIN),
 		.budget_ms = budget_ms,
 		.drain = true,
 		.force = true,
@@ -245,7 +244,10 @@ static void nap(void)
 	sys_call2(SYS_nanosleep, (long)&ts, 0);
 }
 
-/* Purge, else wait for others, until there is room or the time is up. */
+/*
+ * Purge, else wait for others, until there is room or the time is up.  For
+ * what is only @owed, own dirty memory is given back; it is no reason to wait.
+ */
 static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 {
 	uint64_t start = now_us(), now = start;
@@ -253,10 +255,12 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 	bool waited = false;
 
 	add_stat(&stats.nr_near, 1);
-	while (!has_margin(*limit, headroom - min(headroom, owed), 2) &&
+	while (!has_margin(*limit, without(headroom, owed), 2) &&
 	       now - start < budget) {
-		if (!purge_own((uint32_t)((budget - (now - start)) / 1000))) {
-			/* What is only promised is not worth waiting for. */
+		uint64_t left_us = budget - (now - start);
+
+		if (!purge_own(without(owed, headroom),
+			       (uint32_t)(left_us / 1000))) {
 			if (now < wait_after_us ||
 			    has_margin(*limit, headroom, 1))
 				break;
@@ -299,13 +303,18 @@ static void look_and_grant(void)
 	}
 	headroom = look(&limit);
 	owed = promised(limit);
-	if (!has_margin(limit, headroom - min(headroom, owed), 2) &&
+	if (!has_margin(limit, without(headroom, owed), 2) &&
 	    param_int(EBB_ATTR_RECLAIM)) {
 		headroom = make_room(&limit, headroom, owed);
 		/* What was taken meanwhile had been looked at, too. */
 		before = load_relaxed(&account.room);
 	}
-	inband_sampled(limit, headroom - min(headroom, owed), before);
+	/*
+	 * An object that nobody means to touch shall not keep everything else
+	 * from growing: only so much of what is owed is held back.
+	 */
+	inband_sampled(limit, without(headroom, min(owed, limit /
+						    PROMISED_SHARE)), before);
 	if (load_relaxed(&account.room) <= 0)
 		grant(GRANT_MIN, load_relaxed(&account.room));
 }

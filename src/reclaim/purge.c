@@ -37,6 +37,7 @@
 
 static struct lock pass_lock = LOCK_INIT(5);
 
+static uint32_t nr_waiting;		/* atomic: threads that want a pass now */
 static struct list_head aging;		/* pass_lock */
 static bool ready;			/* pass_lock: the first pass has begun */
 
@@ -67,6 +68,14 @@ uint64_t purge_lazy_taken(void)
 	uint64_t empty = load_relaxed(&account.lazy_empty);
 
 	return gone - min(gone, empty);
+}
+
+/* Who waits for a pass of its own needs memory more than this one's order. */
+static bool is_in_the_way(struct pass *pass)
+{
+	if (!pass->order->force && load_relaxed(&nr_waiting))
+		pass->enough = true;
+	return pass->enough;
 }
 
 /* --- Slabs --- */
@@ -196,7 +205,7 @@ static void purge_slabs(struct pass *pass)
 	struct slab *slab, *tmp;
 
 	list_for_each_entry_safe(slab, tmp, &aging, sweep) {
-		if (pass->enough)
+		if (is_in_the_way(pass))
 			break;
 		if (sweep(pass, slab))
 			continue;
@@ -222,7 +231,7 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 	 */
 	pass->refused = false;
 	for (uint64_t left = load_relaxed(&run_counters.in_state[from]);
-	     left && !pass->refused && !pass->enough;) {
+	     left && !pass->refused && !is_in_the_way(pass);) {
 		struct slab *run;
 		size_t nr;
 
@@ -320,6 +329,22 @@ static void pass_run(struct pass *pass)
 	store_relaxed(&account.locked_bytes, pass->result->refused_bytes);
 }
 
+/* Wait for the pass in progress, which makes haste if it can. */
+static bool take_turn(const struct purge_order *order)
+{
+	bool taken = lock_try(&pass_lock);
+
+	if (taken)
+		return true;
+	add_relaxed(&nr_waiting, 1);
+	if (order->try)
+		taken = lock_try_for(&pass_lock, max(order->budget_ms, 1u));
+	else
+		lock_take(&pass_lock);
+	sub_relaxed(&nr_waiting, 1);
+	return taken || !order->try;
+}
+
 int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 {
 	struct pass pass = { .order = order, .result = ret_result };
@@ -327,9 +352,7 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 	*ret_result = (struct purge_result){ 0 };
 	if (lock_is_mine(&pass_lock))
 		return -EDEADLK;
-	if (!order->try)
-		lock_take(&pass_lock);
-	else if (!lock_try(&pass_lock))
+	if (!take_turn(order))
 		return -EBUSY;
 	pass_run(&pass);
 	lock_release(&pass_lock);
@@ -368,6 +391,7 @@ void purge_postfork_child(bool threaded)
 	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
 
 	batch_postfork_child();
+	store_relaxed(&nr_waiting, 0);
 	if (lock_is_mine(&pass_lock) || !threaded)
 		return;
 	lock_reset(&pass_lock);

@@ -18,7 +18,8 @@ struct purge_order {
 	bool drain;		/* take the caches of idle threads, too */
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */
-	bool try;		/* not where another pass runs: -EBUSY */
+	bool try;		/* wait for the pass in progress for budget_ms
+				 * only, then -EBUSY */
 	bool audit;		/* look for clean memory that is backed */
 	bool own_table;		/* this thread's file table is not the
 				 * application's: descriptors may be held */
@@ -43,8 +44,8 @@ uint64_t purge_lazy_taken(void);
 
 /*
  * Run one pass.  Passes exclude each other: a second caller waits for the
- * pass in progress and then does its own, so what was freed before the call
- * is covered, unless it only tries.  -EDEADLK where the calling thread is inside a pass already (a
+ * pass in progress, which if it is not forced ends early, and then does its
+ * own, so what was freed before the call is covered, unless it only tries.  -EDEADLK where the calling thread is inside a pass already (a
  * signal handler), and nothing is done.
  */
 int purge_run(const struct purge_order *order, struct purge_result *ret_result)

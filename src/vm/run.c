@@ -338,7 +338,8 @@ static struct slab *alloc_indexed(size_t nr, size_t align,
 			return NULL;
 		}
 		if (state == RUN_CLEAN)
-			run_counters.retaken += nr << SLAB_SHIFT;
+			store_relaxed(&run_counters.retaken, run_counters.retaken +
+				      (nr << SLAB_SHIFT));
 		*ret_was = (enum run_state)state;
 		return run;
 	}

@@ -6,6 +6,9 @@
  * MiB of small objects, frees 15 parts of 16, and at once builds as much of another
  * size, TIMES times over.  Every byte that stays is checked.
  *
+ * grower object MIB TIMES: MIB MiB of small objects are freed, all but some, and
+ * at once one object as large is filled, TIMES times over.
+ *
  * grower refuse: allocates until malloc says no, frees, and goes on.
  *
  * grower stray MIB TRIES: frees, has it given back, writes to what it has freed,
@@ -105,6 +108,28 @@ static int run_burst(char **argv)
 
 		pthread_join(threads[i], &ret);
 		good = good && ret;
+	}
+	return good ? 0 : 1;
+}
+
+static int run_object(char **argv)
+{
+	unsigned long times = strtoul(argv[3], NULL, 10);
+	bool good = true;
+
+	share = strtoul(argv[2], NULL, 10) * MIB;
+	for (unsigned long i = 0; i < times && good; i++) {
+		struct pile pile = build(i % 2 ? 600 : 2000);
+		char *object;
+
+		good = thin(&pile, false);
+		object = malloc(share);
+		if (!object)
+			return 1;
+		pattern_fill(object, share, i);
+		good = good && pattern_holds(object, share, i) &&
+		       thin(&pile, true);
+		free(object);
 	}
 	return good ? 0 : 1;
 }
@@ -233,6 +258,8 @@ int main(int argc, char **argv)
 
 	if (argc == 5 && !strcmp(argv[1], "burst"))
 		status = run_burst(argv);
+	else if (argc == 4 && !strcmp(argv[1], "object"))
+		status = run_object(argv);
 	else if (argc == 2 && !strcmp(argv[1], "refuse"))
 		status = run_refuse();
 	else if (argc == 4 && !strcmp(argv[1], "stray"))

@@ -117,6 +117,22 @@ TEST_F(grower, the_thread_and_threads_of_the_program_work_together)
 	EXPECT_EQ(0, self->run.status);
 }
 
+/* What it promises is not in the kernel's count yet. */
+TEST_F(grower, a_large_object_beside_what_was_just_freed_survives)
+{
+	NEEDS_GROUP();
+	self->run.argv[1] = (char *)"object";
+	self->run.argv[2] = (char *)"32";
+	self->run.argv[3] = (char *)"8";
+	ASSERT_TRUE(run_below(&self->run, &self->group, 52));
+	EXPECT_EQ(0, self->run.status);
+
+	self->run.conf = NO_THREAD;
+	ASSERT_TRUE(run_below(&self->run, &self->group, 52));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+}
+
 /* --- limit= --- */
 
 /* The @nr-th "filled N" of the output. */

@@ -261,7 +261,7 @@ static const struct ebb_attr ebb_attrs[] = {
 	},
 	[EBB_ATTR_INBAND_MS] = {
 		.name = "inband_ms", .type = EBB_TYPE_MS, .unit = "ms",
-		.min = 0, .max = 1000, .def = 10, .def_text = "10",
+		.min = 0, .max = 1000, .def = 20, .def_text = "20",
 		.zero = "a thread near the limit goes on at once",
 		.since = "0.1",
 		.help = "time a malloc near the limit may spend making room",
