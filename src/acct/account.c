@@ -18,9 +18,18 @@ void account_take(int64_t clean, int64_t lazy)
 		or_relaxed(&account.wanted, WANTED_ROOM);
 }
 
+void account_dirty(int64_t bytes)
+{
+	int64_t dirty = add_relaxed(&account.slots_dirty, bytes) + bytes;
+
+	/* Stranded slots that are taken again are stranded no more. */
+	if (dirty < load_relaxed(&account.slots_stranded))
+		store_relaxed(&account.slots_stranded, dirty);
+}
+
 void account_tell(struct account_delta *delta)
 {
-	add_relaxed(&account.slots_dirty, delta->dirty);
+	account_dirty(delta->dirty);
 	add_relaxed(&account.slots_handed, delta->handed);
 	if (delta->fresh || delta->lazy)
 		account_take(delta->fresh, delta->lazy);

@@ -65,6 +65,9 @@ struct account {
 
 extern struct account account __attribute__((visibility("hidden")));
 
+/* @bytes more of slabs are dirty, or less. */
+void account_dirty(int64_t bytes);
+
 /* Tell @delta and clear it. */
 void account_tell(struct account_delta *delta);
 

@@ -80,11 +80,12 @@ static uint64_t tables_in_use(size_t nr_slabs)
 __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 {
 	struct ebb_heap_counts counts = { 0 };
+	bool inside = tcb.busy || lock_holds_any();
 	bool held;
 	size_t nr;
 
-	if (tcb.busy || !init_ready()) {
-		errno = tcb.busy ? EDEADLK : ENOMEM;
+	if (inside || !init_ready()) {
+		errno = inside ? EDEADLK : ENOMEM;
 		return -1;
 	}
 	/* Slots that a pass has claimed are neither free nor in use. */

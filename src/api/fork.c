@@ -2,11 +2,12 @@
 /*
  * ebbmalloc - fork
  *
- * Model: before a fork all locks are taken, by rank, so the child finds no
- * structure half changed but the heaps of threads that were inside the
- * allocator.  The forking thread counts as nested meanwhile (BUSY_FORK), so
- * that handlers of others which allocate between ours and the fork find their
- * way past the locks.
+ * Model: before a fork the locks below are taken, by rank, so the child finds
+ * no structure half changed but the heaps of threads that were inside the
+ * allocator.  The others (inband_lock, find_lock, pass_lock) it frees, and
+ * makes anew what they guard.  The forking thread counts as nested meanwhile
+ * (BUSY_FORK), so that handlers of others which allocate between ours and the
+ * fork find their way past the locks.
  *
  * The child trusts bitmaps alone, takes over the slabs of the threads it does
  * not have (heap/drain.h, heap/orphan.h), and has no reclaimer until it
@@ -106,10 +107,11 @@ static void postfork_child(void)
 	/* Interrupted inside the allocator: what it was at stays as it is. */
 	if (!busy_before)
 		drain_after_fork(threaded);
-	release_locks();
+	/* Before a handler may allocate again: it would wait for who is gone. */
 	purge_postfork_child(threaded);
 	inband_postfork_child();
 	reclaimer_postfork_child();
+	release_locks();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();
 }

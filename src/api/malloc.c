@@ -436,9 +436,21 @@ static void *realloc_move(void *ptr, size_t usable, size_t size)
 	return moved;
 }
 
+/* In place; once more if it was `limit' that forbade it, and room was made. */
+static bool resize_bounded(void *ptr, size_t usable, size_t size)
+{
+	if (in_bracket_resize(ptr, usable, size))
+		return true;
+	return unlikely(load_relaxed(&account.backed_max)) && !tcb.busy &&
+	       usable > CLASS_SIZE_MAX && size > usable &&
+	       inband_make_room(size - usable) &&
+	       in_bracket_resize(ptr, usable, size);
+}
+
 __export void *realloc(void *ptr, size_t size)
 {
 	size_t usable;
+	void *moved;
 
 	if (!ptr)
 		return malloc(size);
@@ -451,9 +463,11 @@ __export void *realloc(void *ptr, size_t size)
 		return NULL;
 	}
 	usable = alloc_usable(ptr, "realloc");
-	if (in_bracket_resize(ptr, usable, size))
-		return ptr;
-	return realloc_move(ptr, usable, size);
+	moved = resize_bounded(ptr, usable, size) ? ptr :
+		realloc_move(ptr, usable, size);
+	/* What grew where it was has not been through malloc(). */
+	init_after_slow(__builtin_return_address(0), false);
+	return moved;
 }
 
 __export void *reallocarray(void *ptr, size_t nr, size_t size)

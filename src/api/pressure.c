@@ -27,6 +27,9 @@ static int say(enum pressure pressure)
 {
 	if (!init_ready())
 		return -ENOMEM;
+	/* A constructor before ours: options and environment are not read. */
+	if (!load_acquire(&heap_for_all))
+		return -EAGAIN;
 	if (!IS_ENABLED(CONFIG_APP_CALL) || !param_int(EBB_ATTR_RECLAIM))
 		return -EOPNOTSUPP;
 	if (pressure > PRESSURE_NONE && !reclaimer_running())

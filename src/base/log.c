@@ -51,6 +51,8 @@ static uint64_t nr_dropped;
 
 /* The process whose fd 2 this thread writes; 0: that of its own table. */
 static __thread int table_pid __attribute__((tls_model("initial-exec")));
+static __thread bool table_may_getfd
+	__attribute__((tls_model("initial-exec")));
 
 /* === Formatting =========================================================== */
 
@@ -222,9 +224,10 @@ static bool is_start_fd(int fd)
 static int borrow_stderr(int pid)
 {
 	char path[32];
-	int pidfd, fd;
+	int pidfd = -1, fd;
 
-	pidfd = (int)sys_call2(SYS_pidfd_open, pid, 0);
+	if (table_may_getfd)
+		pidfd = (int)sys_call2(SYS_pidfd_open, pid, 0);
 	if (pidfd >= 0) {
 		fd = (int)sys_call3(SYS_pidfd_getfd, pidfd, 2, 0);
 		sys_close(pidfd);
@@ -368,9 +371,10 @@ int log_set_target(const char *text)
 	return 0;
 }
 
-void log_use_private_table(int pid)
+void log_use_private_table(int pid, bool may_getfd)
 {
 	table_pid = pid;
+	table_may_getfd = may_getfd;
 }
 
 uint64_t log_dropped(void)

@@ -39,8 +39,10 @@ int log_set_target(const char *target) __must_check;
 /*
  * The calling thread no longer shares the process's file table: from now on
  * its lines reach the fd 2 of process @pid without using this thread's own.
+ * @may_getfd: pidfd_open(2) and pidfd_getfd(2) are allowed here; without them
+ * a standard error that is a socket is out of reach.
  */
-void log_use_private_table(int pid);
+void log_use_private_table(int pid, bool may_getfd);
 
 void log_line(const char *fmt, ...) __printf_(1, 2);
 

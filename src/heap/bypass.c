@@ -16,7 +16,7 @@ static void count_taken(unsigned int class)
 {
 	int64_t size = sizeclasses[class].size;
 
-	sub_relaxed(&account.slots_dirty, size);
+	account_dirty(-size);
 	add_relaxed(&account.slots_handed, size);
 }
 

@@ -52,9 +52,12 @@ static void note_recent(char *start, size_t len)
 
 uint64_t large_unbacked(uint64_t most_each)
 {
-	struct resident resident = { .fd = -1 };
+	struct resident resident;
 	uint64_t sum = 0;
 
+	if (!load_relaxed(&next_recent))
+		return 0;
+	resident_open(&resident);
 	for (unsigned int i = 0; i < NR_RECENT; i++) {
 		struct advise_range object = {
 			load_relaxed(&recent[i].start),
@@ -66,11 +69,16 @@ uint64_t large_unbacked(uint64_t most_each)
 		    load_relaxed(&slab_hot(slab_of(object.start))->kind) !=
 		    SLAB_KIND_RUN)
 			continue;
-		object.len = min(object.len, slab_of(object.start)->run_bytes);
+		object.len = min(object.len, load_relaxed(
+					&slab_of(object.start)->run_bytes));
 		resident_count(&resident, &object, 1, &backed, NULL);
 		backed = object.len - min(backed, (uint64_t)object.len);
 		sum += min(backed, most_each);
+		/* All of it is backed: it need not be asked about again. */
+		if (!backed)
+			store_relaxed(&recent[i].start, NULL);
 	}
+	resident_close(&resident);
 	return sum;
 }
 
@@ -149,9 +157,13 @@ void *large_move(void *ptr, size_t size)
 	    load_relaxed(&move_refused) || range.pieces ||
 	    load_relaxed(&run_counters.nr_displaced) >= DISPLACED_MAX)
 		return NULL;
+	/* Below `limit' the pages that move count once. */
+	sub_relaxed(&account.large_bytes, from->run_bytes);
 	moved = large_alloc(size, SLAB_SIZE, &zero);
-	if (!moved)
+	if (!moved) {
+		add_relaxed(&account.large_bytes, from->run_bytes);
 		return NULL;
+	}
 	if (map_move(ptr, moved, len)) {
 		/*
 		 * The kernel may have unmapped the target before it failed,
@@ -159,6 +171,7 @@ void *large_move(void *ptr, size_t size)
 		 * again, and this is not tried again.
 		 */
 		store_relaxed(&move_refused, true);
+		add_relaxed(&account.large_bytes, from->run_bytes);
 		return NULL;
 	}
 	/* What has moved is backed already. */
@@ -167,7 +180,6 @@ void *large_move(void *ptr, size_t size)
 	to->displaced = 1;
 	add_relaxed(&run_counters.nr_displaced, 1);
 	store_relaxed(&slab_hot(from)->kind, SLAB_KIND_NONE);
-	sub_relaxed(&account.large_bytes, from->run_bytes);
 	run_free(from, from->run_len, RUN_CLEAN);
 	return moved;
 }

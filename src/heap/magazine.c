@@ -208,6 +208,15 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 	return nr;
 }
 
+/* The current slab @slab goes behind all others that have free slots. */
+static void put_aside(struct bin *bin, struct slab *slab)
+{
+	if (!slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
+		return;
+	list_add_tail(&slab->link, &bin->partial[NR_FULLNESS - 1]);
+	bin->current = NULL;
+}
+
 bool magazine_refill(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
@@ -227,9 +236,13 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 		seen = load_acquire(&slab->ctl);
 		if (refill_from(heap, slab, class, want))
 			break;
-		/* Its free slots may not be backed: they stay findable. */
-		if (!heap_may_back(SLAB_SIZE) && !bounded_left--)
-			return false;
+		/* Its free slots may not be backed: others' perhaps are. */
+		if (!heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {
+			if (!bounded_left--)
+				return false;
+			put_aside(bin, slab);
+			continue;
+		}
 		if (slab_make_full(slab, seen)) {
 			list_add(&slab->link, &bin->full);
 			bin->current = NULL;

@@ -188,13 +188,25 @@ static bool touch_for_one(struct slab *slab, unsigned int pages)
 	return clean == pages;
 }
 
+/* Free slots of @word, of those on clean pages only what may be backed. */
+static uint64_t takeable(const struct slab *slab, const struct sizeclass *sc,
+			 unsigned int word)
+{
+	unsigned int clean = pages_clean(load_relaxed(&slab->pages));
+	uint64_t slots = load_relaxed(&slab->free[word]);
+
+	if (slots && clean && unlikely(!heap_may_back(map_page_size)))
+		slots = slab_dirty_slots(slab, sc, word, clean);
+	return slots;
+}
+
 static void *take_from_word(struct slab *slab, unsigned int class,
 			    unsigned int word, uint64_t gen, bool *ret_zero)
 {
 	const struct sizeclass *sc = &sizeclasses[class];
 	uint64_t seen, got;
 
-	while ((seen = load_relaxed(&slab->free[word]))) {
+	while ((seen = takeable(slab, sc, word))) {
 		got = slab_claim(slab, word, seen & -seen);
 		if (!got)
 			continue;

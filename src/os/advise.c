@@ -13,8 +13,9 @@
  * thread takes process_madvise, if that needs no descriptor, else madvise.
  *
  * Seccomp: a filter that is installed while the process runs may kill for
- * what was allowed before.  Filters cannot be removed, so their number tells;
- * it is looked at before each list that is not madvise's.
+ * what was allowed before, the trial in a throwaway child included.  Filters
+ * cannot be removed, so their number tells; it is looked at before each list
+ * that is not madvise's, and what is more than madvise is given up then.
  *
  * Locking: none; callers exclude passes and the choosing from each other.
  * Whoever reports reads each field whole.
@@ -60,7 +61,7 @@ static struct advise_backend *pick(size_t nr)
 	if (!advise_is_owner)
 		return pick_shared(nr);
 	if (probe_filters(advise_owner.status_fd) != advise_owner.filters)
-		advise_start(advise_owner.no_table);
+		advise_filtered();
 	return backend_chosen();
 }
 
@@ -100,7 +101,7 @@ static void degrade(struct advise_backend *backend, int err)
 static bool is_passing(int err)
 {
 	return err == -EAGAIN || err == -ENOMEM || err == -EINTR ||
-	       err == -EBUSY;
+	       err == -EBUSY || err == -ECANCELED;
 }
 
 /* ok[] is all false.  Returns what was taken. */
@@ -121,7 +122,8 @@ static struct sum advise_all(const struct advise_range *ranges, size_t nr,
 				       ok);
 	all = sum_taken(ranges, nr, ok);
 	count_taken(&madvise_backend, all, first);
-	if (err && !is_passing(err) && all.ranges > first.ranges)
+	/* A range that madvise refuses, too, explains the backend's error. */
+	if (err && !is_passing(err) && all.ranges == nr)
 		degrade(backend, err);
 	return all;
 }

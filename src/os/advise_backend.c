@@ -162,11 +162,12 @@ static size_t describe_refused(const struct advise_backend *backend, char *buf,
 static size_t describe_untried(const struct advise_backend *backend, char *buf,
 			       size_t size)
 {
-	if (backend_get_state(&madvise_backend) == BACKEND_UNTRIED)
+	const char *reason = load_relaxed(&backend->reason);
+
+	if (backend_get_state(&madvise_backend) == BACKEND_UNTRIED || !reason)
 		return fmt_line(buf, size, "%s: unavailable: the reclaimer "
 				"has not run yet", backend->name);
-	return fmt_line(buf, size, "%s: not tried: %s", backend->name,
-			load_relaxed(&backend->reason));
+	return fmt_line(buf, size, "%s: not tried: %s", backend->name, reason);
 }
 
 size_t advise_describe(unsigned int i, char *buf, size_t size)

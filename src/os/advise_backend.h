@@ -105,4 +105,7 @@ extern struct advise_backend madvise_backend;
 extern struct advise_backend process_backend;
 extern struct advise_backend uring_backend;
 
+/* The reclaimer: a seccomp filter came later; only madvise is left. */
+void advise_filtered(void);
+
 #endif

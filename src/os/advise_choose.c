@@ -332,3 +332,11 @@ void advise_start(const char *no_table)
 		choose_forced(wanted);
 }
 
+void advise_filtered(void)
+{
+	backend_choose(&madvise_backend);
+	for (unsigned int i = 0; i < NR_BACKENDS; i++)
+		if (advise_backends[i] && advise_backends[i] != &madvise_backend)
+			backend_give_up(advise_backends[i], "a seccomp filter "
+					"came while the process ran", -EPERM);
+}

@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/sys.h"
 #include "os/map.h"
+#include "os/probe.h"
 #include "os/resident.h"
 
 #define MINCORE_PAGES	256u
@@ -46,25 +48,22 @@ static int scan(int fd, struct scan_arg *arg, struct scan_region *regions)
 
 void resident_open(struct resident *resident)
 {
+	static bool refused;		/* the kernel has no PAGEMAP_SCAN */
 	struct scan_region regions[MAX_REGIONS];
 	uintptr_t here = ALIGN_DOWN((uintptr_t)regions, map_page_size);
 	struct scan_arg arg = { .start = here, .end = here + map_page_size };
 
 	resident->fd = -1;
-	if (resident->refused)
+	if (load_relaxed(&refused))
 		return;
 	resident->fd = sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	if (resident->fd < 0) {
 		resident->fd = -1;
-		resident->why = "cannot open /proc/self/pagemap";
 		return;
 	}
-	if (scan(resident->fd, &arg, regions) >= 0) {
-		resident->why = NULL;
+	if (scan(resident->fd, &arg, regions) >= 0)
 		return;
-	}
-	resident->refused = true;
-	resident->why = "the kernel has no PAGEMAP_SCAN (Linux 6.7)";
+	store_relaxed(&refused, true);
 	resident_close(resident);
 }
 
@@ -75,7 +74,13 @@ void resident_close(struct resident *resident)
 	resident->fd = -1;
 }
 
-uint64_t resident_mincore(char *start, size_t len, char **ret_first)
+/* systemd's sets of allowed calls lack mincore, and kill for what they lack. */
+static bool may_mincore(void)
+{
+	return !probe_filters(-1);
+}
+
+static uint64_t count_mincore(char *start, size_t len, char **ret_first)
 {
 	unsigned char vec[MINCORE_PAGES];
 	uint64_t pages = 0;
@@ -97,6 +102,12 @@ uint64_t resident_mincore(char *start, size_t len, char **ret_first)
 		at += part;
 	}
 	return pages;
+}
+
+uint64_t resident_mincore(char *start, size_t len, char **ret_first)
+{
+	return may_mincore() ? count_mincore(start, len, ret_first) :
+			       len >> map_page_shift;
 }
 
 /* Ranges, and what is found of them. */
@@ -190,12 +201,15 @@ static size_t span_of(const struct advise_range *ranges, size_t nr)
 
 static uint64_t mincore_all(const struct cursor *at)
 {
+	bool may = may_mincore();
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < at->nr; i++) {
-		at->bytes[i] = resident_mincore(at->ranges[i].start,
-						at->ranges[i].len, NULL) <<
-			       map_page_shift;
+		at->bytes[i] = at->ranges[i].len;
+		if (may)
+			at->bytes[i] = count_mincore(at->ranges[i].start,
+						     at->ranges[i].len,
+						     NULL) << map_page_shift;
 		sum += at->bytes[i];
 	}
 	return sum;

@@ -4,7 +4,9 @@
  *
  * What it is: PAGEMAP_SCAN (Linux 6.7) asked for the present pages of spans,
  * a nanosecond a page; where the kernel has it not, mincore(2), dearer by the
- * call.  Pages that are the kernel's shared page of zeroes are not counted.
+ * call, and not below a seccomp filter: some kill for it.  Pages that are the
+ * kernel's shared page of zeroes are not counted.  What cannot be told counts
+ * as backed.
  */
 #ifndef EBB_OS_RESIDENT_H
 #define EBB_OS_RESIDENT_H
@@ -15,8 +17,6 @@
 /* One user at a time: the caller excludes others. */
 struct resident {
 	int fd;			/* of /proc/self/pagemap; -1: mincore */
-	bool refused;		/* the kernel has no PAGEMAP_SCAN */
-	const char *why;	/* it is not used, or NULL */
 };
 
 /*
@@ -37,7 +37,8 @@ uint64_t resident_count(struct resident *resident,
 
 /*
  * Count pages of [@start, @start + @len) by mincore: pages, all of them where
- * it fails; *@ret_first, if wanted, is the first (untouched: there is none).
+ * it fails or may not be used; *@ret_first, if wanted, is the first (left alone
+ * where there is none).
  */
 uint64_t resident_mincore(char *start, size_t len, char **ret_first);
 

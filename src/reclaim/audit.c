@@ -9,8 +9,9 @@
  * off there.
  *
  * Cost: a look at each slab's descriptor and a nanosecond for each page of
- * what is marked clean (os/resident.h), so it is done once in audit_ms, and
- * only by a pass that runs anyway.
+ * what is marked clean (os/resident.h); clean runs are advised once more as
+ * they are.  So it is done once in audit_ms, and only by a pass that runs
+ * anyway.
  *
  * A page whose clean bit is cleared while we look was taken by a thread: the
  * claim fails and nothing happens.
@@ -124,9 +125,10 @@ static void audit_runs(struct pass *pass)
 		}
 		batch_add(pass, (struct claim){ .slab = run,
 						.nr = (uint32_t)nr });
+		/* One at a time: what is clean may be all there is. */
+		batch_end(pass);
 		left -= min(left, (uint64_t)nr << SLAB_SHIFT);
 	}
-	batch_end(pass);
 }
 
 void audit_run(struct pass *pass)

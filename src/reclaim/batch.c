@@ -316,13 +316,17 @@ static bool count_resident(const struct pass *pass)
 {
 	const struct purge_order *order = pass->order;
 
-	if (order->own_table && resident.fd < 0)
+	if (!order->own_table && (!order->force || order->try ||
+				  pass->result->clean_bytes))
+		return false;
+	if (resident.fd < 0)
 		resident_open(&resident);
-	if (resident.fd < 0 && (!order->force || order->try ||
-				order->own_table || pass->result->clean_bytes))
+	if (order->own_table && resident.fd < 0)
 		return false;
 	resident_count(&resident, batch.ranges, batch.nr_ranges,
 		       batch.resident, batch.huge);
+	if (!order->own_table)
+		resident_close(&resident);
 	return true;
 }
 
@@ -560,6 +564,8 @@ void batch_postfork_parent(void)
 
 void batch_postfork_child(void)
 {
+	/* A descriptor of the parent's reclaimer: here it is somebody else's. */
+	resident.fd = -1;
 	if (batch_taken)
 		lock_reset(&batch_lock);
 }

@@ -22,7 +22,9 @@
  * hierarchy of its own; the v2 tree, if mounted, is then good for
  * memory.pressure only.
  *
- * Locking: none; all of it runs on the reclaimer thread.
+ * Locking: find_lock (rank 5, after inband_lock), since the reclaimer and
+ * threads that look in-band both come here; what is read meanwhile lies in
+ * buffers that it guards.
  */
 #include <fcntl.h>
 #include <string.h>

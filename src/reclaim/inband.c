@@ -15,6 +15,7 @@
 #include "reclaim/gauge.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
+#include "vm/run.h"
 
 #define FIRST_ROOM	(4 * (int64_t)MIB)	/* before the first look */
 #define FREE_ROOM	(256 * (int64_t)MIB)	/* where there is no limit yet */
@@ -45,6 +46,8 @@ static uint64_t find_after_us;		/* not looked for before this */
 static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
 static uint64_t room_after_us;		/* no purge for `limit' before this */
+static uint64_t room_useless;		/* dirty bytes that did not go then */
+static uint32_t nr_grants;		/* read anywhere */
 
 static bool found;			/* @view is; cleared by anybody */
 static struct inband_stats stats;
@@ -125,9 +128,10 @@ static void grant(int64_t room, int64_t before)
 {
 	set_step(room);
 	add_relaxed(&account.room, room - before);
+	store_relaxed(&nr_grants, nr_grants + 1);
 }
 
-void inband_sampled(uint64_t limit, uint64_t headroom, int64_t room)
+static void sampled(uint64_t limit, uint64_t headroom, int64_t room)
 {
 	uint64_t margin = margin_of(limit);
 
@@ -139,11 +143,28 @@ void inband_sampled(uint64_t limit, uint64_t headroom, int64_t room)
 		       (int64_t)margin) / GRANT_SHARE, room);
 }
 
+struct inband_mark inband_mark(void)
+{
+	return (struct inband_mark){ load_relaxed(&account.room),
+				     load_relaxed(&nr_grants) };
+}
+
+void inband_sampled(uint64_t limit, uint64_t headroom, struct inband_mark mark)
+{
+	/* A thread that looks just now knows better. */
+	if (!lock_try(&inband_lock))
+		return;
+	if (load_relaxed(&nr_grants) == mark.nr_grants)
+		sampled(limit, headroom, mark.room);
+	lock_release(&inband_lock);
+}
+
 void inband_init(void)
 {
 	int64_t option = param_int(EBB_ATTR_LIMIT);
 
-	if (option || param_int(EBB_ATTR_RECLAIM))
+	if (option || (param_int(EBB_ATTR_RECLAIM) &&
+		       param_int(EBB_ATTR_INBAND_MS)))
 		store_relaxed(&account.room, option ? 0 : FIRST_ROOM);
 	if (option && !(option & EBB_PERCENT_BIT))
 		set_bound(CGROUP_NO_LIMIT);
@@ -151,33 +172,37 @@ void inband_init(void)
 
 /* === Looking ========================================================== */
 
+/* What cannot be found now, for lack of descriptors perhaps, is tried again. */
 static bool find(uint64_t now)
 {
 	if (load_relaxed(&found))
-		return gauges.nr;
+		return true;
 	if (now < find_after_us)
 		return false;
 	find_after_us = now + REFIND_US;
+	/* First: who forgets it meanwhile has it looked for once more. */
 	store_relaxed(&found, true);
 	cgroup_find("", &view);
 	read_all_us = 0;
 	gauges.nr = 0;
-	return view.version != CGROUP_NONE && !gauge_open(&gauges, &view, false);
+	if (view.version == CGROUP_NONE || gauge_open(&gauges, &view, false))
+		store_relaxed(&found, false);
+	return gauges.nr;
 }
 
 /*
- * Headroom, file cache included; CGROUP_NO_LIMIT where there is no limit.  The
- * tightest gauge is read alone for READ_ALL_US, then all.
+ * Headroom, file cache included; both CGROUP_NO_LIMIT where there is no limit.
+ * The tightest gauge is read alone for READ_ALL_US, then all.  False: it cannot
+ * be told.
  */
-static uint64_t look(uint64_t *ret_limit)
+static bool look(uint64_t *ret_limit, uint64_t *ret_headroom)
 {
 	struct gauge_reading reading;
 	uint64_t now = now_us();
 	int err;
 
-	*ret_limit = CGROUP_NO_LIMIT;
 	if (!find(now))
-		return CGROUP_NO_LIMIT;
+		return false;
 	add_stat(&stats.nr_looks, 1);
 	if (now < read_all_us) {
 		err = gauge_read_one(&gauges, tightest, &reading);
@@ -187,7 +212,7 @@ static uint64_t look(uint64_t *ret_limit)
 	}
 	if (err) {
 		store_relaxed(&found, false);
-		return CGROUP_NO_LIMIT;
+		return false;
 	}
 	tightest = reading.tightest;
 	*ret_limit = reading.limit;
@@ -195,7 +220,8 @@ static uint64_t look(uint64_t *ret_limit)
 	    reading.room <= 2 * margin_of(reading.limit))
 		reading.room += gauge_droppable(&gauges, reading.tightest,
 						now / 1000);
-	return reading.room;
+	*ret_headroom = reading.room;
+	return true;
 }
 
 /* Whether there is @times the margin below @limit. */
@@ -260,15 +286,16 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 		uint64_t left_us = budget - (now - start);
 
 		if (!purge_own(without(owed, headroom),
-			       (uint32_t)(left_us / 1000))) {
+			       (uint32_t)(left_us / 1000) + 1)) {
 			if (now < wait_after_us ||
 			    has_margin(*limit, headroom, 1))
 				break;
 			waited = true;
 			nap();
 		}
-		headroom = look(limit);
 		now = now_us();
+		if (!look(limit, &headroom))
+			break;
 	}
 	if (waited)
 		add_stat(&stats.nr_waits, 1);
@@ -301,7 +328,10 @@ static void look_and_grant(void)
 		grant(FIRST_ROOM, before);
 		return;
 	}
-	headroom = look(&limit);
+	if (!look(&limit, &headroom)) {
+		grant(FIRST_ROOM, before);
+		return;
+	}
 	owed = promised(limit);
 	if (!has_margin(limit, without(headroom, owed), 2) &&
 	    param_int(EBB_ATTR_RECLAIM)) {
@@ -313,16 +343,20 @@ static void look_and_grant(void)
 	 * An object that nobody means to touch shall not keep everything else
 	 * from growing: only so much of what is owed is held back.
 	 */
-	inband_sampled(limit, without(headroom, min(owed, limit /
-						    PROMISED_SHARE)), before);
+	sampled(limit, without(headroom, min(owed, limit / PROMISED_SHARE)),
+		before);
 	if (load_relaxed(&account.room) <= 0)
 		grant(GRANT_MIN, load_relaxed(&account.room));
 }
 
 void inband_look(void)
 {
-	if (!param_int(EBB_ATTR_RECLAIM) && !param_int(EBB_ATTR_LIMIT))
+	/* With inband_ms=0 a program that confines itself is left alone. */
+	if (!param_int(EBB_ATTR_LIMIT) &&
+	    (!param_int(EBB_ATTR_RECLAIM) || !param_int(EBB_ATTR_INBAND_MS))) {
+		grant(ACCOUNT_NO_ROOM_LIMIT, load_relaxed(&account.room));
 		return;
+	}
 	lock_take(&inband_lock);
 	look_and_grant();
 	lock_release(&inband_lock);
@@ -338,19 +372,27 @@ bool inband_make_room(size_t size)
 	};
 	struct purge_result result = { 0 };
 	uint64_t bound = load_relaxed(&account.backed_max);
+	uint64_t leaving;
 	bool worth_it = false;
 
-	if (lock_holds_any() ||
-	    size > (bound ?: purge_dirty_estimate()))
+	if (lock_holds_any())
 		return false;
+	/* What a pass has in hand will be free, too. */
+	leaving = load_relaxed(&run_counters.in_state[RUN_LEAVING]);
+	if (size > (bound ?: purge_dirty_estimate() + leaving)) {
+		if (bound)
+			add_relaxed(&stats.nr_refused, 1);
+		return false;
+	}
 	lock_take(&inband_lock);
-	if ((purge_dirty_estimate() >= WORTH_IT || now_us() >= room_after_us) &&
-	    !purge_run(&order, &result))
-		worth_it = result.clean_bytes;
+	if ((purge_dirty_estimate() >= room_useless + WORTH_IT ||
+	     now_us() >= room_after_us) && !purge_run(&order, &result))
+		worth_it = result.clean_bytes || leaving;
+	room_useless = worth_it ? 0 : purge_dirty_estimate();
 	if (!worth_it)
 		room_after_us = now_us() + ROOM_US;
 	if (!worth_it && bound)
-		add_stat(&stats.nr_refused, 1);
+		add_relaxed(&stats.nr_refused, 1);
 	lock_release(&inband_lock);
 	return worth_it;
 }

@@ -64,12 +64,24 @@ void inband_look(void);
 /*
  * A request for @size bytes found no memory.  Returns whether trying again is
  * worth it: memory was given back, and it might have been that which is
- * missing below `limit' or, under strict overcommit, the kernel's.  Context: as inband_look().
+ * missing below `limit' or, under strict overcommit, the kernel's.
+ * Context: as inband_look().
  */
 bool inband_make_room(size_t size);
 
-/* A sample says @headroom below @limit; account.room was @room before it. */
-void inband_sampled(uint64_t limit, uint64_t headroom, int64_t room);
+/* How things stood before a sample was taken. */
+struct inband_mark {
+	int64_t room;
+	uint32_t nr_grants;
+};
+
+struct inband_mark inband_mark(void);
+
+/*
+ * The reclaimer's sample says @headroom below @limit.  Dropped where a thread
+ * looked since @mark, or looks just now: what is there is granted once.
+ */
+void inband_sampled(uint64_t limit, uint64_t headroom, struct inband_mark mark);
 
 /* The process may have been moved: the cgroup is looked for again. */
 void inband_forget(void);

@@ -25,7 +25,8 @@
  * An age of -1 (never) yields to over, mild and severe only.
  *
  * Invariants:
- * (1) Two passes are tick_min_ms apart.
+ * (1) Two passes are tick_min_ms apart, and so are two forced ones; a forced
+ *     one may follow one that was not at once.
  * (2) A forced pass that found nothing doubles the gap to the next, up to
  *     tick_max_ms; one that found something, or more dirty memory than it
  *     left, ends it.  What asks for one in between is kept and answered then.
@@ -280,6 +281,11 @@ static void set_tick(struct policy_decision *decision,
 	if (order_is_empty(&decision->order)) {
 		decision->tick_ms = watch_tick(in);
 		decision->wake_dirty = dirty_budget(in) ?: UINT64_MAX;
+		/* Beyond that there is a lazy step again. */
+		if (is_small(in, wanted) && in->conf.lazy_ms >= 0 &&
+		    !in->protected)
+			decision->wake_dirty = min(decision->wake_dirty,
+						   in->conf.dirty_min + 1);
 	} else if (in->state.aging || wanted != PRESSURE_NONE) {
 		decision->tick_ms = max(wait_for(in->now_ms, due_ms), 1u);
 		decision->wake_dirty = wake_bound(in);
@@ -332,7 +338,8 @@ struct policy_decision policy_decide(const struct policy_input *in)
 	if (!headroom_is_low(&now))
 		now.state.low_answered = false;
 	now.state.pending = max(now.pressure, now.state.pending);
-	now.conf.tight = max(now.conf.tight, now.conf.soft);
+	if (now.conf.tight)
+		now.conf.tight = max(now.conf.tight, now.conf.soft);
 	if (now.conf.dirty_max)
 		now.conf.dirty_min = min(now.conf.dirty_min,
 					 now.conf.dirty_max);
@@ -346,6 +353,7 @@ struct policy_state policy_note(const struct policy_decision *decision,
 				const struct purge_result *result,
 				uint64_t now_ms)
 {
+	uint32_t tick_max_ms = max(conf->tick_max_ms, conf->tick_min_ms);
 	bool found = result->lazy_bytes + result->clean_bytes >= FOUND_MIN;
 	struct policy_state state = decision->state;
 
@@ -361,7 +369,7 @@ struct policy_state policy_note(const struct policy_decision *decision,
 	if (decision->order.force) {
 		state.forced_gap_ms = found ? conf->tick_min_ms :
 			backed_off(max(state.forced_gap_ms, conf->tick_min_ms),
-				   1, conf->tick_max_ms);
+				   1, tick_max_ms);
 		state.forced_after_ms = now_ms + state.forced_gap_ms;
 		state.low_answered = true;
 		state.pending = PRESSURE_NONE;

@@ -2,10 +2,9 @@
 /*
  * ebbmalloc - One pass of giving memory back
  *
- * What it is: visits the slabs that were published to since the last pass
- * and those that are still ageing, finds pages without a live slot, claims
- * them, advises them in batches and publishes them again.  The same is done
- * for free runs.
+ * What it is: visits free runs, then the slabs that were published to since
+ * the last pass and those that are still ageing, finds what is old enough, and
+ * has it claimed, advised and published again in batches (batch.c).
  *
  * Model: a page goes dirty -> lazy -> clean.  A sweep that finds a page free
  * sets its idle bit; whoever takes a slot of the page clears it.  So a page
@@ -20,7 +19,8 @@
  * Locking: pass_lock (rank 5) for a pass and all state here.  A pass may run
  * on any thread; a signal handler that interrupted one gets -EDEADLK.
  *
- * Fork: purge_prefork() waits for the batch in progress, not for the pass.  The child's aging list is as the parent's was.
+ * Fork: purge_prefork() waits for the batch in progress, not for the pass.
+ * The child of a threaded parent makes the aging list anew.
  */
 #include <limits.h>
 

@@ -37,16 +37,19 @@ struct purge_result {
 };
 
 /*
- * Lazy bytes that the kernel took: at least so many.  What was never backed
- * is left out; what was used again before it was looked at is not seen.
+ * Lazy bytes that the kernel took, an estimate: what is known never to have
+ * been backed is left out, but a slot that was handed out counts as backed
+ * though nobody may have touched it; what was used again before it was looked
+ * at is not seen.
  */
 uint64_t purge_lazy_taken(void);
 
 /*
  * Run one pass.  Passes exclude each other: a second caller waits for the
  * pass in progress, which if it is not forced ends early, and then does its
- * own, so what was freed before the call is covered, unless it only tries.  -EDEADLK where the calling thread is inside a pass already (a
- * signal handler), and nothing is done.
+ * own, so what was freed before the call is covered, unless it only tries:
+ * -EBUSY.  -EDEADLK where the calling thread is inside a pass already (a signal
+ * handler), and nothing is done.
  */
 int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 	__must_check;
@@ -62,7 +65,7 @@ uint64_t purge_dirty_estimate(void);
 uint64_t purge_strays(void);
 uint64_t purge_splits(void);
 
-/* Bytes given back and taken again, so far. */
+/* Clean bytes of runs, and of slabs that gave some back, taken again so far. */
 uint64_t purge_retaken(void);
 
 /*

@@ -3,8 +3,9 @@
  * ebbmalloc - The reclaimer thread
  *
  * What it is: one thread with one wait.  Each round it hears the sources that
- * are ready, samples headroom, asks the policy, and either runs one pass, or makes
- * a step of slow preparations, or sleeps until a source, its tick, or a wake.
+ * are ready, samples headroom, asks the policy, and either runs one pass, or
+ * makes a step of slow preparations, or sleeps until a source, its tick, or a
+ * wake.
  *
  * File table: a private one, empty at first, so that the application can
  * neither close our descriptors nor inherit them into a child, and neither
@@ -53,6 +54,7 @@
 #include "base/param.h"
 #include "base/sys.h"
 #include "os/advise.h"
+#include "os/probe.h"
 #include "reclaim/app.h"
 #include "reclaim/fdtable.h"
 #include "reclaim/inband.h"
@@ -111,6 +113,16 @@ static unsigned int nr_polled;
 
 /* === Sleeping and waking ============================================== */
 
+/* systemd's sets of allowed calls lack these, and kill for what they lack. */
+static bool may_getfd(void)
+{
+	static const struct probe_call open = { SYS_pidfd_open, { -1, 0 } };
+	static const struct probe_call get = { SYS_pidfd_getfd, { -1, -1, 0 } };
+	const char *reason;
+
+	return !probe_allowed(&open, &reason) && !probe_allowed(&get, &reason);
+}
+
 /* Returns NULL, or why nothing can be kept open. */
 static const char *make_table(void)
 {
@@ -119,7 +131,7 @@ static const char *make_table(void)
 	signal_fd = -1;
 	if (fdtable_leave())
 		return "no private file table (close_range and unshare fail)";
-	log_use_private_table(wake_pid);
+	log_use_private_table(wake_pid, may_getfd());
 	signal_fd = (int)sys_call4(SYS_signalfd4, -1, (long)&mask,
 				   KERNEL_SIGSET, SFD_CLOEXEC | SFD_NONBLOCK);
 	return signal_fd < 0 ? "no signalfd to wait with" : NULL;
@@ -291,7 +303,7 @@ static void read_conf(const struct signals *signals, struct policy_conf *conf)
 static void hear_sources(struct signals *signals)
 {
 	/* Before the sample: what is handed out while it is taken counts. */
-	int64_t room = load_relaxed(&account.room);
+	struct inband_mark mark = inband_mark();
 
 	signals_init(signals, source_now_ms());
 	source_dispatch(poll_set + 1, nr_polled, signals);
@@ -299,7 +311,7 @@ static void hear_sources(struct signals *signals)
 	if (source_refind("", signals->now_ms))
 		inband_forget();
 	source_sample_all(signals);
-	inband_sampled(signals->limit, signals->headroom, room);
+	inband_sampled(signals->limit, signals->headroom, mark);
 	asked_by |= signals->by_source;
 	store_relaxed(&stats.limit, signals->limit);
 	store_relaxed(&stats.headroom, signals->headroom);

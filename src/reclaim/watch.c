@@ -43,6 +43,7 @@
 #define WRITE_SIZE	512		/* decoded */
 #define READ_SIZE	1024
 #define MAX_READS	64		/* per event: what a pipe holds */
+#define MAX_FULL	4		/* then it is left alone for a while */
 
 #ifndef PROC_SUPER_MAGIC
 #define PROC_SUPER_MAGIC	0x9fa0
@@ -65,6 +66,7 @@ static struct {
 	enum watch_kind kind;
 	bool psi;		/* the kernel's own PSI file */
 	bool proven;		/* it had an event */
+	unsigned int nr_full;	/* events in a row with more than we read */
 	bool echo;		/* what was written may come back */
 } watched;
 
@@ -308,7 +310,8 @@ static int check_file(struct source *source)
 				     " is not a PSI file" : "$" WRITE_ENV
 				     " is not set, so there is no trigger",
 				     -EINVAL);
-	watched.psi = is_psi(source->fds[0]);
+	/* Without a trigger of ours no event will come from it. */
+	watched.psi = write_len && is_psi(source->fds[0]);
 	/* Until here it was no trigger, which alone is slow to close. */
 	source->slow_close = watched.psi;
 	return 0;
@@ -366,6 +369,9 @@ static int discard(struct source *source, int fd)
 			break;
 		news |= is_news(buf, (size_t)len);
 	}
+	watched.nr_full = len > 0 ? watched.nr_full + 1 : 0;
+	if (watched.nr_full >= MAX_FULL)
+		return source_refuse(source, "floods", -ENOSPC);
 	/* What was said before the end is heard; the end is there next time. */
 	if (news || len > 0 || len == -EAGAIN)
 		return news;

@@ -9,6 +9,12 @@
  * grower object MIB TIMES: MIB MiB of small objects are freed, all but some, and
  * at once one object as large is filled, TIMES times over.
  *
+ * grower realloc MIB: MIB MiB of small objects are freed, all but some, and one
+ * object grows by realloc to that size.
+ *
+ * grower slots: at the bound, with many free slots that share pages with used
+ * ones; says how many of them malloc finds.
+ *
  * grower refuse: allocates until malloc says no, frees, and goes on.
  *
  * grower stray MIB TRIES: frees, has it given back, writes to what it has freed,
@@ -132,6 +138,43 @@ static int run_object(char **argv)
 		free(object);
 	}
 	return good ? 0 : 1;
+}
+
+static int run_realloc(char **argv)
+{
+	struct pile pile;
+	char *object = NULL;
+	bool good;
+
+	share = strtoul(argv[2], NULL, 10) * MIB;
+	pile = build(1500);
+	good = thin(&pile, false);
+	for (size_t len = MIB; len <= share; len += MIB) {
+		object = realloc(object, len);
+		memset(object + len - MIB, 1, MIB);
+	}
+	return good && thin(&pile, true) ? 0 : 1;
+}
+
+#define NR_SLOTS	20000
+
+static int run_slots(void)
+{
+	static void *slots[NR_SLOTS];
+	unsigned int nr = 0;
+
+	for (int i = 0; i < NR_SLOTS; i++)
+		memset(slots[i] = malloc(1000), 1, 1000);
+	for (int i = 1; i < NR_SLOTS; i += 2)
+		free(slots[i]);
+	while (malloc(200000))
+		;
+	while (malloc(33000))
+		;
+	while (hide(malloc(1000)))
+		nr++;
+	printf("slots %u\n", nr);
+	return 0;
 }
 
 /* Objects of @size until there are no more; how many bytes that were. */
@@ -260,6 +303,10 @@ int main(int argc, char **argv)
 		status = run_burst(argv);
 	else if (argc == 4 && !strcmp(argv[1], "object"))
 		status = run_object(argv);
+	else if (argc == 3 && !strcmp(argv[1], "realloc"))
+		status = run_realloc(argv);
+	else if (argc == 2 && !strcmp(argv[1], "slots"))
+		status = run_slots();
 	else if (argc == 2 && !strcmp(argv[1], "refuse"))
 		status = run_refuse();
 	else if (argc == 4 && !strcmp(argv[1], "stray"))

@@ -4,7 +4,7 @@
  *
  * Models src/reclaim/reclaimer.c: go_to_sleep, wait_for_any, drain_signal,
  * wake_up, reclaimer_wake, send_wake, level_is_reached; src/acct/account.c:
- * account_look; src/api/init.c: init_after_slow, see_to_reclaim;
+ * account_look; src/api/init.c: init_after_slow, see_to_pass;
  * src/reclaim/purge.c: purge_dirty_estimate.
  *
  * Who: the reclaimer, and two threads that each free enough to pass the wake
@@ -147,7 +147,7 @@ proctype freer(bit me)
 	:: level -> wants[me] = YES
 	:: else
 	fi;
-	/* see_to_reclaim() */
+	/* see_to_pass() */
 	if
 	:: wants[me] == YES || (wants[me] == UNSAID && wanted) ->
 #ifndef WANTED_LAST

@@ -133,6 +133,18 @@ TEST_F(grower, a_large_object_beside_what_was_just_freed_survives)
 	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
 }
 
+/* It is in place, or mremap, so that no malloc comes by. */
+TEST_F(grower, an_object_that_grows_by_realloc_survives)
+{
+	NEEDS_GROUP();
+	self->run.argv[1] = (char *)"realloc";
+	self->run.argv[2] = (char *)"48";
+	self->run.conf = NO_THREAD;
+	ASSERT_TRUE(run_below(&self->run, &self->group, 76));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+}
+
 /* --- limit= --- */
 
 /* The @nr-th "filled N" of the output. */
@@ -164,6 +176,20 @@ TEST_F(grower, limit_refuses_and_the_program_goes_on)
 	EXPECT_EQ(0, self->run.status);
 	expect_filled(_metadata, &self->run, 32 * MIB);
 	EXPECT_NE(0u, counter(&self->run, "inband_refused"));
+}
+
+/* They need no page that is not backed already. */
+TEST_F(grower, limit_leaves_the_slots_that_are_backed)
+{
+	const char *at;
+
+	self->run.argv[1] = (char *)"slots";
+	self->run.conf = "limit=64M";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	at = strstr(self->run.output, "slots ");
+	ASSERT_NE(NULL, at);
+	EXPECT_LE(9000u, strtoul(at + 6, NULL, 10));
 }
 
 TEST_F(grower, limit_holds_without_reclaim)

@@ -19,6 +19,7 @@
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/source.h"
+#include "vm/run.h"
 #include "harness.h"
 #include "reclaim/own_cgroup.h"
 
@@ -38,6 +39,8 @@ uint64_t purge_retaken(void)
 {
 	return 0;
 }
+
+struct run_counters run_counters;
 
 uint64_t large_unbacked(uint64_t most_each)
 {

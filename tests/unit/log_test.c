@@ -199,7 +199,7 @@ static void *log_from_private_table(void *unused)
 	(void)unused;
 	if (close_range(0, ~0U, CLOSE_RANGE_UNSHARE))
 		return (void *)"close_range";
-	log_use_private_table(getpid());
+	log_use_private_table(getpid(), true);
 	log_line("from afar");
 	if (fcntl(0, F_GETFD) != -1)
 		return (void *)"a descriptor stayed open";

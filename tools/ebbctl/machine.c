@@ -71,12 +71,13 @@ static void probe_membarrier(struct fact *fact)
 
 	if (commands < 0) {
 		set_value(fact, "no");
-		set_meaning(fact, "%s: caches of idle threads are not drained",
-			    strerror(errno));
+		set_meaning(fact, "%s: caches of idle threads are drained on "
+			    "most x86 machines only, malloc_stats() says "
+			    "where not", strerror(errno));
 	} else if (!(commands & MEMBARRIER_EXPEDITED)) {
-		set_value(fact, "no");
-		set_meaning(fact, "no private expedited command: caches of "
-			    "idle threads are not drained");
+		set_value(fact, "slow");
+		set_meaning(fact, "no private expedited command: draining "
+			    "caches of idle threads takes milliseconds");
 	} else {
 		set_value(fact, "yes");
 		set_meaning(fact, "caches of idle threads can be drained");
@@ -95,8 +96,9 @@ static void probe_seccomp(struct fact *fact)
 	}
 	set_value(fact, mode < 0 ? "unknown" : "%d", mode);
 	if (mode == 2)
-		set_meaning(fact, "a filter is in force, it may refuse "
-			    "membarrier, io_uring or userfaultfd");
+		set_meaning(fact, "a filter is in force: process_madvise and "
+			    "io_uring are tried in a child first, and done "
+			    "without where it refuses them");
 	else
 		set_meaning(fact, "no filter");
 }
@@ -199,35 +201,45 @@ static void probe_psi(struct fact *fact)
 
 	set_value(fact, readable ? "yes" : "no");
 	set_meaning(fact, readable ? "the kernel measures stalls" :
-		    "no pressure signal; boot with psi=1, or a kernel with "
-		    "CONFIG_PSI");
+		    "no signal from stalls; boot with psi=1, or a kernel "
+		    "with CONFIG_PSI");
+}
+
+/* The own cgroup in the v2 tree; NULL: none, or the root, without a type. */
+static const char *pressure_dir(const struct places *places)
+{
+	const char *dir = places->version == 2 ? places->memory.dir :
+						 places->unified.dir;
+	char path[PATH_MAX];
+
+	if (places->version != 2 && !places->hybrid)
+		return NULL;
+	if (!path_make(path, sizeof(path), "%s/cgroup.type", dir) ||
+	    access(path, F_OK))
+		return NULL;
+	return dir;
 }
 
 static void probe_psi_own(struct fact *fact)
 {
-	const char *dir = NULL;
 	struct places places;
 	char path[PATH_MAX];
+	const char *dir;
 	int fd = -1;
 
 	places_find(&places);
-	if (places.version == 2)
-		dir = places.memory.dir;
-	else if (places.hybrid)
-		dir = places.unified.dir;
-	if (!dir || !path_make(path, sizeof(path), "%s/memory.pressure", dir)) {
-		set_value(fact, "no");
-		set_meaning(fact, "there is no v2 tree here");
-		return;
-	}
-	fd = open(path, O_RDWR | O_CLOEXEC);
+	dir = pressure_dir(&places);
+	errno = ENOENT;
+	if (dir && path_make(path, sizeof(path), "%s/memory.pressure", dir))
+		fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd >= 0) {
 		close(fd);
 		set_value(fact, "yes");
 		set_meaning(fact, "a trigger on the own cgroup can be armed");
 	} else {
 		set_value(fact, "no");
-		set_meaning(fact, "%s: %s", strerror(errno),
+		set_meaning(fact, "%s: %s", dir ? strerror(errno) :
+			    "no v2 cgroup of its own",
 			    access("/proc/pressure/memory", W_OK) ?
 			    "no trigger at all" : "system-wide trigger only");
 	}
