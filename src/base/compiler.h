@@ -14,6 +14,8 @@
 
 #define noinline	__attribute__((__noinline__))
 #define cold		__attribute__((__cold__, __noinline__))
+/* Run by every process: beside what else is run then, see src/Kbuild. */
+#define __startup	__attribute__((__noinline__, section(".text.startup")))
 #define __always_inline_ static inline __attribute__((always_inline))
 #ifndef __must_check
 #define __must_check	__attribute__((warn_unused_result))

@@ -34,25 +34,27 @@ struct heap_front empty_front = {
 
 struct heap orphan_heap;
 
-void heap_init_lists(struct heap *heap)
+void bin_make_lists(struct bin *bin)
 {
-	for (unsigned int class = 0; class < NR_CLASSES; class++) {
-		struct bin *bin = &heap->bins[class];
-
-		list_init(&bin->full);
-		for (unsigned int i = 0; i < NR_FULLNESS; i++)
-			list_init(&bin->partial[i]);
-	}
+	list_init(&bin->full);
+	for (unsigned int i = 0; i < NR_FULLNESS; i++)
+		list_init(&bin->partial[i]);
 }
 
+/* Stores only what is not zero already: most of it never was anything else. */
 void heap_init_bins(struct heap *heap)
 {
 	heap->holes.top = heap->holes.end = no_slot + 1;
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
-		heap->bins[class].current = NULL;
-		store_relaxed(&heap->bins[class].nr_slabs, 0);
+		struct bin *bin = &heap->bins[class];
+
+		if (bin->current)
+			bin->current = NULL;
+		if (load_relaxed(&bin->nr_slabs))
+			store_relaxed(&bin->nr_slabs, 0);
+		if (bin_has_lists(bin))
+			bin_make_lists(bin);
 	}
-	heap_init_lists(heap);
 }
 
 struct heap *heap_get(void)
@@ -85,6 +87,7 @@ void heap_list_slab(struct heap *heap, struct slab *slab,
 	struct bin *bin = &heap->bins[slab_hot(slab)->class];
 	int count = ctl_count(load_relaxed(&slab->ctl));
 
+	bin_need_lists(bin);
 	if (state == SLAB_FULL)
 		list_add(&slab->link, &bin->full);
 	else
@@ -156,6 +159,8 @@ void heap_pop_avail(struct heap *heap)
 
 static struct slab *take_partial(struct bin *bin)
 {
+	if (!bin_has_lists(bin))
+		return NULL;
 	for (unsigned int i = 0; i < NR_FULLNESS; i++) {
 		struct slab *slab, *tmp;
 
@@ -176,6 +181,8 @@ static struct slab *take_full(struct bin *bin)
 	struct slab *slab, *tmp;
 	int left = FULL_SEARCH;
 
+	if (!bin_has_lists(bin))
+		return NULL;
 	list_for_each_entry_safe(slab, tmp, &bin->full, link) {
 		if (!left--)
 			break;
@@ -248,7 +255,8 @@ void heap_reap(struct heap *heap)
 		    heap_retire(heap, bin->current))
 			bin->current = NULL;
 		/* Earlier ones are on the stack when they get wholly free. */
-		reap_list(heap, &bin->partial[NR_FULLNESS - 1]);
+		if (bin_has_lists(bin))
+			reap_list(heap, &bin->partial[NR_FULLNESS - 1]);
 	}
 	account_tell(&heap->delta);
 }
@@ -285,13 +293,17 @@ static void orphan_slabs(struct heap *heap)
 		struct bin *bin = &heap->bins[class];
 
 		slab = bin->current;
+		if (!slab && !bin_has_lists(bin))
+			continue;
 		bin->current = NULL;
 		if (slab && slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
 			orphan_take(slab);
+		bin->nr_slabs = 0;
+		if (!bin_has_lists(bin))
+			continue;
 		for (unsigned int i = 0; i < NR_FULLNESS; i++)
 			orphan_list(&bin->partial[i]);
 		orphan_list(&bin->full);
-		bin->nr_slabs = 0;
 	}
 }
 

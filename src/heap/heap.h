@@ -212,8 +212,22 @@ bool heap_retire(struct heap *heap, struct slab *slab);
 
 void heap_init_bins(struct heap *heap);
 
-/* The lists alone; counters may be in use already. */
-void heap_init_lists(struct heap *heap);
+/*
+ * A bin's lists are made when the first slab is put on one, so that classes
+ * which are not used cost no page; until then there are none.
+ */
+void bin_make_lists(struct bin *bin);
+
+static inline bool bin_has_lists(const struct bin *bin)
+{
+	return bin->full.next;
+}
+
+static inline void bin_need_lists(struct bin *bin)
+{
+	if (unlikely(!bin_has_lists(bin)))
+		bin_make_lists(bin);
+}
 
 /* Whether the admin's bound (option limit) lets @bytes more be backed. */
 static inline bool heap_may_back(uint64_t bytes)

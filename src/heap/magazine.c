@@ -36,7 +36,9 @@ static void set_store(struct heap *heap, unsigned int class, void **store,
 {
 	struct bin *bin = &heap->bins[class];
 
-	store[0] = NULL;
+	/* New heaps are zero: what need not be written is not backed. */
+	if (store[0])
+		store[0] = NULL;
 	bin->bottom = store + 1;
 	bin->cap = cap;
 	heap->magazines[class].top = bin->bottom;
@@ -213,6 +215,7 @@ static void put_aside(struct bin *bin, struct slab *slab)
 {
 	if (!slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
 		return;
+	bin_need_lists(bin);
 	list_add_tail(&slab->link, &bin->partial[NR_FULLNESS - 1]);
 	bin->current = NULL;
 }
@@ -244,6 +247,7 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 			continue;
 		}
 		if (slab_make_full(slab, seen)) {
+			bin_need_lists(bin);
 			list_add(&slab->link, &bin->full);
 			bin->current = NULL;
 		}

@@ -8,17 +8,6 @@
 
 struct lock orphan_lock = LOCK_INIT(3);
 
-/* orphan_lock: the lists are made when they are first needed. */
-static bool ready;
-
-static void make_ready(void)
-{
-	if (likely(ready))
-		return;
-	heap_init_lists(&orphan_heap);
-	ready = true;
-}
-
 static void list_orphan(struct slab *slab)
 {
 	enum slab_state state = ctl_state(load_relaxed(&slab->ctl));
@@ -32,7 +21,6 @@ static void list_orphan(struct slab *slab)
 void orphan_take(struct slab *slab)
 {
 	lock_take(&orphan_lock);
-	make_ready();
 	/* Pairs with slab_avail_push(): whoever reads it pushes to us. */
 	store_release(&slab_hot(slab)->owner, &orphan_heap);
 	list_orphan(slab);
@@ -48,9 +36,9 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 		return NULL;
 	if (!lock_try(&orphan_lock))
 		return NULL;
-	make_ready();
 	heap_pop_avail(&orphan_heap);
-	for (unsigned int i = 0; i < NR_FULLNESS && !slab; i++) {
+	for (unsigned int i = 0; i < NR_FULLNESS && !slab &&
+	     bin_has_lists(bin); i++) {
 		struct slab *pos, *tmp;
 
 		list_for_each_entry_safe(pos, tmp, &bin->partial[i], link) {
@@ -72,10 +60,7 @@ void orphan_reap(void)
 	/* Its holder may be stopped: a purge goes on without. */
 	if (!lock_try_for(&orphan_lock, LOCK_PATIENCE_MS))
 		return;
-	if (ready || load_relaxed(&orphan_heap.avail)) {
-		make_ready();
-		heap_reap(&orphan_heap);
-	}
+	heap_reap(&orphan_heap);
 	lock_release(&orphan_lock);
 }
 
@@ -114,7 +99,6 @@ void orphan_after_fork(struct heap *mine)
 	bypass_forget();
 	orphan_heap.avail = NULL;
 	heap_init_bins(&orphan_heap);
-	ready = true;
 	if (mine)
 		mine->avail = NULL;
 	for (size_t i = 0; i < nr; i++) {

@@ -159,7 +159,7 @@ void inband_sampled(uint64_t limit, uint64_t headroom, struct inband_mark mark)
 	lock_release(&inband_lock);
 }
 
-void inband_init(void)
+__startup void inband_init(void)
 {
 	int64_t option = param_int(EBB_ATTR_LIMIT);
 
@@ -244,7 +244,11 @@ static uint64_t without(uint64_t headroom, uint64_t owed)
 
 /* === Making room ====================================================== */
 
-static bool purge_own(uint64_t want, uint32_t budget_ms)
+/*
+ * Free memory of our own.  Little of it is known to be dirty: still, what
+ * threads have in their caches may be much, and is worth one look (@anyway).
+ */
+static bool purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
@@ -256,7 +260,9 @@ static bool purge_own(uint64_t want, uint32_t budget_ms)
 	};
 	struct purge_result result;
 
-	if (purge_dirty_estimate() < WORTH_IT || purge_run(&order, &result))
+	if (purge_dirty_estimate() < WORTH_IT && !anyway)
+		return false;
+	if (purge_run(&order, &result))
 		return false;
 	add_stat(&stats.nr_purges, 1);
 	add_stat(&stats.purged_bytes, result.clean_bytes);
@@ -278,7 +284,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 {
 	uint64_t start = now_us(), now = start;
 	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
-	bool waited = false;
+	bool anyway = now >= wait_after_us, waited = false;
 
 	add_stat(&stats.nr_near, 1);
 	while (!has_margin(*limit, without(headroom, owed), 2) &&
@@ -286,13 +292,14 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 		uint64_t left_us = budget - (now - start);
 
 		if (!purge_own(without(owed, headroom),
-			       (uint32_t)(left_us / 1000) + 1)) {
+			       (uint32_t)(left_us / 1000) + 1, anyway)) {
 			if (now < wait_after_us ||
 			    has_margin(*limit, headroom, 1))
 				break;
 			waited = true;
 			nap();
 		}
+		anyway = false;
 		now = now_us();
 		if (!look(limit, &headroom))
 			break;

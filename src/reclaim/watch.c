@@ -123,13 +123,17 @@ long watch_decode(const char *text, unsigned char *buf, size_t size)
 	return (long)done;
 }
 
-static const char *lookup(char *const *env, const char *name)
+__startup static const char *lookup(char *const *env, const char *name)
 {
-	size_t len = strlen(name);
+	/* By hand: what libc has for it lies on pages nobody else touches. */
+	for (; env && *env; env++) {
+		size_t at = 0;
 
-	for (; env && *env; env++)
-		if (!strncmp(*env, name, len) && (*env)[len] == '=')
-			return *env + len + 1;
+		while (name[at] && (*env)[at] == name[at])
+			at++;
+		if (!name[at] && (*env)[at] == '=')
+			return *env + at + 1;
+	}
 	return NULL;
 }
 
@@ -146,13 +150,13 @@ static const char *note_write(const char *text)
 }
 
 /* NULL, or what is wrong with it. */
-static const char *note(char *const *env)
+__startup static const char *note(char *const *env)
 {
 	const char *path = lookup(env, WATCH_ENV);
 	const char *data = lookup(env, WRITE_ENV);
 
 	if (!path)
-		return "$" WATCH_ENV " is not set";
+		return NULL;
 	if (*path != '/')
 		return "$" WATCH_ENV " is not absolute";
 	if (strlen(path) >= sizeof(watch_path))
@@ -161,12 +165,19 @@ static const char *note(char *const *env)
 	return data ? note_write(data) : NULL;
 }
 
-void watch_note_environment(char *const *env, bool secure)
+__startup void watch_note_environment(char *const *env, bool secure)
 {
-	watch_path[0] = '\0';
-	write_len = 0;
-	env_refused = secure ? "the environment of a privileged program is "
-			       "not trusted" : note(env);
+	const char *refused;
+
+	/* Only what was noted before: an untouched page stays so. */
+	if (watch_path[0])
+		watch_path[0] = '\0';
+	if (write_len)
+		write_len = 0;
+	refused = secure ? "the environment of a privileged program is not "
+			   "trusted" : note(env);
+	if (refused || env_refused)
+		env_refused = refused;
 }
 
 static bool is_off(void)

@@ -41,13 +41,22 @@ uint64_t run_clock_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-void run_init(void)
+/* Made when they are first needed, so that they cost nobody else a page. */
+static void make_ready(struct run_index *index)
 {
-	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
-		list_init(&indexes[state].by_age);
-		for (unsigned int bin = 0; bin < NR_BINS; bin++)
-			list_init(&indexes[state].bins[bin]);
-	}
+	if (likely(index->by_age.next))
+		return;
+	list_init(&index->by_age);
+	for (unsigned int bin = 0; bin < NR_BINS; bin++)
+		list_init(&index->bins[bin]);
+}
+
+/* The oldest run of @index, or NULL. */
+static struct slab *oldest_of(struct run_index *index)
+{
+	if (!index->by_age.next || list_empty(&index->by_age))
+		return NULL;
+	return list_first(&index->by_age, struct slab, age);
 }
 
 /* The bin a free run of @nr slabs is kept in. */
@@ -83,6 +92,7 @@ static void index_insert(struct slab *first, size_t nr, enum run_state state,
 	struct run_index *index = &indexes[state];
 	unsigned int bin = bin_of(nr);
 
+	make_ready(index);
 	set_ends(first, nr, state);
 	first->stamp_ms = stamp_ms;
 	list_add(&first->link, &index->bins[bin]);
@@ -486,18 +496,15 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr)
 struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 		       size_t *ret_nr)
 {
-	struct list_head *by_age = &indexes[state].by_age;
-	struct slab *run = NULL;
+	struct slab *run;
 	size_t nr;
 
 	if (!take_patiently())
 		return NULL;
 	deferred_drain();
-	if (!list_empty(by_age)) {
-		run = list_first(by_age, struct slab, age);
-		if (run->stamp_ms > until_ms)
-			run = NULL;
-	}
+	run = oldest_of(&indexes[state]);
+	if (run && run->stamp_ms > until_ms)
+		run = NULL;
 	if (run) {
 		uint64_t stamp_ms = run->stamp_ms;
 
@@ -534,13 +541,14 @@ bool run_uncommit(struct slab *first, size_t nr)
 
 uint64_t run_oldest(enum run_state state)
 {
-	struct list_head *by_age = &indexes[state].by_age;
 	uint64_t stamp_ms = UINT64_MAX;
+	struct slab *run;
 
 	if (!take_patiently())
 		return 0;
-	if (!list_empty(by_age))
-		stamp_ms = list_first(by_age, struct slab, age)->stamp_ms;
+	run = oldest_of(&indexes[state]);
+	if (run)
+		stamp_ms = run->stamp_ms;
 	release();
 	return stamp_ms;
 }

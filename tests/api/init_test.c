@@ -236,7 +236,7 @@ static uint64_t now_us(void)
 	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 }
 
-/* The least of several runs: RSS, and how long it all took. */
+/* The least of several runs: memory, and how long it all took. */
 static size_t least_rss(struct run *run, uint64_t *ret_us)
 {
 	size_t least = SIZE_MAX;
@@ -267,7 +267,7 @@ TEST_F(init, an_idle_process_costs_at_most_300_kb_more)
 	with = least_rss(&self->run, &with_us);
 	self->run.preload = NULL;
 	without = least_rss(&self->run, &without_us);
-	TH_LOG("RSS %zu KiB with, %zu without; run in %llu us with, %llu "
+	TH_LOG("memory: %zu KiB with, %zu without; run in %llu us with, %llu "
 	       "without", with / KIB, without / KIB,
 	       (unsigned long long)with_us, (unsigned long long)without_us);
 	EXPECT_GE(without + 300 * KIB, with);

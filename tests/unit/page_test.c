@@ -39,7 +39,6 @@ FIXTURE_SETUP(page)
 {
 	map_init();
 	sizeclass_init();
-	run_init();
 	drain_init();
 	ASSERT_EQ(0, range_init(256 * MIB));
 	map_page_shift = variant->shift;
