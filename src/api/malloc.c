@@ -150,7 +150,7 @@ __export void *malloc(size_t size)
 	/* One compare: 0 wraps around. */
 	if (unlikely(size - 1 >= FAST_SIZE_MAX))
 		return malloc_slow(size);
-	mag = (struct magazine *)((char *)tcb.heap +
+	mag = (struct magazine *)((char *)load_dependent(&tcb.heap) +
 				  bin_of_size[(size - 1) >> CLASS_STEP_SHIFT]);
 	ptr = mag->top[-1];
 	if (unlikely(!ptr))
@@ -280,6 +280,7 @@ __export void free(void *ptr)
 	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)range.base;
 	struct slab_hot *hot;
 	struct magazine *mag;
+	struct heap *heap;
 
 	if (unlikely(tcb.busy)) {
 		free_nested(ptr);
@@ -291,12 +292,12 @@ __export void free(void *ptr)
 		return;
 	}
 	hot = hot_at(offset >> SLAB_SHIFT);
-	if (unlikely(load_relaxed(&hot->owner) != tcb.heap)) {
+	heap = load_dependent(&tcb.heap);
+	if (unlikely(load_relaxed(&hot->owner) != heap)) {
 		free_slow(ptr);
 		return;
 	}
-	mag = (struct magazine *)((char *)tcb.heap +
-				  load_relaxed(&hot->bin));
+	mag = (struct magazine *)((char *)heap + load_relaxed(&hot->bin));
 	if (unlikely(mag->top == mag->end ||
 		     *heap_key_of(ptr) == heap_key(ptr))) {
 		free_slow(ptr);

@@ -91,12 +91,12 @@ const char *drain_unavailable(void)
 }
 
 /* A sum that changes when the thread allocates or frees, as a rule. */
-static uint64_t sum_of_tops(const struct heap *heap)
+static __guesses uint64_t sum_of_tops(const struct heap *heap)
 {
 	uint64_t sum = 0;
 
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
-		sum += (uintptr_t)load_relaxed(&heap->magazines[class].top) *
+		sum += (uintptr_t)load_guess(&heap->magazines[class].top) *
 		       (class + 1);
 	return sum + gather_bytes(&heap->outbox);
 }
@@ -164,7 +164,6 @@ static void drain_gated(bool may_take, bool *ret_left)
 		else
 			*ret_left = true;
 		heap->gated = false;
-		ordered_before(heap->tcb);
 		/* Pairs with malloc() and free(), which load it. */
 		store_release(&heap->tcb->heap, heap);
 	}
@@ -251,14 +250,14 @@ size_t drain_heap_bytes(void)
 	return bytes;
 }
 
-static bool magazine_holds(struct heap *heap, unsigned int class,
-			   const void *ptr)
+static __guesses bool magazine_holds(struct heap *heap, unsigned int class,
+				     const void *ptr)
 {
-	void **top = load_relaxed(&heap->magazines[class].top);
+	void **top = load_guess(&heap->magazines[class].top);
 
 	/* A pop goes before every use of what it gave, so no stale match. */
-	for (void **at = load_relaxed(&heap->bins[class].bottom); at < top; at++)
-		if (((uintptr_t)load_relaxed(at) & ~MAGAZINE_ZERO) ==
+	for (void **at = load_guess(&heap->bins[class].bottom); at < top; at++)
+		if (((uintptr_t)load_guess(at) & ~MAGAZINE_ZERO) ==
 		    (uintptr_t)ptr)
 			return true;
 	return false;

@@ -60,31 +60,31 @@ void gather_flush(struct gather *gather)
 			group_publish(&gather->groups[i]);
 }
 
-bool gather_holds(const struct gather *gather, const struct slab *slab,
+__guesses bool gather_holds(const struct gather *gather, const struct slab *slab,
 		  unsigned int slot)
 {
 	for (unsigned int i = 0; i < GATHER_GROUPS; i++) {
 		const struct gather_group *group = &gather->groups[i];
 
-		if (load_relaxed(&group->slab) == slab &&
-		    load_relaxed(&group->word) == slot / 64 &&
-		    load_relaxed(&group->mask) >> slot % 64 & 1)
+		if (load_guess(&group->slab) == slab &&
+		    load_guess(&group->word) == slot / 64 &&
+		    load_guess(&group->mask) >> slot % 64 & 1)
 			return true;
 	}
 	return false;
 }
 
-size_t gather_bytes(const struct gather *gather)
+__guesses size_t gather_bytes(const struct gather *gather)
 {
 	size_t bytes = 0;
 
 	for (unsigned int i = 0; i < GATHER_GROUPS; i++) {
 		const struct gather_group *group = &gather->groups[i];
 		/* Another thread's may change while it is looked at. */
-		struct slab *slab = load_relaxed(&group->slab);
+		struct slab *slab = load_guess(&group->slab);
 
 		if (slab)
-			bytes += bits_count(load_relaxed(&group->mask)) *
+			bytes += bits_count(load_guess(&group->mask)) *
 				 sizeclasses[slab_hot(slab)->class].size;
 	}
 	return bytes;

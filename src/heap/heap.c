@@ -59,7 +59,7 @@ void heap_init_bins(struct heap *heap)
 
 struct heap *heap_get(void)
 {
-	struct heap *heap = tcb.heap;
+	struct heap *heap = load_dependent(&tcb.heap);
 
 	if (likely(heap != EMPTY_HEAP))
 		return heap;

@@ -163,7 +163,6 @@ __always_inline_ void tcb_enter(struct tcb *t)
 	store_relaxed(&t->busy, (uintptr_t)__builtin_frame_address(0));
 	barrier();
 #endif
-	ordered_after(t);
 }
 
 __always_inline_ void tcb_leave(struct tcb *t)

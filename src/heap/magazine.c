@@ -326,13 +326,13 @@ void magazine_discard(struct heap *heap)
 	map_discard((char *)start, end - start);
 }
 
-size_t magazine_bytes(const struct heap *heap)
+__guesses size_t magazine_bytes(const struct heap *heap)
 {
 	size_t bytes = 0;
 
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
-		bytes += (size_t)(load_relaxed(&heap->magazines[class].top) -
-				  load_relaxed(&heap->bins[class].bottom)) *
+		bytes += (size_t)(load_guess(&heap->magazines[class].top) -
+				  load_guess(&heap->bins[class].bottom)) *
 			 sizeclasses[class].size;
 	return bytes;
 }

@@ -11,6 +11,12 @@
 struct lock vm_lock = LOCK_INIT(2);
 struct run_counters run_counters;
 
+/* Others read it at any time; nobody else stores. */
+static void count_locked(uint64_t *counter, uint64_t delta)
+{
+	store_relaxed(counter, *counter + delta);
+}
+
 /*
  * Lengths up to LINEAR slabs have a bin each, longer ones four bins for each
  * doubling; the last bin takes all that is longer still.
@@ -101,7 +107,7 @@ static void index_insert(struct slab *first, size_t nr, enum run_state state,
 	else
 		list_add_tail(&first->age, &index->by_age);
 	index->filled[bin / 64] |= 1ULL << bin % 64;
-	run_counters.in_state[state] += nr << SLAB_SHIFT;
+	count_locked(&run_counters.in_state[state], nr << SLAB_SHIFT);
 }
 
 static void index_remove(struct slab *first)
@@ -113,8 +119,8 @@ static void index_remove(struct slab *first)
 	list_del(&first->age);
 	if (list_empty(&index->bins[bin]))
 		index->filled[bin / 64] &= ~(1ULL << bin % 64);
-	run_counters.in_state[first->run_state] -=
-		(uint64_t)first->run_len << SLAB_SHIFT;
+	count_locked(&run_counters.in_state[first->run_state],
+		     -((uint64_t)first->run_len << SLAB_SHIFT));
 }
 
 /*
@@ -268,14 +274,15 @@ static void run_free_locked(struct slab *first, size_t nr,
 			    enum run_state state)
 {
 	assert_unused(first, nr);
-	run_counters.used -= nr << SLAB_SHIFT;
+	sub_relaxed(&run_counters.used, nr << SLAB_SHIFT);
 	index_add(first, nr, state, run_clock_ms());
 }
 
 static void run_settle_locked(struct slab *first, size_t nr,
 			      enum run_state state, uint64_t stamp_ms)
 {
-	run_counters.in_state[RUN_LEAVING] -= nr << SLAB_SHIFT;
+	count_locked(&run_counters.in_state[RUN_LEAVING],
+		     -(nr << SLAB_SHIFT));
 	index_add(first, nr, state, stamp_ms);
 }
 
@@ -348,8 +355,7 @@ static struct slab *alloc_indexed(size_t nr, size_t align,
 			return NULL;
 		}
 		if (state == RUN_CLEAN)
-			store_relaxed(&run_counters.retaken, run_counters.retaken +
-				      (nr << SLAB_SHIFT));
+			count_locked(&run_counters.retaken, nr << SLAB_SHIFT);
 		*ret_was = (enum run_state)state;
 		return run;
 	}
@@ -398,7 +404,7 @@ struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
 		if (!run)
 			run = alloc_fresh(nr, align, true);
 		if (run)
-			run_counters.used += nr << SLAB_SHIFT;
+			add_relaxed(&run_counters.used, nr << SLAB_SHIFT);
 		release();
 	}
 	if (run)
@@ -487,7 +493,8 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr)
 	}
 	if (done) {
 		set_ends(first, new_nr, RUN_USED);
-		run_counters.used += (new_nr - nr) << SLAB_SHIFT;
+		add_relaxed(&run_counters.used,
+			    (new_nr - nr) << SLAB_SHIFT);
 	}
 	release();
 	return done;
@@ -511,7 +518,8 @@ struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 		nr = min((size_t)run->run_len, max_nr);
 		run = run_carve(run, 0, nr, RUN_LEAVING);
 		run->stamp_ms = stamp_ms;
-		run_counters.in_state[RUN_LEAVING] += nr << SLAB_SHIFT;
+		count_locked(&run_counters.in_state[RUN_LEAVING],
+			     nr << SLAB_SHIFT);
 		*ret_nr = nr;
 	}
 	release();

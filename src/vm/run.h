@@ -32,7 +32,7 @@
 
 extern struct lock vm_lock;
 
-/* Bytes, under vm_lock; read anywhere. */
+/* Bytes, under vm_lock; read anywhere, used also added to below a handler. */
 struct run_counters {
 	uint64_t used;			/* runs handed out, slabs included */
 	uint64_t in_state[RUN_NR_STATES];
