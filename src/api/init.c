@@ -20,6 +20,7 @@
 #include <sys/auxv.h>
 
 #include "api/init.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -120,7 +121,7 @@ static void register_thread(void)
 static void reclaim_inband(void)
 {
 	static uint64_t last_ms;
-	uint64_t now_ms = run_clock_ms();
+	uint64_t now_ms = clock_coarse_ms();
 	uint64_t last = load_relaxed(&last_ms);
 	int64_t decay_ms = param_int(EBB_ATTR_DECAY_MS);
 	struct purge_order order = {

@@ -40,6 +40,21 @@ static inline uint64_t bits_range(unsigned int first, unsigned int end)
 	return first >= 64 ? 0 : below_end & (~0ULL << first);
 }
 
+/*
+ * Take the lowest run of set bits out of *@x, which is not 0; returns it as a
+ * mask.
+ */
+static inline uint64_t bits_take_run(uint64_t *x)
+{
+	unsigned int first = bit_lowest(*x);
+	uint64_t rest = ~(*x >> first);
+	unsigned int nr = rest ? bit_lowest(rest) : 64;
+	uint64_t run = bits_range(first, min(first + nr, 64u));
+
+	*x &= ~run;
+	return run;
+}
+
 /* The lowest @nr set bits of @x. */
 static inline uint64_t bits_lowest_n(uint64_t x, unsigned int nr)
 {

@@ -19,6 +19,11 @@ const char *err_name(int err)
 		{ EINTR, "EINTR" },	{ ESRCH, "ESRCH" },
 		{ ENODEV, "ENODEV" },	{ EROFS, "EROFS" },
 		{ EIO, "EIO" },		{ EOPNOTSUPP, "EOPNOTSUPP" },
+		{ ENAMETOOLONG, "ENAMETOOLONG" }, { ENXIO, "ENXIO" },
+		{ ELOOP, "ELOOP" },	{ ENOTDIR, "ENOTDIR" },
+		{ EPIPE, "EPIPE" },	{ ENOSPC, "ENOSPC" },
+		{ ECONNREFUSED, "ECONNREFUSED" },
+		{ ECONNRESET, "ECONNRESET" }, { EPROTOTYPE, "EPROTOTYPE" },
 	};
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)

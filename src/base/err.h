@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include "base/compiler.h"
+#include "base/err.h"
 
 /*
  * Stop the process: one line with one write(2) to fd 2, no allocation, then

@@ -3,6 +3,7 @@
  * ebbmalloc - Futex lock with an owner and a rank
  */
 #include <time.h>
+#include "base/clock.h"
 #include "base/lock.h"
 #include "base/atomic.h"
 #include "base/err.h"
@@ -71,14 +72,6 @@ static bool try_as(struct lock *lock, uint32_t word)
 bool lock_try(struct lock *lock)
 {
 	return try_as(lock, self());
-}
-
-static uint64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /*

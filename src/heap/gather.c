@@ -60,8 +60,8 @@ void gather_flush(struct gather *gather)
 			group_publish(&gather->groups[i]);
 }
 
-__guesses bool gather_holds(const struct gather *gather, const struct slab *slab,
-		  unsigned int slot)
+__guesses bool gather_holds(const struct gather *gather,
+			    const struct slab *slab, unsigned int slot)
 {
 	for (unsigned int i = 0; i < GATHER_GROUPS; i++) {
 		const struct gather_group *group = &gather->groups[i];

@@ -19,9 +19,9 @@
 static bool move_refused;
 
 /*
- * Large objects handed out lately, for who asks how much of them is still to be
- * backed.  Entries are hints: threads overwrite
- * each other's, and what is freed stays.
+ * Large objects handed out lately, for who asks how much of them is still to
+ * be backed.  Entries are hints: threads overwrite each other's, and what is
+ * freed stays.
  */
 static struct recent {
 	char *start;
@@ -50,7 +50,7 @@ static void note_recent(char *start, size_t len)
 	store_relaxed(&recent[at].len, len);
 }
 
-uint64_t large_unbacked(uint64_t most_each)
+uint64_t large_unbacked(void)
 {
 	struct resident resident;
 	uint64_t sum = 0;
@@ -63,7 +63,7 @@ uint64_t large_unbacked(uint64_t most_each)
 			load_relaxed(&recent[i].start),
 			load_relaxed(&recent[i].len),
 		};
-		uint64_t backed;
+		uint64_t backed, missing;
 
 		if (!object.start || !range_contains(object.start) ||
 		    load_relaxed(&slab_hot(slab_of(object.start))->kind) !=
@@ -72,10 +72,10 @@ uint64_t large_unbacked(uint64_t most_each)
 		object.len = min(object.len, load_relaxed(
 					&slab_of(object.start)->run_bytes));
 		resident_count(&resident, &object, 1, &backed, NULL);
-		backed = object.len - min(backed, (uint64_t)object.len);
-		sum += min(backed, most_each);
+		missing = object.len - min(backed, (uint64_t)object.len);
+		sum += missing;
 		/* All of it is backed: it need not be asked about again. */
-		if (!backed)
+		if (!missing)
 			store_relaxed(&recent[i].start, NULL);
 	}
 	resident_close(&resident);

@@ -41,10 +41,10 @@ static inline size_t large_usable(const void *ptr)
 }
 
 /*
- * Bytes of objects handed out lately that have no page behind them yet, of
- * each at most @most_each: what is about to be touched, perhaps.
+ * Bytes of objects handed out lately that have no page behind them yet: what
+ * is about to be touched, perhaps.
  * Context: any thread; asks the kernel about each object.
  */
-uint64_t large_unbacked(uint64_t most_each);
+uint64_t large_unbacked(void);
 
 #endif

@@ -169,8 +169,7 @@ void advise_ranges(const struct advise_range *ranges, size_t nr,
  */
 unsigned int advise_split(char *start, size_t len)
 {
-	/* What one entry of the second level maps: 2 MiB for 4 KiB pages. */
-	size_t huge = map_page_size / sizeof(uint64_t) * map_page_size;
+	size_t huge = map_huge_size();
 	unsigned int nr = 0;
 
 	for (char *at = start, *next; at < start + len; at = next) {

@@ -8,8 +8,8 @@
  * times as dear as the best is not timed again, and a time limit ends it.
  */
 #include <sys/mman.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/param.h"
@@ -38,14 +38,6 @@ struct calibration {
 };
 
 static const char no_effect[] = "does not give memory back";
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts = { 0 };
-
-	sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&ts);
-	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
-}
 
 static size_t scratch_len(void)
 {
@@ -89,9 +81,9 @@ static int time_once(struct advise_backend *backend, struct calibration *cal,
 		*(volatile char *)cal->ranges[i].start = 1;
 		cal->ok[i] = false;
 	}
-	begin_ns = now_ns();
+	begin_ns = clock_ns();
 	err = backend->advise(backend, cal->ranges, cal->nr, advice, cal->ok);
-	*ret_ns = (now_ns() - begin_ns) / cal->nr;
+	*ret_ns = (clock_ns() - begin_ns) / cal->nr;
 	for (size_t i = 0; i < cal->nr; i++) {
 		if (!cal->ok[i])
 			return err ? err : -EINVAL;
@@ -239,7 +231,7 @@ static void refuse_all(int err)
 
 static void calibrate(enum ebb_backend wanted)
 {
-	struct calibration cal = { .started_ns = now_ns() };
+	struct calibration cal = { .started_ns = clock_ns() };
 	unsigned int rounds = 0;
 	int err;
 
@@ -253,7 +245,7 @@ static void calibrate(enum ebb_backend wanted)
 	do {
 		run_round(&cal);
 	} while (++rounds < TIMED_ROUNDS &&
-		 now_ns() - cal.started_ns < TIME_LIMIT_NS);
+		 clock_ns() - cal.started_ns < TIME_LIMIT_NS);
 	sys_munmap(cal.memory, scratch_len());
 }
 

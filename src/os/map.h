@@ -11,6 +11,12 @@
 extern size_t map_page_size;
 extern unsigned int map_page_shift;
 
+/* What an entry of the page table's second level maps: 512 pages of 4 KiB. */
+static inline size_t map_huge_size(void)
+{
+	return map_page_size / sizeof(uint64_t) * map_page_size;
+}
+
 void map_init(void);
 
 /*

@@ -37,21 +37,17 @@ static void give_back(struct pass *pass, struct slab *slab,
 {
 	/* Pairs with slab_init(): the class belongs to the generation. */
 	uint64_t ctl = load_acquire(&slab->ctl);
-	const struct sizeclass *sc =
-		&sizeclasses[load_relaxed(&slab_hot(slab)->class)];
+	struct slab_life life = {
+		.slab = slab,
+		.sc = &sizeclasses[load_relaxed(&slab_hot(slab)->class)],
+		.gen = ctl_gen(ctl),
+	};
 
 	if (ctl_state(ctl) == SLAB_NONE)
 		return;
 	pages &= pages_clean(load_relaxed(&slab->pages));
-	if (!pages)
-		return;
-	batch_begin(pass, ADVISE_CLEAN);
-	pages = batch_claim_pages(slab, sc, pages, ctl_gen(ctl));
 	if (pages)
-		batch_add(pass, (struct claim){ .slab = slab,
-						.pages = pages });
-	else
-		batch_cancel();
+		(void)batch_take_pages(pass, ADVISE_CLEAN, &life, pages);
 }
 
 static void look(struct pass *pass)
@@ -81,20 +77,13 @@ static void look(struct pass *pass)
 /* Remember the clean pages of @slab as ranges to look at. */
 static void add_slab(struct pass *pass, struct slab *slab)
 {
-	unsigned int pages = pages_clean(load_relaxed(&slab->pages));
+	uint64_t pages = pages_clean(load_relaxed(&slab->pages));
 
 	if (looked.nr + SLAB_PAGES_MAX / 2 > NR_LOOKED)
 		look(pass);
-	while (pages) {
-		unsigned int first = bit_lowest(pages);
-		unsigned int nr = bit_lowest(~((uint64_t)pages >> first));
-
-		looked.ranges[looked.nr++] = (struct advise_range){
-			slab_base(slab) + ((size_t)first << map_page_shift),
-			(size_t)nr << map_page_shift,
-		};
-		pages &= ~(unsigned int)bits_range(first, first + nr);
-	}
+	while (pages)
+		looked.ranges[looked.nr++] =
+			batch_part_of(slab, bits_take_run(&pages));
 }
 
 static void audit_slabs(struct pass *pass)
@@ -111,23 +100,21 @@ static void audit_slabs(struct pass *pass)
 /* Neighbours join when they are settled, so that some are looked at twice. */
 static void audit_runs(struct pass *pass)
 {
+	const struct run_order wanted = {
+		.from = RUN_CLEAN,
+		.until_ms = pass->now_ms,
+		.max_nr = SIZE_MAX,
+	};
 	uint64_t left = load_relaxed(&run_counters.in_state[RUN_CLEAN]);
 
 	while (left) {
-		struct slab *run;
-		size_t nr;
+		size_t bytes = batch_take_run(pass, ADVISE_CLEAN, &wanted);
 
-		batch_begin(pass, ADVISE_CLEAN);
-		run = run_claim(RUN_CLEAN, pass->now_ms, SIZE_MAX, &nr);
-		if (!run) {
-			batch_cancel();
+		if (!bytes)
 			break;
-		}
-		batch_add(pass, (struct claim){ .slab = run,
-						.nr = (uint32_t)nr });
 		/* One at a time: what is clean may be all there is. */
 		batch_end(pass);
-		left -= min(left, (uint64_t)nr << SLAB_SHIFT);
+		left -= min(left, (uint64_t)bytes);
 	}
 }
 

@@ -2,9 +2,9 @@
 /*
  * ebbmalloc - Batches of claimed memory on its way to the kernel
  */
-#include <time.h>
 
 #include "acct/account.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/lock.h"
 #include "heap/misuse.h"
@@ -19,6 +19,15 @@
 #define NO_HUGE_MAX	64u	/* huge pages turned off one by one */
 
 static struct lock batch_lock = LOCK_INIT(5);
+
+/* A claimed part of a slab: @pages are in our hand. */
+struct claim {
+	struct slab *slab;
+	uint32_t pages;		/* mask; 0: a whole run of @nr slabs */
+	uint32_t nr;
+	uint32_t first_range;	/* the range its first byte lies in */
+	uint32_t lazy;		/* of @pages those that are lazy; runs: 0 or 1 */
+};
 
 struct batch {
 	struct advise_range ranges[BATCH_RANGES];
@@ -96,8 +105,13 @@ static unsigned int pages_got(const struct sizeclass *sc, unsigned int pages,
 	return whole;
 }
 
-unsigned int batch_claim_pages(struct slab *slab, const struct sizeclass *sc,
-			       unsigned int pages, uint64_t gen)
+/*
+ * Claim @pages of @slab, all slots of them; returns those that could be had.
+ * What was claimed of the others goes back at once.
+ */
+static unsigned int claim_pages(struct slab *slab,
+				const struct sizeclass *sc,
+				unsigned int pages, uint64_t gen)
 {
 	uint64_t got[SLAB_WORDS] = { 0 };
 	unsigned int word, first, end, whole, nr = 0;
@@ -122,7 +136,7 @@ unsigned int batch_claim_pages(struct slab *slab, const struct sizeclass *sc,
 	return 0;
 }
 
-/* The other end of batch_claim_pages(): the slots are free again. */
+/* The other end of claim_pages(): the slots are free again. */
 static void publish_pages(struct slab *slab, unsigned int pages)
 {
 	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
@@ -144,6 +158,15 @@ static void publish_pages(struct slab *slab, unsigned int pages)
 }
 
 /* === Ranges =========================================================== */
+
+struct advise_range batch_part_of(const struct slab *slab, uint64_t pages)
+{
+	return (struct advise_range){
+		slab_base(slab) +
+			((size_t)bit_lowest(pages) << map_page_shift),
+		(size_t)bits_count(pages) << map_page_shift,
+	};
+}
 
 static void range_sift(unsigned int root, unsigned int nr)
 {
@@ -201,30 +224,26 @@ static unsigned int add_range(char *start, size_t len)
 /* The ranges of one claim, joined with those before where they touch. */
 static void add_ranges(struct claim *claim)
 {
-	char *base = slab_base(claim->slab);
-	uint32_t pages = claim->pages;
+	uint64_t pages = claim->pages;
 
 	if (!pages) {
 		size_t len = (size_t)claim->nr << SLAB_SHIFT;
 
-		claim->first_range = add_range(base, len);
+		claim->first_range = add_range(slab_base(claim->slab), len);
 		if (claim->lazy)
 			batch.lazy[claim->first_range] += len;
 		return;
 	}
 	while (pages) {
-		unsigned int first = bit_lowest(pages);
-		unsigned int nr = bit_lowest(~((uint64_t)pages >> first));
-		uint32_t span = (uint32_t)bits_range(first, first + nr);
-		unsigned int at;
+		bool first = pages == claim->pages;
+		uint64_t span = bits_take_run(&pages);
+		struct advise_range part = batch_part_of(claim->slab, span);
+		unsigned int at = add_range(part.start, part.len);
 
-		at = add_range(base + ((size_t)first << map_page_shift),
-				       (size_t)nr << map_page_shift);
-		if (pages == claim->pages)
+		if (first)
 			claim->first_range = at;
 		batch.lazy[at] += (uint64_t)bits_count(claim->lazy & span) <<
 				  map_page_shift;
-		pages &= ~span;
 	}
 }
 
@@ -301,7 +320,7 @@ static void settle(struct pass *pass, const struct claim *claim)
 		state = batch.kind == ADVISE_CLEAN ? RUN_CLEAN : RUN_LAZY;
 	/* What was refused waits its age again. */
 	run_settle(claim->slab, claim->nr, state,
-		   state == RUN_DIRTY ? run_clock_ms() :
+		   state == RUN_DIRTY ? clock_coarse_ms() :
 					claim->slab->stamp_ms);
 }
 
@@ -360,18 +379,12 @@ static uint64_t resident_done(void)
 	return bytes;
 }
 
-/* The size of what one entry of the page table's second level maps. */
-static size_t huge_size(void)
-{
-	return map_page_size / sizeof(uint64_t) * map_page_size;
-}
-
 /* The whole of the huge pages that @range lies in. */
 static struct advise_range huge_around(const struct advise_range *part)
 {
-	uintptr_t start = ALIGN_DOWN((uintptr_t)part->start, huge_size());
+	uintptr_t start = ALIGN_DOWN((uintptr_t)part->start, map_huge_size());
 	uintptr_t end = ALIGN_UP((uintptr_t)part->start + part->len,
-				 huge_size());
+				 map_huge_size());
 
 	return (struct advise_range){ (char *)start, end - start };
 }
@@ -442,14 +455,6 @@ static void batch_advise(struct pass *pass)
 		count_clean(pass, done.done_bytes, counted);
 }
 
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
-
 static void batch_run(struct pass *pass)
 {
 	const struct purge_order *order = pass->order;
@@ -465,7 +470,7 @@ static void batch_run(struct pass *pass)
 	if (order->want_bytes &&
 	    pass->result->clean_bytes >= order->want_bytes)
 		pass->enough = true;
-	if (pass->until_us && now_us() >= pass->until_us)
+	if (pass->until_us && clock_us() >= pass->until_us)
 		pass->enough = true;
 }
 
@@ -479,7 +484,7 @@ void batch_open(struct pass *pass)
 		strict_commit = map_strict_commit();
 	asked = true;
 	if (pass->order->budget_ms)
-		pass->until_us = now_us() + pass->order->budget_ms * 1000ULL;
+		pass->until_us = clock_us() + pass->order->budget_ms * 1000ULL;
 }
 
 void batch_close(void)
@@ -519,14 +524,8 @@ void batch_end(struct pass *pass)
 	}
 }
 
-void batch_add(struct pass *pass, struct claim claim)
-{
-	batch.claims[batch.nr_claims++] = claim;
-	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2))
-		batch_end(pass);
-}
-
-void batch_begin(struct pass *pass, enum advise_kind kind)
+/* Before each claim; followed by add, or by cancel. */
+static void begin(struct pass *pass, enum advise_kind kind)
 {
 	if (batch.nr_claims && batch.kind != kind)
 		batch_end(pass);
@@ -535,11 +534,53 @@ void batch_begin(struct pass *pass, enum advise_kind kind)
 	batch.kind = kind;
 }
 
-/* If begin was not followed by an add: no claim, so no lock. */
-void batch_cancel(void)
+/* No claim, so no lock. */
+static void cancel(void)
 {
 	if (!batch.nr_claims)
 		lock_release(&batch_lock);
+}
+
+static void add(struct pass *pass, struct claim claim)
+{
+	batch.claims[batch.nr_claims++] = claim;
+	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2))
+		batch_end(pass);
+}
+
+unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
+			      const struct slab_life *life, unsigned int pages)
+{
+	struct slab *slab = life->slab;
+
+	begin(pass, kind);
+	pages = claim_pages(slab, life->sc, pages, life->gen);
+	if (pages)
+		add(pass, (struct claim){
+			.slab = slab,
+			.pages = pages,
+			.lazy = pages & pages_lazy(load_relaxed(&slab->pages)),
+		});
+	else
+		cancel();
+	return pages;
+}
+
+size_t batch_take_run(struct pass *pass, enum advise_kind kind,
+		      const struct run_order *wanted)
+{
+	struct slab *run;
+	size_t nr;
+
+	begin(pass, kind);
+	run = run_claim(wanted->from, wanted->until_ms, wanted->max_nr, &nr);
+	if (!run) {
+		cancel();
+		return 0;
+	}
+	add(pass, (struct claim){ .slab = run, .nr = (uint32_t)nr,
+				  .lazy = wanted->from == RUN_LAZY });
+	return nr << SLAB_SHIFT;
 }
 
 /* Whether prefork took batch_lock: not where a handler forks in a batch. */

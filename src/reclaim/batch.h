@@ -20,9 +20,9 @@
 
 #include "os/advise.h"
 #include "reclaim/purge.h"
+#include "vm/run.h"
 
 struct sizeclass;
-struct slab;
 
 /* A pass, and what its batches tell it. */
 struct pass {
@@ -37,34 +37,43 @@ struct pass {
 	bool auditing;		/* what is claimed should be clean already */
 };
 
-/* A claimed part of a slab: @pages are in our hand. */
-struct claim {
-	struct slab *slab;
-	uint32_t pages;		/* mask; 0: a whole run of @nr slabs */
-	uint32_t nr;
-	uint32_t first_range;	/* the range its first byte lies in */
-	uint32_t lazy;		/* of @pages those that are lazy; runs: 0 or 1 */
-};
-
 /* Begin and end of a pass. */
 void batch_open(struct pass *pass);
 void batch_close(void);
 
 /*
- * Claim @pages of @slab, all slots of them; returns those that could be had.
- * What was claimed of the others goes back at once.
+ * A slab as it was when its state was read: what is claimed under a generation
+ * that is gone goes back.
  */
-unsigned int batch_claim_pages(struct slab *slab, const struct sizeclass *sc,
-			       unsigned int pages, uint64_t gen);
+struct slab_life {
+	struct slab *slab;
+	const struct sizeclass *sc;
+	uint64_t gen;
+};
 
 /*
- * begin, before each claim; add, for what was claimed, which may run the
- * batch; or cancel, where nothing could be had.  end runs what is left.
+ * Claim @pages, all slots of them, for @kind; what was claimed of those that
+ * could not be had whole goes back at once.  Returns those that were had.  May
+ * run the batch.
  */
-void batch_begin(struct pass *pass, enum advise_kind kind);
-void batch_add(struct pass *pass, struct claim claim);
-void batch_cancel(void);
+unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
+			      const struct slab_life *life, unsigned int pages);
+
+struct run_order {
+	enum run_state from;
+	uint64_t until_ms;	/* freed no later than that */
+	size_t max_nr;		/* slabs */
+};
+
+/* Claim the oldest free run that @wanted describes; bytes, 0: there is none. */
+size_t batch_take_run(struct pass *pass, enum advise_kind kind,
+		      const struct run_order *wanted);
+
+/* Run what is left. */
 void batch_end(struct pass *pass);
+
+/* The bytes of @pages, which are neighbours. */
+struct advise_range batch_part_of(const struct slab *slab, uint64_t pages);
 
 /* Whether the kernel charges commitments, and runs are uncommitted. */
 bool batch_is_strict(void);

@@ -23,6 +23,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -193,7 +194,7 @@ static int cgroup1_open(struct source *source, const struct cgroup_view *view)
 		return source_refuse(source, view->why, -EOPNOTSUPP);
 	seen = view;
 	armed.limit = 0;
-	armed.checked_ms = source_now_ms();
+	armed.checked_ms = clock_ms();
 	return rearm(source);
 }
 

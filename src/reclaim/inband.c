@@ -6,6 +6,7 @@
 
 #include "acct/account.h"
 #include "base/bits.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
@@ -52,14 +53,6 @@ static uint32_t nr_grants;		/* read anywhere */
 static bool found;			/* @view is; cleared by anybody */
 static struct inband_stats stats;
 static bool unbounded_told;		/* `limit' in percent, of nothing */
-
-static uint64_t now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-}
 
 static void add_stat(uint64_t *stat, uint64_t value)
 {
@@ -198,7 +191,7 @@ static bool find(uint64_t now)
 static bool look(uint64_t *ret_limit, uint64_t *ret_headroom)
 {
 	struct gauge_reading reading;
-	uint64_t now = now_us();
+	uint64_t now = clock_us();
 	int err;
 
 	if (!find(now))
@@ -234,7 +227,7 @@ static bool has_margin(uint64_t limit, uint64_t headroom, unsigned int times)
 /* Bytes that were handed out and are not in the kernel's count yet. */
 static uint64_t promised(uint64_t limit)
 {
-	return limit == CGROUP_NO_LIMIT ? 0 : large_unbacked(UINT64_MAX);
+	return limit == CGROUP_NO_LIMIT ? 0 : large_unbacked();
 }
 
 static uint64_t without(uint64_t headroom, uint64_t owed)
@@ -282,7 +275,7 @@ static void nap(void)
  */
 static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 {
-	uint64_t start = now_us(), now = start;
+	uint64_t start = clock_us(), now = start;
 	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
 	bool anyway = now >= wait_after_us, waited = false;
 
@@ -300,7 +293,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 			nap();
 		}
 		anyway = false;
-		now = now_us();
+		now = clock_us();
 		if (!look(limit, &headroom))
 			break;
 	}
@@ -393,11 +386,11 @@ bool inband_make_room(size_t size)
 	}
 	lock_take(&inband_lock);
 	if ((purge_dirty_estimate() >= room_useless + WORTH_IT ||
-	     now_us() >= room_after_us) && !purge_run(&order, &result))
+	     clock_us() >= room_after_us) && !purge_run(&order, &result))
 		worth_it = result.clean_bytes || leaving;
 	room_useless = worth_it ? 0 : purge_dirty_estimate();
 	if (!worth_it)
-		room_after_us = now_us() + ROOM_US;
+		room_after_us = clock_us() + ROOM_US;
 	if (!worth_it && bound)
 		add_relaxed(&stats.nr_refused, 1);
 	lock_release(&inband_lock);

@@ -33,6 +33,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/param.h"
@@ -109,7 +110,7 @@ static int arm(struct source *source, int fd)
 		return fd;
 	if (read_totals(fd, &last))
 		last = (struct totals){ 0 };
-	last_ms = source_now_ms();
+	last_ms = clock_ms();
 	err = write_trigger(fd, FINE_WINDOW_US);
 	if (err == -EINVAL || err == -EPERM)
 		err = write_trigger(fd, EBB_PSI_WINDOW_US);

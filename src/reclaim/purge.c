@@ -25,6 +25,7 @@
 #include <limits.h>
 
 #include "acct/account.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
@@ -163,17 +164,10 @@ static bool sweep(struct pass *pass, struct slab *slab)
 	verdict = judge(pass, slab, left);
 	left = backed_pages(slab, left);
 	if (verdict.pages) {
-		batch_begin(pass, verdict.kind);
-		claimed = batch_claim_pages(slab, sc, verdict.pages, ctl_gen(ctl));
-		if (claimed)
-			batch_add(pass, (struct claim){
-				.slab = slab,
-				.pages = claimed,
-				.lazy = claimed & pages_lazy(
-					load_relaxed(&slab->pages)),
-			});
-		else
-			batch_cancel();
+		struct slab_life life = { slab, sc, ctl_gen(ctl) };
+
+		claimed = batch_take_pages(pass, verdict.kind, &life,
+					   verdict.pages);
 		if (verdict.kind == ADVISE_CLEAN)
 			left &= ~claimed;
 	}
@@ -220,11 +214,11 @@ static void purge_slabs(struct pass *pass)
 static void purge_runs_of(struct pass *pass, enum run_state from,
 			  enum advise_kind kind, uint32_t age_ms)
 {
-	uint64_t until_ms = pass->now_ms;
+	struct run_order wanted = { .from = from, .max_nr = RUN_CHUNK };
 
-	if (age_ms == PURGE_NEVER || age_ms > until_ms)
+	if (age_ms == PURGE_NEVER || age_ms > pass->now_ms)
 		return;
-	until_ms -= age_ms;
+	wanted.until_ms = pass->now_ms - age_ms;
 	/*
 	 * What was refused is indexed again and would be found again, so the
 	 * first refusal ends it, as does having seen all that there was.
@@ -232,19 +226,11 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 	pass->refused = false;
 	for (uint64_t left = load_relaxed(&run_counters.in_state[from]);
 	     left && !pass->refused && !is_in_the_way(pass);) {
-		struct slab *run;
-		size_t nr;
+		size_t bytes = batch_take_run(pass, kind, &wanted);
 
-		batch_begin(pass, kind);
-		run = run_claim(from, until_ms, RUN_CHUNK, &nr);
-		if (!run) {
-			batch_cancel();
+		if (!bytes)
 			break;
-		}
-		batch_add(pass, (struct claim){ .slab = run,
-						.nr = (uint32_t)nr,
-						.lazy = from == RUN_LAZY });
-		left -= min(left, (uint64_t)nr << SLAB_SHIFT);
+		left -= min(left, (uint64_t)bytes);
 	}
 	batch_end(pass);
 }
@@ -306,7 +292,7 @@ static void pass_run(struct pass *pass)
 			pass->result->aging |= left;
 		orphan_reap();
 	}
-	pass->now_ms = run_clock_ms();
+	pass->now_ms = clock_coarse_ms();
 	batch_open(pass);
 	before = load_relaxed(&account.slots_dirty);
 	collect_published();

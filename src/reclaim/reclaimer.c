@@ -49,6 +49,7 @@
 #include <time.h>
 #include "acct/account.h"
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/param.h"
@@ -305,7 +306,7 @@ static void hear_sources(struct signals *signals)
 	/* Before the sample: what is handed out while it is taken counts. */
 	struct inband_mark mark = inband_mark();
 
-	signals_init(signals, source_now_ms());
+	signals_init(signals, clock_ms());
 	source_dispatch(poll_set + 1, nr_polled, signals);
 	nr_polled = 0;
 	if (source_refind("", signals->now_ms))
@@ -340,7 +341,7 @@ static void count_pass(const struct policy_decision *decision)
 static bool audit_is_due(const struct purge_order *order)
 {
 	uint64_t gap_ms = (uint64_t)param_int(EBB_ATTR_AUDIT_MS);
-	uint64_t now_ms = source_now_ms();
+	uint64_t now_ms = clock_ms();
 
 	if (!gap_ms || order->force || now_ms - last_audit_ms < gap_ms)
 		return false;
@@ -365,7 +366,7 @@ static void run_pass(const struct policy_decision *decision,
 	}
 	count_pass(decision);
 	policy_state = policy_note(decision, conf, &last_result,
-				   source_now_ms());
+				   clock_ms());
 	if (policy_state.pending == PRESSURE_NONE)
 		asked_by = 0;
 }
@@ -509,7 +510,7 @@ static void note_failure(int err)
 	static char text[64];
 
 	fmt_line(text, sizeof(text), "pthread_create fails (%s)",
-		 source_error_name(err));
+		 err_name(err));
 	store_relaxed(&failure, text);
 	/* Pairs with reclaimer_state(). */
 	store_release(&thread_state, THREAD_FAILED);

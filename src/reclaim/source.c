@@ -34,8 +34,8 @@
  * inherits none of them and closes none.
  */
 #include <poll.h>
-#include <time.h>
 #include "base/atomic.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -214,7 +214,7 @@ void source_open_all(struct cgroup_view *view, const char *no_table)
 	may_hold_fds = !no_table;
 	table_missing = no_table;
 	shown = view;
-	round_ms = checked_ms = source_now_ms();
+	round_ms = checked_ms = clock_ms();
 	source_reset_all();
 	open_all();
 }
@@ -400,7 +400,7 @@ static void note_purge(struct source *source)
 	if (!source->sampled)
 		return;
 	store_relaxed(&source->nr_events, source->nr_events + 1);
-	store_relaxed(&source->last_event_ms, source_now_ms());
+	store_relaxed(&source->last_event_ms, clock_ms());
 }
 
 void source_count_purge(uint32_t by_source)
@@ -415,41 +415,7 @@ uint32_t source_headroom_bit(void)
 	return table[0].source ? 1u : 0;
 }
 
-uint64_t source_now_ms(void)
-{
-	struct timespec ts = { 0 };
-
-	sys_call2(SYS_clock_gettime, CLOCK_MONOTONIC, (long)&ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
 /* === Telling ========================================================== */
-
-const char *source_error_name(int error)
-{
-	static const struct {
-		int error;
-		const char *name;
-	} names[] = {
-		{ EACCES, "EACCES" },	{ EPERM, "EPERM" },
-		{ ENOENT, "ENOENT" },	{ EROFS, "EROFS" },
-		{ ENODEV, "ENODEV" },	{ EINVAL, "EINVAL" },
-		{ EBUSY, "EBUSY" },	{ EMFILE, "EMFILE" },
-		{ ENFILE, "ENFILE" },	{ ENOMEM, "ENOMEM" },
-		{ ENOSYS, "ENOSYS" },	{ EAGAIN, "EAGAIN" },
-		{ EIO, "EIO" },		{ EOPNOTSUPP, "EOPNOTSUPP" },
-		{ ENAMETOOLONG, "ENAMETOOLONG" }, { ENXIO, "ENXIO" },
-		{ ELOOP, "ELOOP" },	{ ENOTDIR, "ENOTDIR" },
-		{ EPIPE, "EPIPE" },	{ ENOSPC, "ENOSPC" },
-		{ ECONNREFUSED, "ECONNREFUSED" },
-		{ ECONNRESET, "ECONNRESET" }, { EPROTOTYPE, "EPROTOTYPE" },
-	};
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(names); i++)
-		if (error == names[i].error || error == -names[i].error)
-			return names[i].name;
-	return "error";
-}
 
 const struct source *source_at(unsigned int i)
 {
@@ -471,7 +437,7 @@ static size_t describe_live(const struct source *source, const char *what,
 	uint64_t nr_purges = load_relaxed(&source->nr_purges);
 	uint64_t last_ms = load_relaxed(&source->last_event_ms);
 	uint64_t nr_found = load_relaxed(&source->nr_found);
-	uint64_t now_ms = source_now_ms();
+	uint64_t now_ms = clock_ms();
 	size_t len;
 
 	len = fmt_line(buf, size, "%s: live (%s), %llu events", source->name,
@@ -503,7 +469,7 @@ size_t source_describe(const struct source *source, char *buf, size_t size)
 				"the reclaimer has not run yet", source->name);
 	if (error != -EOPNOTSUPP)
 		return fmt_line(buf, size, "%s: unavailable: %s (%s)",
-				source->name, reason, source_error_name(error));
+				source->name, reason, err_name(error));
 	return fmt_line(buf, size, "%s: unavailable: %s", source->name,
 			reason);
 }

@@ -199,12 +199,6 @@ size_t source_describe(const struct source *source, char *buf, size_t size);
 /* One such line for each, those not built in included. */
 size_t source_report(char *buf, size_t size);
 
-/* Milliseconds of CLOCK_MONOTONIC. */
-uint64_t source_now_ms(void);
-
-/* "ENOENT" and the like; "error" for what no source meets. */
-const char *source_error_name(int error);
-
 /* One file and one CONFIG symbol each. */
 extern struct source headroom_source;
 extern struct source cgroup2_source;

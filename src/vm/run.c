@@ -2,8 +2,8 @@
 /*
  * ebbmalloc - Runs of slabs
  */
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "os/map.h"
 #include "vm/run.h"
@@ -38,14 +38,6 @@ static struct run_index indexes[RUN_CLEAN + 1];
 
 /* Runs freed by handlers that could not wait for vm_lock; pushed by CAS. */
 static struct slab *deferred;
-
-uint64_t run_clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 /* Made when they are first needed, so that they cost nobody else a page. */
 static void make_ready(struct run_index *index)
@@ -275,7 +267,7 @@ static void run_free_locked(struct slab *first, size_t nr,
 {
 	assert_unused(first, nr);
 	sub_relaxed(&run_counters.used, nr << SLAB_SHIFT);
-	index_add(first, nr, state, run_clock_ms());
+	index_add(first, nr, state, clock_coarse_ms());
 }
 
 static void run_settle_locked(struct slab *first, size_t nr,
@@ -351,7 +343,7 @@ static struct slab *alloc_indexed(size_t nr, size_t align,
 		skip = skip_to(run, align);
 		run = run_carve(run, skip, nr, RUN_USED);
 		if (!run_recommit(run, nr)) {
-			index_add(run, nr, RUN_CLEAN, run_clock_ms());
+			index_add(run, nr, RUN_CLEAN, clock_coarse_ms());
 			return NULL;
 		}
 		if (state == RUN_CLEAN)
@@ -378,10 +370,10 @@ static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
 	if (!locked || align == 1)
 		return first + skip;
 	if (skip)
-		index_add(first, skip, RUN_CLEAN, run_clock_ms());
+		index_add(first, skip, RUN_CLEAN, clock_coarse_ms());
 	if (skip + nr < whole)
 		index_add(first + skip + nr, whole - skip - nr, RUN_CLEAN,
-			  run_clock_ms());
+			  clock_coarse_ms());
 	return first + skip;
 }
 
@@ -458,7 +450,7 @@ static bool grow_in_place(struct slab *first, size_t nr, size_t more)
 		if (got == next)
 			return true;
 		if (got)
-			index_add(got, more, RUN_CLEAN, run_clock_ms());
+			index_add(got, more, RUN_CLEAN, clock_coarse_ms());
 		return false;
 	}
 	if (!is_indexed(next) || next->run_len < more)
@@ -466,7 +458,7 @@ static bool grow_in_place(struct slab *first, size_t nr, size_t more)
 	next = run_carve(next, 0, more, RUN_USED);
 	if (run_recommit(next, more))
 		return true;
-	index_add(next, more, RUN_CLEAN, run_clock_ms());
+	index_add(next, more, RUN_CLEAN, clock_coarse_ms());
 	return false;
 }
 
@@ -489,7 +481,7 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr)
 		first[new_nr - 1].uncommitted = 0;
 		first[new_nr].uncommitted = first[nr - 1].uncommitted = 0;
 		index_add(first + new_nr, nr - new_nr, RUN_DIRTY,
-			  run_clock_ms());
+			  clock_coarse_ms());
 	}
 	if (done) {
 		set_ends(first, new_nr, RUN_USED);

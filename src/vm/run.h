@@ -93,7 +93,4 @@ bool run_uncommit(struct slab *first, size_t nr);
  */
 uint64_t run_oldest(enum run_state state);
 
-/* Milliseconds of CLOCK_MONOTONIC_COARSE. */
-uint64_t run_clock_ms(void);
-
 #endif

@@ -8,7 +8,7 @@
  * take_full, heap_reap, orphan_slabs; src/heap/orphan.c: orphan_take,
  * orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's users,
  * install, let_go; src/heap/magazine.c: refill_from, magazine_refill;
- * src/reclaim/purge.c: claim_pages, publish_pages.
+ * src/reclaim/batch.c: claim_pages, publish_pages.
  *
  * Who: a thread that owns the slab; a publisher of slots that the program
  * freed; and a stranger that claims behind the owner's back, one slot as the

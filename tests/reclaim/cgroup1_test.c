@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include "base/clock.h"
 #include "reclaim/source.h"
 #include "harness.h"
 #include "reclaim/hear.h"
@@ -58,7 +59,7 @@ static enum pressure touch(char *memory, size_t first, size_t end,
 			   struct signals *signals)
 {
 	memset(memory + first, 1, end - first);
-	return hear(100, source_now_ms(), signals);
+	return hear(100, clock_ms(), signals);
 }
 
 TEST_F(cgroup1, headroom_is_what_is_left)
@@ -150,12 +151,12 @@ TEST_F(cgroup1, a_changed_limit_is_told)
 	EXPECT_EQ(1, poll(&pfd, 1, 1000));
 
 	/* At once, not at the next look; and so are the thresholds. */
-	hear(0, source_now_ms(), &self->signals);
+	hear(0, clock_ms(), &self->signals);
 	EXPECT_EQ(LIMIT / 2, self->signals.limit);
 	EXPECT_EQ(1u, headroom_source.nr_events);
 	settle();
 	madvise(self->memory, 2 * LIMIT, MADV_DONTNEED);
-	hear(100, source_now_ms(), &self->signals);
+	hear(100, clock_ms(), &self->signals);
 	EXPECT_TRUE(touch(self->memory, 0, 26 * MIB, &self->signals) ==
 		    PRESSURE_MILD);
 }
@@ -163,7 +164,7 @@ TEST_F(cgroup1, a_changed_limit_is_told)
 TEST_F(cgroup1, a_move_is_noticed_and_the_sources_found_again)
 {
 	char other[CGROUP_PATH_MAX + 128];
-	uint64_t t = source_now_ms();
+	uint64_t t = clock_ms();
 
 	NEEDS_V1();
 	ASSERT_TRUE(make_other(&self->own, other, sizeof(other)));
@@ -204,7 +205,7 @@ static unsigned int count_fds(void)
 TEST_F(cgroup1, moving_to_and_fro_leaks_no_descriptor)
 {
 	char other[CGROUP_PATH_MAX + 128];
-	uint64_t t = source_now_ms();
+	uint64_t t = clock_ms();
 	unsigned int before;
 
 	NEEDS_V1();
@@ -235,13 +236,13 @@ TEST_F(cgroup1, without_the_right_to_register_it_says_so)
 	EXPECT_STREQ("cannot open cgroup.event_control",
 		     cgroup1_source.reason);
 	EXPECT_EQ(-EACCES, cgroup1_source.error);
-	hear(0, source_now_ms(), &self->signals);
+	hear(0, clock_ms(), &self->signals);
 	EXPECT_EQ(LIMIT, self->signals.limit);
 	EXPECT_STREQ("cgroup v1, changes of limits", headroom_source.reason);
 
 	/* Once it is allowed, it is found. */
 	ASSERT_EQ(0, seteuid(0));
-	hear(0, source_now_ms() + SOURCE_RETRY_MIN_MS, &self->signals);
+	hear(0, clock_ms() + SOURCE_RETRY_MIN_MS, &self->signals);
 	EXPECT_TRUE(cgroup1_source.state == SOURCE_LIVE);
 }
 

@@ -9,6 +9,7 @@
  */
 #include <errno.h>
 #include <sys/mman.h>
+#include "base/clock.h"
 #include "reclaim/source.h"
 #include "reclaim/watch.h"
 #include "harness.h"
@@ -83,7 +84,7 @@ FIXTURE_SETUP(cgroup2)
 	cgroup_find("", &self->view);
 	ASSERT_STREQ(self->a, self->view.memory.path);
 	source_open_all(&self->view, NULL);
-	self->now_ms = source_now_ms();
+	self->now_ms = clock_ms();
 }
 
 FIXTURE_TEARDOWN(cgroup2)
@@ -221,7 +222,7 @@ static bool stall_until(FIXTURE_DATA(cgroup2) *self,
 	while (source->nr_events < nr && now_ms() < until) {
 		memset(self->memory + done, 1, 256 * KIB);
 		done = (done + 256 * KIB) % LIMIT;
-		hear(0, source_now_ms(), &self->signals);
+		hear(0, clock_ms(), &self->signals);
 	}
 	return source->nr_events >= nr;
 }

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include "base/clock.h"
 #include "base/param.h"
 #include "reclaim/source.h"
 #include "harness.h"
@@ -62,7 +63,7 @@ TEST_F(psi, events_without_stall_are_false)
 	pfd.events = POLLPRI;
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
 
-	signals_init(&self->signals, source_now_ms());
+	signals_init(&self->signals, clock_ms());
 	EXPECT_EQ(0, psi_source.event(&psi_source, 0, &self->signals));
 	EXPECT_TRUE(self->signals.pressure == PRESSURE_NONE);
 	EXPECT_EQ(0u, psi_source.nr_events);
@@ -99,7 +100,7 @@ TEST_F(psi, the_removed_cgroup_s_trigger_dies)
 	self->made = false;
 	pfd.fd = psi_source.fds[0];
 	ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
-	hear(0, source_now_ms() + 10, &self->signals);
+	hear(0, clock_ms() + 10, &self->signals);
 	EXPECT_FALSE(psi_source.state == SOURCE_LIVE);
 	EXPECT_EQ(-ENODEV, psi_source.error);
 
@@ -109,7 +110,7 @@ TEST_F(psi, the_removed_cgroup_s_trigger_dies)
 	EXPECT_EQ(-1, fcntl(pfd.fd, F_GETFD));
 
 	/* The process is elsewhere now, where there is another. */
-	hear(0, source_now_ms() + SOURCE_CHECK_MS, &self->signals);
+	hear(0, clock_ms() + SOURCE_CHECK_MS, &self->signals);
 	EXPECT_TRUE(psi_source.state == SOURCE_LIVE);
 	EXPECT_EQ(1u, psi_source.nr_found);
 }
@@ -161,7 +162,7 @@ FIXTURE_SETUP(grade)
 	cgroup_find(self->tree.top, &self->view);
 	source_open_all(&self->view, NULL);
 	ASSERT_TRUE(psi_source.state == SOURCE_LIVE);
-	self->now_ms = source_now_ms();
+	self->now_ms = clock_ms();
 }
 
 FIXTURE_TEARDOWN(grade)

@@ -42,9 +42,8 @@ uint64_t purge_retaken(void)
 
 struct run_counters run_counters;
 
-uint64_t large_unbacked(uint64_t most_each)
+uint64_t large_unbacked(void)
 {
-	(void)most_each;
 	return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include "base/clock.h"
 #include "reclaim/source.h"
 #include "reclaim/watch.h"
 #include "harness.h"
@@ -208,12 +209,12 @@ TEST_F(watch, what_comes_is_pressure_and_discarded)
 	if (variant->kind != DEVNULL)
 		take_request(target, variant->kind);
 	for (int i = 0; i < 3; i++) {
-		EXPECT_TRUE(watch_says(0, source_now_ms()) == PRESSURE_NONE);
+		EXPECT_TRUE(watch_says(0, clock_ms()) == PRESSURE_NONE);
 		if (variant->kind != DEVNULL)
 			ASSERT_EQ(5, write(target->peer, "hello", 5));
 		EXPECT_EQ(talks ? PRESSURE_SEVERE : PRESSURE_NONE,
-			  watch_says(talks ? 1000 : 0, source_now_ms()));
-		EXPECT_TRUE(watch_says(0, source_now_ms()) == PRESSURE_NONE);
+			  watch_says(talks ? 1000 : 0, clock_ms()));
+		EXPECT_TRUE(watch_says(0, clock_ms()) == PRESSURE_NONE);
 	}
 	EXPECT_EQ(talks ? 3u : 0u, watch_source.nr_events);
 }
@@ -271,7 +272,7 @@ TEST_F(one, a_regular_file_waits_for_pollpri_and_is_not_read)
 	EXPECT_EQ(POLLPRI, watch_source.fd_events[0]);
 	pfd = (struct pollfd){ watch_source.fds[0], POLLIN, 0 };
 	ASSERT_EQ(5, write(target->peer, "hello", 5));
-	EXPECT_TRUE(watch_says(0, source_now_ms()) == PRESSURE_NONE);
+	EXPECT_TRUE(watch_says(0, clock_ms()) == PRESSURE_NONE);
 	EXPECT_EQ(0, lseek(pfd.fd, 0, SEEK_CUR));
 }
 
@@ -296,16 +297,16 @@ TEST_F(one, an_echo_of_the_request_is_no_pressure)
 	ASSERT_TRUE(make_target(target, FIFO));
 	open_watch(target->path, TRIGGER_BASE64);
 	ASSERT_TRUE(is_live());
-	EXPECT_TRUE(watch_says(1000, source_now_ms()) == PRESSURE_NONE);
+	EXPECT_TRUE(watch_says(1000, clock_ms()) == PRESSURE_NONE);
 	ASSERT_EQ(1, write(target->peer, "x", 1));
-	EXPECT_TRUE(watch_says(1000, source_now_ms()) == PRESSURE_SEVERE);
+	EXPECT_TRUE(watch_says(1000, clock_ms()) == PRESSURE_SEVERE);
 }
 
 /* Writers of a FIFO come and go; of a socket there is one peer. */
 TEST_F(one, the_other_end_closes_and_comes_back)
 {
 	struct target *target = &self->target;
-	uint64_t t = source_now_ms();
+	uint64_t t = clock_ms();
 
 	ASSERT_TRUE(make_target(target, UNIX));
 	open_watch(target->path, TRIGGER_BASE64);
@@ -342,12 +343,12 @@ TEST_F(one, the_last_writer_of_a_fifo_leaves_and_another_comes)
 	ASSERT_TRUE(make_target(target, FIFO));
 	open_watch(target->path, NULL);
 	close(target->peer);
-	EXPECT_TRUE(watch_says(0, source_now_ms()) == PRESSURE_NONE);
+	EXPECT_TRUE(watch_says(0, clock_ms()) == PRESSURE_NONE);
 	EXPECT_TRUE(is_live());
 	target->peer = open(target->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	ASSERT_LE(0, target->peer);
 	ASSERT_EQ(1, write(target->peer, "x", 1));
-	EXPECT_TRUE(watch_says(1000, source_now_ms()) == PRESSURE_SEVERE);
+	EXPECT_TRUE(watch_says(1000, clock_ms()) == PRESSURE_SEVERE);
 }
 
 /* === What is refused === */
@@ -529,7 +530,7 @@ TEST_F(pressure, a_trigger_that_the_kernel_refuses)
 
 TEST_F(pressure, a_file_that_is_removed_dies_and_psi_takes_over)
 {
-	uint64_t t = source_now_ms();
+	uint64_t t = clock_ms();
 
 	NEEDS_PSI();
 	note(self->path, TRIGGER_BASE64, false);

@@ -241,7 +241,7 @@ TEST_F(page, what_is_claimed_and_published_is_as_before)
 			wanted = some_pages(&self->rng) | 1;
 			memcpy(before, slab->free, sizeof(before));
 			ctl = slab->ctl;
-			got = batch_claim_pages(slab, sc, wanted, ctl_gen(ctl));
+			got = claim_pages(slab, sc, wanted, ctl_gen(ctl));
 			ASSERT_EQ(free_counted(before, sc) & wanted, got);
 			for (unsigned int word = 0; word < sc->nr_words; word++)
 				ASSERT_EQ(before[word] &
@@ -263,7 +263,7 @@ TEST_F(page, is_not_claimed_for_another_life_of_the_slab)
 	struct slab *slab = make_slab(20);
 	uint64_t ctl = slab->ctl;
 
-	EXPECT_EQ(0, batch_claim_pages(slab, &sizeclasses[20], slab_all_pages(),
+	EXPECT_EQ(0, claim_pages(slab, &sizeclasses[20], slab_all_pages(),
 				 ctl_gen(ctl) - 1));
 	EXPECT_EQ(ctl, slab->ctl);
 	EXPECT_EQ(slab_all_pages(), slab_free_pages(slab, &sizeclasses[20]));

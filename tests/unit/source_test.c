@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <poll.h>
+#include "base/clock.h"
 #include "base/log.h"
 #include "reclaim/app.h"
 #include "reclaim/source.h"
@@ -65,7 +66,7 @@ static void open_all(struct cgroup_view *view, const struct fake_tree *tree,
 
 static void sample(struct signals *signals)
 {
-	signals_init(signals, source_now_ms());
+	signals_init(signals, clock_ms());
 	source_sample_all(signals);
 }
 
@@ -184,7 +185,7 @@ static enum pressure events_say(const struct fake_tree *tree,
 	for (unsigned int i = 0; i < nr; i++)
 		set[i].revents = set[i].fd == cgroup2_source.fds[0] ?
 				 POLLPRI | POLLERR : 0;
-	signals_init(signals, source_now_ms());
+	signals_init(signals, clock_ms());
 	source_dispatch(set, nr, signals);
 	return signals->pressure;
 }
@@ -302,7 +303,7 @@ TEST_F(source, a_move_is_seen_once_a_second)
 
 	make_v2(&self->tree);
 	open_all(&self->view, &self->tree, NULL);
-	t = source_now_ms();
+	t = clock_ms();
 	move_to_c(&self->tree);
 	round_at(&self->tree, t + SOURCE_CHECK_MS / 2, &self->signals);
 	EXPECT_EQ(40000000u, self->signals.limit);
@@ -323,7 +324,7 @@ TEST_F(source, what_stays_the_same_is_left_alone)
 	make_v2(&self->tree);
 	open_all(&self->view, &self->tree, NULL);
 	fd = cgroup2_source.fds[0];
-	for (uint64_t t = source_now_ms(); t < source_now_ms() + 100000;
+	for (uint64_t t = clock_ms(); t < clock_ms() + 100000;
 	     t += 5000)
 		round_at(&self->tree, t, &self->signals);
 	EXPECT_EQ(0u, headroom_source.nr_found);
@@ -336,7 +337,7 @@ TEST_F(source, a_move_that_cannot_be_read_is_none)
 	make_v2(&self->tree);
 	open_all(&self->view, &self->tree, NULL);
 	fake_tree_drop(&self->tree, "/proc/thread-self/cgroup");
-	round_at(&self->tree, source_now_ms() + 5000, &self->signals);
+	round_at(&self->tree, clock_ms() + 5000, &self->signals);
 	EXPECT_TRUE(headroom_source.state == SOURCE_LIVE);
 	EXPECT_EQ(40000000u, self->signals.limit);
 }
@@ -372,7 +373,7 @@ TEST_F(source, what_dies_is_found_again)
 
 	make_v2(&self->tree);
 	open_all(&self->view, &self->tree, NULL);
-	t = source_now_ms();
+	t = clock_ms();
 	fake_tree_put(&self->tree, "/u/a/b/memory.current", "not a number\n");
 	fake_tree_put(&self->tree, "/u/a/memory.max", "none\n");
 	fake_tree_put(&self->tree, "/u/a/memory.high", "none\n");
@@ -400,7 +401,7 @@ TEST_F(source, a_mount_that_comes_late_is_found)
 	EXPECT_STREQ("no mount shows the own v2 cgroup",
 		     headroom_source.reason);
 	make_v2(&self->tree);
-	round_at(&self->tree, source_now_ms() + 2 * SOURCE_RETRY_MIN_MS,
+	round_at(&self->tree, clock_ms() + 2 * SOURCE_RETRY_MIN_MS,
 		 &self->signals);
 	EXPECT_TRUE(headroom_source.state == SOURCE_LIVE);
 	EXPECT_EQ(40000000u, self->signals.limit);
@@ -420,7 +421,7 @@ TEST_F(source, a_limit_that_changes_is_told)
 	EXPECT_EQ(0, poll(set, nr, 0));
 	fake_tree_put(&self->tree, "/u/a/memory.max", "35000000\n");
 	EXPECT_EQ(1, poll(set, nr, 1000));
-	signals_init(&self->signals, source_now_ms());
+	signals_init(&self->signals, clock_ms());
 	source_dispatch(set, nr, &self->signals);
 	EXPECT_TRUE(self->signals.limits_changed);
 	EXPECT_TRUE(self->signals.pressure == PRESSURE_NONE);
