@@ -24,7 +24,7 @@
 #   check           set up, build, run all tests
 #   check-fast      the same in under a minute, without the slow tests
 #   demo            set up, build, run the demo
-#   bench           set up, build, compare with other allocators near a limit
+#   bench           set up, build, compare with other allocators
 #                   (BENCH='--only density --runs 1': options of scripts/bench)
 #   vmtest          set up, build, run the tests on cgroup v2 in a virtual
 #                   machine: KERNEL=6.1|6.12|6.18|all (default: 6.1); with

@@ -2,7 +2,7 @@
 /*
  * ebbmalloc tests - The allocator under test, seen from the torture test
  *
- * The program defines the malloc family itself, in front of the allocator's:
+ * The program has the malloc family interposed, in front of the allocator's:
  * what libc and the dynamic linker allocate (thread control blocks, buffers)
  * goes through there and is written down in the floor table, so that the model
  * knows every live block.  The torture test's own calls go to real.* directly,
@@ -12,19 +12,9 @@
 #ifndef EBB_TESTS_STRESS_REAL_H
 #define EBB_TESTS_STRESS_REAL_H
 
-#include <stddef.h>
+#include "interpose.h"
 
-struct real_malloc {
-	void *(*do_malloc)(size_t);
-	void *(*do_calloc)(size_t, size_t);
-	void *(*do_realloc)(void *, size_t);
-	void *(*do_memalign)(size_t, size_t);
-	void (*do_free)(void *);
-	size_t (*usable_size)(void *);
-	int (*trim)(size_t);
-};
-
-extern struct real_malloc real;
+extern struct malloc_family real;
 
 void real_find(void);
 
