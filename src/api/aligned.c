@@ -19,7 +19,7 @@ __export void *aligned_alloc(size_t align, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
-	return alloc_aligned(align, size, NULL);
+	return alloc_aligned(align, size);
 }
 
 /* As in glibc, an alignment that is no power of two is rounded up to one. */
@@ -31,7 +31,7 @@ __export void *memalign(size_t align, size_t size)
 	}
 	if (!is_pow2(align))
 		align = align ? (size_t)2 << bit_highest(align) : 1;
-	return alloc_aligned(align, size, NULL);
+	return alloc_aligned(align, size);
 }
 
 __export int posix_memalign(void **ret_ptr, size_t align, size_t size)
@@ -41,7 +41,7 @@ __export int posix_memalign(void **ret_ptr, size_t align, size_t size)
 
 	if (!is_pow2(align) || align % sizeof(void *))
 		return EINVAL;
-	ptr = alloc_aligned(align, size, NULL);
+	ptr = alloc_aligned(align, size);
 	errno = saved;
 	if (!ptr)
 		return ENOMEM;
@@ -57,7 +57,7 @@ static void *alloc_pages(size_t size, bool whole)
 	}
 	if (whole)
 		size = ALIGN_UP(size ? size : 1, map_page_size);
-	return alloc_aligned(map_page_size, size, NULL);
+	return alloc_aligned(map_page_size, size);
 }
 
 __export void *valloc(size_t size)

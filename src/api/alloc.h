@@ -33,11 +33,8 @@
 #define mallopt			ebb_mallopt
 #endif
 
-/*
- * Any size, any alignment (a power of two): for all but the fast path.
- * *@ret_zero, if wanted: it reads as zero.  NULL: no memory; errno is set.
- */
-void *alloc_aligned(size_t align, size_t size, bool *ret_zero);
+/* Any size, any alignment (a power of two).  NULL: no memory; errno is set. */
+void *alloc_aligned(size_t align, size_t size);
 
 /* free() with the name of the exported function for reports. */
 void alloc_free(void *ptr, const char *call);

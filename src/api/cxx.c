@@ -62,7 +62,7 @@ static cold void *new_failed(size_t align, size_t size)
 		if (!handler)
 			throw_bad_alloc(size);
 		handler();
-		ptr = alloc_aligned(align, size, NULL);
+		ptr = alloc_aligned(align, size);
 		if (ptr)
 			return ptr;
 	}
@@ -108,7 +108,7 @@ __export void *plain_nothrow(size_t size, const struct nothrow *tag)	\
 __export void *aligned(size_t size, size_t align);			\
 __export void *aligned(size_t size, size_t align)			\
 {									\
-	void *ptr = alloc_aligned(align, size, NULL);			\
+	void *ptr = alloc_aligned(align, size);				\
 									\
 	return likely(ptr) ? ptr : new_failed(align, size);		\
 }									\
@@ -117,7 +117,7 @@ __export void *aligned_nothrow(size_t size, size_t align,		\
 __export void *aligned_nothrow(size_t size, size_t align,		\
 			       const struct nothrow *tag)		\
 {									\
-	void *ptr = alloc_aligned(align, size, NULL);			\
+	void *ptr = alloc_aligned(align, size);				\
 									\
 	return likely(ptr) ? ptr :					\
 	       nothrow_aligned_failed(#aligned_nothrow, size, align, tag); \

@@ -61,7 +61,6 @@ static bool init_now(void)
 {
 	map_init();
 	sizeclass_init();
-	malloc_init_table();
 	drain_init();
 	log_init();
 	param_load();

@@ -33,7 +33,4 @@ extern bool init_forking;
 
 void fork_register(void);
 
-/* The size table of the fast path; malloc.c. */
-void malloc_init_table(void);
-
 #endif

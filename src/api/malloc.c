@@ -31,15 +31,64 @@
 #include "heap/large.h"
 #include "heap/magazine.h"
 #include "heap/misuse.h"
+#include "heap/outbox.h"
 #include "os/map.h"
 #include "reclaim/inband.h"
 
 #define ALIGN_MIN	16u
 
-/* Offset in struct heap of the bin for (size - 1) / 16; filled by init. */
-static uint16_t bin_of_size[FAST_SIZES];
+/*
+ * Offset in struct heap of the magazine for (size - 1) / 16.  A constant, so
+ * that it is no process's own memory.
+ */
+#define SIZES(class, above, upto)					\
+	[(above) >> CLASS_STEP_SHIFT ...				\
+	 ((upto) >> CLASS_STEP_SHIFT) - 1] = HEAP_BIN_OFFSET(class)
+#define LINEAR(class)							\
+	SIZES(class, (class) * 16, ((class) + 1) * 16)
+#define EIGHTH(doubling, j)						\
+	SIZES((doubling) * 8 + (j), (8 + (j)) << ((doubling) + 3),	\
+	      (9 + (j)) << ((doubling) + 3))
+#define DOUBLING(d)							\
+	EIGHTH(d, 0), EIGHTH(d, 1), EIGHTH(d, 2), EIGHTH(d, 3),		\
+	EIGHTH(d, 4), EIGHTH(d, 5), EIGHTH(d, 6), EIGHTH(d, 7)
+
+static const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT] = {
+	LINEAR(0), LINEAR(1), LINEAR(2), LINEAR(3),
+	LINEAR(4), LINEAR(5), LINEAR(6), LINEAR(7),
+	DOUBLING(1), DOUBLING(2), DOUBLING(3), DOUBLING(4),
+	DOUBLING(5), DOUBLING(6), DOUBLING(7), DOUBLING(8),
+};
 
 /* --- Allocation --- */
+
+/*
+ * The newest slot of a magazine; NULL: the slow path has to see to it.  The
+ * bracket is left with the slot, and only then.
+ */
+__always_inline_ void *fast_pop(struct magazine *mag)
+{
+	void *ptr = mag->top[-1];
+
+	/* There is none, or it is known to be zero: see heap/magazine.h. */
+	if (unlikely((intptr_t)ptr <= 0))
+		return NULL;
+	mag->top--;
+	*heap_key_of(ptr) = 0;
+	tcb_leave(&tcb);
+	return ptr;
+}
+
+__always_inline_ void *fast_alloc(size_t size)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+
+	/* One compare: 0 wraps around. */
+	if (unlikely(size - 1 >= CLASS_SIZE_MAX))
+		return NULL;
+	return fast_pop((struct magazine *)((char *)heap +
+			bin_of_size[(size - 1) >> CLASS_STEP_SHIFT]));
+}
 
 static void *take_slot(struct heap *heap, unsigned int class, bool *ret_zero)
 {
@@ -109,77 +158,81 @@ static cold void *alloc_again(size_t align, size_t size, bool *ret_zero)
 	return ptr;
 }
 
-static void *alloc_done(void *ptr, const void *caller)
+/* Inside the bracket: whatever the fast path could not do. */
+__always_inline_ void *alloc_slow(size_t align, size_t size, bool *ret_zero)
 {
-	init_after_slow(caller, false);
+	void *ptr = alloc_any(align, size, false, ret_zero);
+
+	tcb_leave(&tcb);
+	if (unlikely(!ptr))
+		ptr = alloc_again(align, size, ret_zero);
+	init_after_slow(__builtin_return_address(0), false);
 	if (unlikely(!ptr))
 		errno = ENOMEM;
 	return ptr;
 }
 
-/* Inside the bracket: whatever the fast path could not do. */
 static noinline void *malloc_slow(size_t size)
 {
 	bool zero;
-	void *ptr = alloc_any(ALIGN_MIN, size, false, &zero);
 
-	tcb_leave(&tcb);
-	if (unlikely(!ptr))
-		ptr = alloc_again(ALIGN_MIN, size, &zero);
-	return alloc_done(ptr, __builtin_return_address(0));
+	return alloc_slow(ALIGN_MIN, size, &zero);
 }
 
-static cold void *malloc_nested(size_t size)
+static cold void *alloc_nested(size_t align, size_t size, bool *ret_zero)
 {
-	bool zero;
-	void *ptr = alloc_any(ALIGN_MIN, size, true, &zero);
+	void *ptr = alloc_any(align, size, true, ret_zero);
 
 	if (!ptr)
 		errno = ENOMEM;
 	return ptr;
 }
 
+static cold void *malloc_nested(size_t size)
+{
+	bool zero;
+
+	return alloc_nested(ALIGN_MIN, size, &zero);
+}
+
 __export void *malloc(size_t size)
 {
-	struct magazine *mag;
 	void *ptr;
 
 	if (unlikely(tcb.busy))
 		return malloc_nested(size);
 	tcb_enter(&tcb);
-	/* One compare: 0 wraps around. */
-	if (unlikely(size - 1 >= FAST_SIZE_MAX))
-		return malloc_slow(size);
-	mag = (struct magazine *)((char *)load_dependent(&tcb.heap) +
-				  bin_of_size[(size - 1) >> CLASS_STEP_SHIFT]);
-	ptr = mag->top[-1];
-	if (unlikely(!ptr))
-		return malloc_slow(size);
-	mag->top--;
-	*heap_key_of(ptr) = 0;
-	tcb_leave(&tcb);
-	return ptr;
+	ptr = fast_alloc(size);
+	return likely(ptr) ? ptr : malloc_slow(size);
 }
 
-void *alloc_aligned(size_t align, size_t size, bool *ret_zero)
+static noinline void *aligned_slow(size_t align, size_t size)
 {
-	bool unused;
-	void *ptr;
+	bool zero;
 
-	if (!ret_zero)
-		ret_zero = &unused;
-	if (unlikely(tcb.busy)) {
-		ptr = alloc_any(align, size, true, ret_zero);
-		if (!ptr)
-			errno = ENOMEM;
-		return ptr;
-	}
+	return alloc_slow(align, size, &zero);
+}
+
+static cold void *aligned_nested(size_t align, size_t size)
+{
+	bool zero;
+
+	return alloc_nested(align, size, &zero);
+}
+
+void *alloc_aligned(size_t align, size_t size)
+{
+	void *ptr = NULL;
+	int class;
+
+	if (unlikely(tcb.busy))
+		return aligned_nested(align, size);
 	tcb_enter(&tcb);
-	ptr = alloc_any(align, size, false, ret_zero);
-	tcb_leave(&tcb);
-	if (unlikely(!ptr))
-		ptr = alloc_again(align, size, ret_zero);
-	return alloc_done(ptr, __builtin_return_address(0));
+	class = class_for(align, size);
+	if (likely(class >= 0))
+		ptr = fast_pop(heap_magazine(load_dependent(&tcb.heap),
+					     (unsigned int)class));
+	return likely(ptr) ? ptr : aligned_slow(align, size);
 }
 
 /* --- Freeing --- */
@@ -201,7 +254,7 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 {
 	struct magazine *mag = heap_magazine(heap, hot->class);
 
-	/* Holes, where keys have vanished with the pages; or a large slot. */
+	/* Holes, where keys have vanished with the pages. */
 	if (!load_relaxed(&hot->bin))
 		check_slot(hot, ptr, call);
 	if (mag->top == mag->end)
@@ -215,13 +268,9 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 static void free_foreign(struct heap *heap, struct slab_hot *hot, void *ptr,
 			 const char *call)
 {
-	int64_t size = sizeclasses[hot->class].size;
-
 	check_slot(hot, ptr, call);
 	*heap_key_of(ptr) = heap_key(ptr);
-	gather_add(&heap->outbox, ptr);
-	heap->delta.handed -= size;
-	heap->delta.dirty += size;
+	outbox_put(heap, hot, ptr);
 	heap_tell(heap);
 }
 
@@ -275,6 +324,26 @@ static cold void free_nested(void *ptr)
 		free_any(ptr, true, "free");
 }
 
+/*
+ * Inside the bracket: a slot of a slab that is not ours, if it can go to the
+ * outbox without a closer look.  No slab: a run, or not in use.
+ */
+static noinline void free_away(void *ptr, struct slab_hot *hot)
+{
+	struct magazine *box = &load_dependent(&tcb.heap)->outbox;
+
+	if (unlikely(!load_relaxed(&hot->owner) || !load_relaxed(&hot->bin) ||
+		     hot->class > OUTBOX_CLASS_MAX || box->top == box->end ||
+		     *heap_key_of(ptr) == heap_key(ptr))) {
+		free_slow(ptr);
+		return;
+	}
+	*heap_key_of(ptr) = heap_key(ptr);
+	*box->top = ptr;
+	box->top++;
+	tcb_leave(&tcb);
+}
+
 __export void free(void *ptr)
 {
 	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)range.base;
@@ -291,10 +360,10 @@ __export void free(void *ptr)
 		free_slow(ptr);
 		return;
 	}
-	hot = hot_at(offset >> SLAB_SHIFT);
+	hot = hot_of_offset(offset);
 	heap = load_dependent(&tcb.heap);
 	if (unlikely(load_relaxed(&hot->owner) != heap)) {
-		free_slow(ptr);
+		free_away(ptr, hot);
 		return;
 	}
 	mag = (struct magazine *)((char *)heap + load_relaxed(&hot->bin));
@@ -341,6 +410,23 @@ __export void free_aligned_sized(void *ptr, size_t align, size_t size)
 
 /* --- Sizes --- */
 
+/* The usable bytes of a slot; 0: not the start of a slot that is in use. */
+__always_inline_ size_t slot_usable(void *ptr)
+{
+	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)range.base;
+	struct slab_hot *hot;
+	unsigned int slot;
+
+	if (unlikely(offset >= load_relaxed(&range.used)))
+		return 0;
+	hot = hot_of_offset(offset);
+	if (unlikely(load_relaxed(&hot->kind) != SLAB_KIND_CLASS ||
+		     !slab_slot(hot, ptr, &slot) ||
+		     *heap_key_of(ptr) == heap_key(ptr)))
+		return 0;
+	return sizeclasses[hot->class].size;
+}
+
 size_t alloc_usable(void *ptr, const char *call)
 {
 	struct slab_hot *hot;
@@ -370,9 +456,25 @@ void alloc_check_size(void *ptr, size_t size, const char *call)
 
 /* --- calloc, realloc --- */
 
-__export void *calloc(size_t nr, size_t size)
+/* Whether it may be known to be zero, which the fast path does not look at. */
+static noinline void *calloc_slow(size_t size)
 {
 	bool zero = false;
+	void *ptr = alloc_slow(ALIGN_MIN, size, &zero);
+
+	return ptr && !zero ? memset(ptr, 0, size) : ptr;
+}
+
+static cold void *calloc_nested(size_t size)
+{
+	bool zero = false;
+	void *ptr = alloc_nested(ALIGN_MIN, size, &zero);
+
+	return ptr && !zero ? memset(ptr, 0, size) : ptr;
+}
+
+__export void *calloc(size_t nr, size_t size)
+{
 	size_t bytes;
 	void *ptr;
 
@@ -380,11 +482,11 @@ __export void *calloc(size_t nr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	ptr = bytes <= FAST_SIZE_MAX ? malloc(bytes) :
-				       alloc_aligned(ALIGN_MIN, bytes, &zero);
-	if (ptr && !zero)
-		memset(ptr, 0, bytes);
-	return ptr;
+	if (unlikely(tcb.busy))
+		return calloc_nested(bytes);
+	tcb_enter(&tcb);
+	ptr = fast_alloc(bytes);
+	return likely(ptr) ? memset(ptr, 0, bytes) : calloc_slow(bytes);
 }
 
 /* Whether the object of @usable bytes stays where it is for @size. */
@@ -423,13 +525,25 @@ static void *move_pages(void *ptr, size_t usable, size_t size)
 	return moved;
 }
 
+/*
+ * What is made a little longer is likely to be made so again: a quarter more,
+ * so that it is copied a few times for each doubling, not at every class.
+ */
+static size_t with_room(size_t usable, size_t size)
+{
+	if (size <= usable || size - usable > usable / 8 ||
+	    size > CLASS_SIZE_MAX / 2)
+		return size;
+	return usable + usable / 4;
+}
+
 static void *realloc_move(void *ptr, size_t usable, size_t size)
 {
 	void *moved = move_pages(ptr, usable, size);
 
 	if (moved)
 		return moved;
-	moved = malloc(size);
+	moved = malloc(with_room(usable, size));
 	if (!moved)
 		return NULL;
 	memcpy(moved, ptr, min(usable, size));
@@ -448,7 +562,7 @@ static bool resize_bounded(void *ptr, size_t usable, size_t size)
 	       in_bracket_resize(ptr, usable, size);
 }
 
-__export void *realloc(void *ptr, size_t size)
+static noinline void *realloc_slow(void *ptr, size_t size)
 {
 	size_t usable;
 	void *moved;
@@ -471,6 +585,16 @@ __export void *realloc(void *ptr, size_t size)
 	return moved;
 }
 
+__export void *realloc(void *ptr, size_t size)
+{
+	size_t usable = slot_usable(ptr);
+
+	/* 0, of a slot or of an answer, does not pass. */
+	if (likely(size <= usable && size > usable / 2))
+		return ptr;
+	return realloc_slow(ptr, size);
+}
+
 __export void *reallocarray(void *ptr, size_t nr, size_t size)
 {
 	size_t bytes;
@@ -480,11 +604,4 @@ __export void *reallocarray(void *ptr, size_t nr, size_t size)
 		return NULL;
 	}
 	return realloc(ptr, bytes);
-}
-
-void malloc_init_table(void)
-{
-	for (unsigned int i = 0; i < FAST_SIZES; i++)
-		bin_of_size[i] = heap_bin_offset(
-			sizeclass_of((i + 1) << CLASS_STEP_SHIFT));
 }

@@ -6,6 +6,7 @@
 #include "heap/drain.h"
 #include "heap/magazine.h"
 #include "heap/orphan.h"
+#include "heap/outbox.h"
 #include "os/barrier.h"
 
 struct lock drain_lock = LOCK_INIT(3);
@@ -48,7 +49,7 @@ struct heap *drain_open_heap(void)
 		heap_init_bins(heap);
 		magazine_init(heap);
 		heap->delta = (struct account_delta){ 0 };
-		heap->outbox = (struct gather){ 0 };
+		outbox_init(heap);
 		heap->tops_seen = 0;
 		heap->gated = false;
 		/* Pairs with slab_avail_push(): open for pushers again. */
@@ -98,13 +99,13 @@ static __guesses uint64_t sum_of_tops(const struct heap *heap)
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		sum += (uintptr_t)load_guess(&heap->magazines[class].top) *
 		       (class + 1);
-	return sum + gather_bytes(&heap->outbox);
+	return sum + (uintptr_t)load_guess(&heap->outbox.top);
 }
 
 static bool has_cached(const struct heap *heap)
 {
 	return load_relaxed(&heap->avail) || magazine_bytes(heap) ||
-	       gather_bytes(&heap->outbox);
+	       !outbox_is_empty(heap);
 }
 
 static bool seems_idle(struct heap *heap)
@@ -228,7 +229,7 @@ size_t drain_cached_bytes(void)
 
 	lock_take(&drain_lock);
 	list_for_each_entry(heap, &heaps, all)
-		bytes += magazine_bytes(heap) + gather_bytes(&heap->outbox);
+		bytes += magazine_bytes(heap) + outbox_bytes(heap);
 	lock_release(&drain_lock);
 	return bytes;
 }
@@ -263,16 +264,14 @@ static __guesses bool magazine_holds(struct heap *heap, unsigned int class,
 	return false;
 }
 
-static bool any_cache_holds(const struct slab_hot *hot, const void *ptr,
-			    unsigned int slot)
+static bool any_cache_holds(const struct slab_hot *hot, const void *ptr)
 {
-	struct slab *slab = slab_of(ptr);
 	struct heap *heap;
 	bool held = false;
 
 	lock_take(&drain_lock);
 	list_for_each_entry(heap, &heaps, all)
-		if (gather_holds(&heap->outbox, slab, slot) ||
+		if (outbox_holds(heap, ptr) ||
 		    (heap == load_relaxed(&hot->owner) &&
 		     magazine_holds(heap, hot->class, ptr))) {
 			held = true;
@@ -290,5 +289,5 @@ bool drain_slot_is_free(const void *ptr)
 	if (slab_slot_is_free(hot, ptr))
 		return true;
 	return slab_slot(hot, ptr, &slot) && !lock_is_mine(&drain_lock) &&
-	       any_cache_holds(hot, ptr, slot);
+	       any_cache_holds(hot, ptr);
 }

@@ -6,86 +6,105 @@
 #include "heap/misuse.h"
 #include "heap/slab.h"
 
-static void group_publish(struct gather_group *group)
+#define GATHER_GROUPS	32u	/* a power of two */
+
+struct gather_group {
+	struct slab *slab;
+	uint64_t mask;
+	uint32_t word;
+};
+
+struct gather {
+	struct gather_group groups[GATHER_GROUPS];
+	int64_t bytes;		/* published so far */
+};
+
+static void group_publish(struct gather *gather, struct gather_group *group)
 {
 	struct slab *slab = group->slab;
-	uint64_t mask = group->mask;
+	size_t size = sizeclasses[slab_hot(slab)->class].size;
 	uint64_t twice;
 
-	/* Empty first: what is published may be anybody's at once. */
+	twice = slab_publish(slab, group->word, group->mask, 0);
+	if (unlikely(twice))
+		misuse_die(MISUSE_DOUBLE_FREE, "free", slab_base(slab) +
+			   (group->word * 64 + bit_lowest(twice)) * size,
+			   "found when it was flushed");
+	gather->bytes += (int64_t)(bits_count(group->mask) * size);
 	group->slab = NULL;
 	group->mask = 0;
-	barrier();
-	twice = slab_publish(slab, group->word, mask, 0);
-	if (unlikely(twice)) {
-		size_t slot = group->word * 64 + bit_lowest(twice);
-		size_t size = sizeclasses[slab_hot(slab)->class].size;
-
-		misuse_die(MISUSE_DOUBLE_FREE, "free",
-			   slab_base(slab) + slot * size,
-			   "found when it was flushed");
-	}
 }
 
-void gather_add(struct gather *gather, void *ptr)
-{
-	struct slab *slab = slab_of(ptr);
+/* Where the slots of one word lie, and the group that gathers them. */
+struct place {
+	uintptr_t start;
+	size_t span;
+	const struct sizeclass *sc;
 	struct gather_group *group;
-	unsigned int slot, word;
-	uint64_t bit;
+};
 
-	if (unlikely(!slab_slot(slab_hot(slab), ptr, &slot)))
-		misuse_die(MISUSE_INTERIOR, "free", ptr,
-			   "found when it was flushed");
-	word = slot / 64;
-	bit = 1ULL << slot % 64;
-	group = &gather->groups[(slab_index(slab) * 5 + word) &
-				(GATHER_GROUPS - 1)];
+static void die_interior(uintptr_t ptr)
+{
+	misuse_die(MISUSE_INTERIOR, "free", (void *)ptr,
+		   "found when it was flushed");
+}
+
+/* The place of the slot at @ptr; another word's group may have to go for it. */
+static void find_place(struct gather *gather, uintptr_t ptr,
+		       struct place *ret_place)
+{
+	size_t index = (ptr - (uintptr_t)range.base) >> SLAB_SHIFT;
+	const struct sizeclass *sc = &sizeclasses[hot_at(index)->class];
+	struct slab *slab = range.slabs + index;
+	size_t offset = ptr & (SLAB_SIZE - 1);
+	unsigned int slot = slot_at(sc->reciprocal, offset);
+	unsigned int word = slot / 64;
+	struct gather_group *group;
+
+	if (unlikely(slot >= sc->nr_slots))
+		die_interior(ptr);
+	group = &gather->groups[(index * 5 + word) & (GATHER_GROUPS - 1)];
 	if (group->slab != slab || group->word != word) {
 		if (group->slab)
-			group_publish(group);
+			group_publish(gather, group);
 		group->slab = slab;
 		group->word = word;
 	}
-	if (unlikely(group->mask & bit))
-		misuse_die(MISUSE_DOUBLE_FREE, "free", ptr,
-			   "found when it was flushed");
-	group->mask |= bit;
+	ret_place->start = ptr - offset + (size_t)word * 64 * sc->size;
+	ret_place->span = min(sc->nr_slots - word * 64u, 64u) * sc->size;
+	ret_place->sc = sc;
+	ret_place->group = group;
 }
 
-void gather_flush(struct gather *gather)
+static void gather_add(struct gather *gather, void *const *slots, size_t nr)
 {
+	struct place at = { 0 };
+
+	for (size_t i = 0; i < nr; i++) {
+		uintptr_t ptr = (uintptr_t)slots[i] & ~MAGAZINE_ZERO;
+		unsigned int slot;
+		uint64_t bit;
+
+		if (ptr - at.start >= at.span)
+			find_place(gather, ptr, &at);
+		slot = slot_at(at.sc->reciprocal, ptr - at.start);
+		if (unlikely(slot * at.sc->size != ptr - at.start))
+			die_interior(ptr);
+		bit = 1ULL << slot;
+		if (unlikely(at.group->mask & bit))
+			misuse_die(MISUSE_DOUBLE_FREE, "free", (void *)ptr,
+				   "found when it was flushed");
+		at.group->mask |= bit;
+	}
+}
+
+int64_t gather_publish(void *const *slots, size_t nr)
+{
+	struct gather gather = { 0 };
+
+	gather_add(&gather, slots, nr);
 	for (unsigned int i = 0; i < GATHER_GROUPS; i++)
-		if (gather->groups[i].slab)
-			group_publish(&gather->groups[i]);
-}
-
-__guesses bool gather_holds(const struct gather *gather,
-			    const struct slab *slab, unsigned int slot)
-{
-	for (unsigned int i = 0; i < GATHER_GROUPS; i++) {
-		const struct gather_group *group = &gather->groups[i];
-
-		if (load_guess(&group->slab) == slab &&
-		    load_guess(&group->word) == slot / 64 &&
-		    load_guess(&group->mask) >> slot % 64 & 1)
-			return true;
-	}
-	return false;
-}
-
-__guesses size_t gather_bytes(const struct gather *gather)
-{
-	size_t bytes = 0;
-
-	for (unsigned int i = 0; i < GATHER_GROUPS; i++) {
-		const struct gather_group *group = &gather->groups[i];
-		/* Another thread's may change while it is looked at. */
-		struct slab *slab = load_guess(&group->slab);
-
-		if (slab)
-			bytes += bits_count(load_guess(&group->mask)) *
-				 sizeclasses[slab_hot(slab)->class].size;
-	}
-	return bytes;
+		if (gather.groups[i].slab)
+			group_publish(&gather, &gather.groups[i]);
+	return gather.bytes;
 }

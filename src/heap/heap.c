@@ -28,6 +28,7 @@ static void *no_slot[1];
 
 struct heap_front empty_front = {
 	.holes = EMPTY_MAGAZINE,
+	.outbox = EMPTY_MAGAZINE,
 	.magazines = { [0 ... NR_CLASSES - 1] = EMPTY_MAGAZINE },
 	.avail = AVAIL_CLOSED,
 };

@@ -32,7 +32,6 @@
 
 #include "acct/account.h"
 #include "base/lock.h"
-#include "heap/gather.h"
 #include "heap/slab.h"
 #include "vm/run.h"
 
@@ -43,16 +42,28 @@
 #define CACHE_START	8u
 #define STORE_LEN(cap)	(1 + (cap) + (cap) / 2)
 
+/* Slots of others' slabs that leave together, and the largest of them. */
+#define OUTBOX_SLOTS	256u
+#define OUTBOX_SIZE_MAX	1024u
+#define OUTBOX_CLASS_MAX	31u
+
 struct magazine {
 	void **top;		/* next free place */
 	void **end;		/* first place beyond */
+};
+
+/* What a magazine was last: empty, and refilled, or full, and flushed. */
+enum bin_use {
+	BIN_REFILLED,
+	BIN_FLUSHED,
 };
 
 /* The owner's side of a class. */
 struct bin {
 	void **bottom;		/* of the magazine; bottom[-1] is NULL */
 	struct slab *current;	/* ACTIVE slab refilled from, or NULL */
-	uint32_t cap;		/* magazine's capacity */
+	uint16_t cap;		/* magazine's capacity */
+	uint16_t last_use;	/* enum bin_use */
 	uint32_t nr_slabs;	/* on the lists and current; the orphans' also
 				 * counts spare slabs, so it is atomic */
 	struct list_head full;	/* FULL and QUEUED */
@@ -67,6 +78,7 @@ struct tcb {
 #define HEAP_FRONT							\
 	/* Both empty and full: where hot->bin is 0 frees go the slow way. */ \
 	struct magazine holes;						\
+	struct magazine outbox;	/* slots of others' slabs */		\
 	struct magazine magazines[NR_CLASSES];				\
 									\
 	/* Others push on avail: it has a cache line of its own. */	\
@@ -82,13 +94,13 @@ struct heap {
 	HEAP_FRONT;
 	struct tcb *tcb;	/* whose heap; NULL: nobody's */
 	struct account_delta delta;
-	struct gather outbox;
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
 	bool grown;		/* a magazine is or was in the big store */
 	bool gated;		/* drain_lock: behind the gate at this moment */
 	struct bin bins[NR_CLASSES];
+	void *outbox_store[OUTBOX_SLOTS];
 	void *store[NR_CLASSES][STORE_LEN(CACHE_START)];
 	void *big_store[];	/* grown magazines; see magazine.c */
 };
@@ -128,22 +140,9 @@ extern bool heap_for_all;
 
 #define BUSY_FORK	UINTPTR_MAX	/* between the fork handlers */
 
-static inline uint16_t heap_bin_offset(unsigned int class)
-{
-	return (uint16_t)(offsetof(struct heap, magazines) +
-			  class * sizeof(struct magazine));
-}
-
-/*
- * The bin that free() may push to without looking closer.  Slots beyond
- * FAST_SIZE_MAX have none: bit 0 of their pointers has a meaning in the
- * magazine, so a pointer must be a slot's start before it goes there.
- */
-static inline uint16_t heap_fast_bin(unsigned int class)
-{
-	return sizeclasses[class].size > FAST_SIZE_MAX ? 0 :
-	       heap_bin_offset(class);
-}
+#define HEAP_BIN_OFFSET(class)						\
+	((uint16_t)(offsetof(struct heap_front, magazines) +		\
+		    (class) * sizeof(struct magazine)))
 
 static inline struct magazine *heap_magazine(struct heap *heap,
 					     unsigned int class)

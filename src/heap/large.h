@@ -15,7 +15,7 @@
 
 #include "vm/range.h"
 
-#define LARGE_MOVE_MIN	(256 * KIB)
+#define LARGE_MOVE_MIN	(4 * MIB)
 
 /*
  * @size bytes at a multiple of @align (a power of two).  *@ret_zero: it reads

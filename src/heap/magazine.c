@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "heap/gather.h"
 #include "heap/magazine.h"
+#include "heap/outbox.h"
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
@@ -40,7 +42,7 @@ static void set_store(struct heap *heap, unsigned int class, void **store,
 	if (store[0])
 		store[0] = NULL;
 	bin->bottom = store + 1;
-	bin->cap = cap;
+	bin->cap = (uint16_t)cap;
 	heap->magazines[class].top = bin->bottom;
 	heap->magazines[class].end = bin->bottom + cap;
 }
@@ -57,16 +59,23 @@ void magazine_init(struct heap *heap)
 		set_small(heap, class);
 }
 
-/* Double the capacity, keeping the content. */
-static void grow(struct heap *heap, unsigned int class)
+/*
+ * Double the capacity, keeping the content.  Beyond cache_soft only where what
+ * was flushed is wanted back, or what was refilled comes back: there a larger
+ * one saves both ways.
+ */
+static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 {
+	const struct sizeclass *sc = &sizeclasses[class];
 	struct bin *bin = &heap->bins[class];
 	struct magazine *mag = &heap->magazines[class];
-	unsigned int most = sizeclasses[class].cache_max;
+	unsigned int most = bin->last_use == (uint16_t)use ? sc->cache_soft :
+						   sc->cache_max;
 	void **old = bin->bottom;
 	size_t held = (size_t)(mag->top - old);
-	unsigned int cap = min(bin->cap * 2, most);
+	unsigned int cap = min(bin->cap * 2u, most);
 
+	bin->last_use = (uint16_t)use;
 	if (bin->cap >= most)
 		return;
 	heap->grown = true;
@@ -125,19 +134,23 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 				unsigned int pages)
 {
 	uint64_t was = slab_touch(slab, pages);
-	unsigned int clean = pages_clean(was);
 	struct slab_hot *hot = slab_hot(slab);
-	int64_t bytes = (int64_t)bits_count(clean) << map_page_shift;
+	unsigned int clean;
+	int64_t bytes;
 
 	/* No holes left: frees to it may take the fast path again. */
 	if (unlikely(!load_relaxed(&hot->bin)) &&
 	    !(load_relaxed(&slab->pages) & PAGES_HOLES)) {
-		store_relaxed(&hot->bin, heap_fast_bin(hot->class));
+		store_relaxed(&hot->bin, HEAP_BIN_OFFSET(hot->class));
 		/* Pairs with settle_pages(), which may just have made some. */
 		fence_seq_cst();
 		if (load_relaxed(&slab->pages) & PAGES_HOLES)
 			store_relaxed(&hot->bin, 0);
 	}
+	if (likely(!was))
+		return 0;
+	clean = pages_clean(was);
+	bytes = (int64_t)bits_count(clean) << map_page_shift;
 	heap->delta.dirty += bytes;
 	heap->delta.fresh += bytes;
 	heap->delta.lazy += (int64_t)bits_count(pages_lazy(was)) <<
@@ -147,29 +160,44 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 	return clean;
 }
 
-/* Store the slots of @group at places @place, @place - 1, ... */
+/* Slots of @group, each known to be zero or not, below @place. */
+static void **expand_marked(struct heap *heap, struct slab *slab,
+			    const struct sizeclass *sc,
+			    struct refill_group group, void **place)
+{
+	char *base = slab_base(slab) + (size_t)group.word * 64 * sc->size;
+
+	for (uint64_t mask = group.mask; mask; mask &= mask - 1) {
+		unsigned int bit = bit_lowest(mask);
+		uintptr_t slot = (uintptr_t)base + (size_t)bit * sc->size;
+		unsigned int pages = slab_pages_of(sc, group.word, 1ULL << bit);
+
+		if (touch_pages(heap, slab, pages) == pages)
+			slot |= MAGAZINE_ZERO;
+		*--place = (void *)slot;
+	}
+	return place;
+}
+
+/* Store the slots of @group at places @place - 1, @place - 2, ... */
 static void **expand(struct heap *heap, struct slab *slab,
 		     const struct sizeclass *sc, struct refill_group group,
 		     void **place)
 {
 	char *base = slab_base(slab) + (size_t)group.word * 64 * sc->size;
-	bool tag = sc->size > FAST_SIZE_MAX;
+	uint64_t left = group.mask;
 
-	if (!tag)
-		touch_pages(heap, slab,
-			    slab_pages_of(sc, group.word, group.mask));
-	for (uint64_t mask = group.mask; mask; mask &= mask - 1) {
-		unsigned int bit = bit_lowest(mask);
-		uintptr_t slot = (uintptr_t)base + (size_t)bit * sc->size;
+	if (sc->size > ZERO_SIZE_MIN)
+		return expand_marked(heap, slab, sc, group, place);
+	touch_pages(heap, slab, slab_pages_of(sc, group.word, group.mask));
+	/* Most masks are few runs of bits: then a slot costs an addition. */
+	while (left) {
+		uint64_t run = bits_take_run(&left);
+		char *slot = base + (size_t)bit_lowest(run) * sc->size;
+		char *last = base + (size_t)bit_highest(run) * sc->size;
 
-		if (tag) {
-			unsigned int pages = slab_pages_of(sc, group.word,
-							   1ULL << bit);
-
-			if (touch_pages(heap, slab, pages) == pages)
-				slot |= MAGAZINE_ZERO;
-		}
-		*--place = (void *)slot;
+		for (; slot <= last; slot += sc->size)
+			*--place = slot;
 	}
 	return place;
 }
@@ -226,8 +254,8 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 	int bounded_left = BOUNDED_SEARCH;
 	unsigned int want;
 
-	grow(heap, class);
-	want = max(bin->cap / 2, 1u);
+	grow(heap, class, BIN_REFILLED);
+	want = max(bin->cap / 2u, 1u);
 	for (;;) {
 		struct slab *slab = bin->current;
 		uint64_t seen;
@@ -256,18 +284,11 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 	return true;
 }
 
-/* Publish the @nr places from @first on, which are in no magazine any more. */
-static void publish_places(struct heap *heap, unsigned int class,
-			   void **first, size_t nr)
+/* The @nr places from @first on, which are in no magazine any more. */
+static void publish_places(struct heap *heap, void *const *first, size_t nr)
 {
-	const struct sizeclass *sc = &sizeclasses[class];
-	uintptr_t tag = sc->size > FAST_SIZE_MAX ? MAGAZINE_ZERO : 0;
-	int64_t bytes = (int64_t)(nr * sc->size);
-	struct gather gather = { 0 };
+	int64_t bytes = gather_publish(first, nr);
 
-	for (size_t i = 0; i < nr; i++)
-		gather_add(&gather, (void *)((uintptr_t)first[i] & ~tag));
-	gather_flush(&gather);
 	heap->delta.dirty += bytes;
 	heap->delta.handed -= bytes;
 }
@@ -280,7 +301,7 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 	size_t nr = max(cap / 2, 1u);
 	void **spare;
 
-	grow(heap, class);
+	grow(heap, class, BIN_FLUSHED);
 	if (bin->cap > cap)
 		return;
 	/*
@@ -292,7 +313,7 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 	memmove(bin->bottom, bin->bottom + nr, (cap - nr) * sizeof(*spare));
 	mag->top -= nr;
 	barrier();
-	publish_places(heap, class, spare, nr);
+	publish_places(heap, spare, nr);
 	heap_tell(heap);
 }
 
@@ -306,9 +327,9 @@ void magazine_flush_all(struct heap *heap)
 		set_small(heap, class);
 		barrier();
 		if (held)
-			publish_places(heap, class, first, held);
+			publish_places(heap, first, held);
 	}
-	gather_flush(&heap->outbox);
+	outbox_flush(heap);
 	account_tell(&heap->delta);
 }
 

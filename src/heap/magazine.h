@@ -11,8 +11,9 @@
  * and doubles at each refill or flush, up to the class's cache_max, in the
  * part of the heap meant for that; a drain makes it small again.
  *
- * Invariant: slots larger than FAST_SIZE_MAX that are known to read as zero
- * lie in the magazine with bit 0 of the pointer set (MAGAZINE_ZERO).
+ * Invariant: slots larger than ZERO_SIZE_MIN that are known to read as zero lie
+ * in the magazine with the sign bit of the pointer set (MAGAZINE_ZERO), so that
+ * one test tells a slot for the fast path from these and from no slot at all.
  *
  * Context: the heap's thread inside the bracket, or the holder of its gate.
  */
@@ -20,8 +21,6 @@
 #define EBB_HEAP_MAGAZINE_H
 
 #include "heap/heap.h"
-
-#define MAGAZINE_ZERO	((uintptr_t)1)
 
 /* Refill the empty magazine of @class; false: no memory. */
 bool magazine_refill(struct heap *heap, unsigned int class);

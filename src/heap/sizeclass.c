@@ -4,9 +4,9 @@
  */
 #include "heap/sizeclass.h"
 
-#define CACHE_BYTES	(64u << 10)	/* most a magazine holds of a class */
-#define CACHE_SLOTS	1024u
-#define CACHE_SLOTS_16	4096u
+#define CACHE_BYTES_SOFT	(64u << 10)
+#define CACHE_BYTES	(256u << 10)
+#define CACHE_SLOTS	4096u
 #define CACHE_SLOTS_MIN	4u
 
 struct sizeclass sizeclasses[NR_CLASSES];
@@ -23,18 +23,22 @@ static uint32_t class_size(unsigned int class)
 
 _Static_assert((NR_CLASSES - 8) / 8 == 8, "eight doublings from 128 to 32 KiB");
 
+static uint16_t cache_slots(uint32_t slots)
+{
+	return (uint16_t)max(min(slots, CACHE_SLOTS), CACHE_SLOTS_MIN);
+}
+
 void sizeclass_init(void)
 {
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		struct sizeclass *sc = &sizeclasses[class];
 		uint32_t size = class_size(class);
-		uint32_t most = size == 16 ? CACHE_SLOTS_16 : CACHE_SLOTS;
 
 		sc->size = size;
 		sc->reciprocal = (uint32_t)(((1ULL << 32) + size - 1) / size);
 		sc->nr_slots = (uint16_t)(SLAB_SIZE / size);
 		sc->nr_words = (uint16_t)((sc->nr_slots + 63u) / 64);
-		sc->cache_max = (uint16_t)max(min(CACHE_BYTES / size, most),
-					      CACHE_SLOTS_MIN);
+		sc->cache_soft = cache_slots(CACHE_BYTES_SOFT / size);
+		sc->cache_max = cache_slots(CACHE_BYTES / size);
 	}
 }

@@ -18,16 +18,20 @@
 #define CLASS_SIZE_MAX		(32u << 10)
 #define NR_CLASSES		72u
 
-/* Sizes up to this take the fast path; larger slots may be known as zero. */
-#define FAST_SIZE_MAX		4096u
-#define FAST_SIZES		(FAST_SIZE_MAX >> CLASS_STEP_SHIFT)
+/* Slots larger than this may be known to read as zero while they are free. */
+#define ZERO_SIZE_MIN		4096u
+
+/* In a magazine: marks the pointer to such a slot. */
+#define MAGAZINE_ZERO		((uintptr_t)1 << 63)
 
 struct sizeclass {
 	uint32_t size;		/* bytes of a slot */
 	uint32_t reciprocal;	/* ceil(2^32 / size) */
 	uint16_t nr_slots;	/* in a slab */
 	uint16_t nr_words;	/* of free bits */
-	uint16_t cache_max;	/* most slots in a magazine */
+	uint16_t cache_soft;	/* slots in a magazine that is only filled, or
+				 * only emptied */
+	uint16_t cache_max;	/* in one that is both */
 };
 
 extern struct sizeclass sizeclasses[NR_CLASSES]

@@ -17,7 +17,8 @@
  *	drop		dirty > drop: the clean age is drop_ms at most, and
  *			looking does not back off
  *	over		dirty > dirty_max times scale: the oldest go at an
- *			eighth of decay_ms, and at 0 if that was not enough,
+ *			eighth of decay_ms, and at 0 if that was not enough
+ *			(a tenth of a second where headroom is plentiful),
  *			until no more than that is left
  *	mild		a mild event: the clean age is mild_ms at most
  *	severe		a severe event, or headroom below `low': everything,
@@ -41,6 +42,7 @@
 #define BUDGET_MIN	MIB		/* dirty bytes left to the nearest limit */
 #define SCALE_ONE	1024u
 #define OVER_PART	8		/* of decay_ms: the clean age when over */
+#define YOUNG_MS	100u		/* may be wanted again, though over */
 #define REFAULT_MS	1000u		/* window of what is retaken */
 
 /* === Ages ============================================================= */
@@ -109,7 +111,11 @@ static uint32_t scaled_age(const struct policy_input *in, int64_t age_ms)
 	return raise(in, scaled);
 }
 
-/* The first pass over budget takes what is old, the next whatever there is. */
+/*
+ * The first pass over budget takes what is old, the next whatever there is; but
+ * where headroom is plentiful not what was freed a moment ago: a program that
+ * takes it again at once would only fault it in again.
+ */
 static void order_over(const struct policy_input *in,
 		       struct purge_order *order)
 {
@@ -117,7 +123,10 @@ static void order_over(const struct policy_input *in,
 	uint32_t age_ms = decay_ms < 0 ? in->conf.drop_ms :
 					 (uint32_t)decay_ms;
 
-	age_ms = in->state.over ? 0 : age_ms / OVER_PART;
+	age_ms /= OVER_PART;
+	if (in->state.over)
+		age_ms = scale_of(in) < SCALE_ONE ? 0 :
+			 raise(in, min(age_ms, YOUNG_MS));
 	order->clean_age_ms = min(order->clean_age_ms, age_ms);
 	order->want_bytes = in->dirty - dirty_budget(in);
 }

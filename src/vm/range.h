@@ -140,6 +140,13 @@ static inline struct slab_hot *hot_at(size_t index)
 	return (struct slab_hot *)range.base - 1 - index;
 }
 
+/* That of byte @offset of the range, for the fast path: base - 16 - 16 * index. */
+static inline struct slab_hot *hot_of_offset(uintptr_t offset)
+{
+	return (struct slab_hot *)(void *)
+		(range.base - 1 - (offset >> (SLAB_SHIFT - 4) | 15));
+}
+
 static inline struct slab_hot *slab_hot(const struct slab *slab)
 {
 	return hot_at(slab_index(slab));

@@ -333,12 +333,16 @@ TEST_F(page, discarding_magazines_leaves_the_heap_alone)
 }
 
 /* What a magazine may hold: the bound of what a busy thread keeps. */
-TEST_F(page, magazines_hold_64_kib_of_a_class)
+TEST_F(page, magazines_hold_64_kib_of_a_class_and_256_while_it_goes_both_ways)
 {
-	for (unsigned int class = 0; class < NR_CLASSES; class++)
-		EXPECT_GE(max(64 * KIB, 4 * (size_t)sizeclasses[class].size),
-			  sizeclasses[class].cache_max *
-			  (size_t)sizeclasses[class].size);
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+		size_t size = sc->size;
+
+		EXPECT_GE(max(64 * KIB, 4 * size), sc->cache_soft * size);
+		EXPECT_GE(max(256 * KIB, 4 * size), sc->cache_max * size);
+		EXPECT_LE(sc->cache_soft, sc->cache_max);
+	}
 }
 
 TEST_HARNESS_MAIN

@@ -448,9 +448,33 @@ TEST_F(policy, calm_pass_does_not_answer_a_severe_event)
 	EXPECT_TRUE(self->in.state.pending == PRESSURE_SEVERE);
 }
 
+TEST_F(policy, over_dirty_max_what_was_freed_just_now_may_be_wanted_again)
+{
+	self->in.conf.dirty_max = 5 * MIB;
+	self->in.conf.decay_ms = 60000;
+	self->in.state.last_pass_ms = self->in.now_ms - 10;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_EQ(7500u, self->out.order.clean_age_ms);
+	answer(&self->in, &self->out, MIB, true);
+
+	self->in.now_ms += 10;
+	self->in.state.refault_ms = self->in.now_ms;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_EQ(100u, self->out.order.clean_age_ms);
+	answer(&self->in, &self->out, MIB, true);
+
+	self->in.now_ms += 10;
+	self->in.state.raised = 8;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(800u, self->out.order.clean_age_ms);
+}
+
 TEST_F(policy, crossing_dirty_max_cleans_old_first_and_then_all)
 {
 	self->in.conf.dirty_max = 5 * MIB;
+	self->in.headroom = LIMIT / 4 - MIB;
 	self->in.state.last_pass_ms = self->in.now_ms - 10;
 	decide(&self->in, &self->out);
 	EXPECT_TRUE(self->out.run);
