@@ -17,7 +17,7 @@
 #define GROUP_PATH_MAX	600
 
 struct group {
-	char path[GROUP_PATH_MAX];	/* "": there is none */
+	char path[GROUP_PATH_MAX + 64];	/* "": there is none */
 	char parent[GROUP_PATH_MAX];
 	bool v2;
 };
@@ -25,7 +25,7 @@ struct group {
 static inline bool group_write(const char *dir, const char *file,
 			       const char *text)
 {
-	char path[GROUP_PATH_MAX + 64];
+	char path[GROUP_PATH_MAX + 128];
 	ssize_t len;
 	int fd;
 
@@ -38,9 +38,18 @@ static inline bool group_write(const char *dir, const char *file,
 	return len == (ssize_t)strlen(text);
 }
 
+static inline bool group_write_number(const char *dir, const char *file,
+				      size_t number)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%zu", number);
+	return group_write(dir, file, text);
+}
+
 static inline size_t group_read(const struct group *group, const char *file)
 {
-	char path[GROUP_PATH_MAX + 64], buf[64];
+	char path[GROUP_PATH_MAX + 128], buf[64];
 
 	snprintf(path, sizeof(path), "%s/%s", group->path, file);
 	if (read_file(path, buf, sizeof(buf)) <= 0)
@@ -83,19 +92,23 @@ static inline bool group_find_parent(struct group *group)
 	return *rest && !access(group->parent, W_OK);
 }
 
+/* The directory alone, below @group->parent. */
+static inline bool group_make_dir(struct group *group)
+{
+	int len = snprintf(group->path, sizeof(group->path),
+			   "%s/ebb-test-%d", group->parent, (int)getpid());
+
+	if (len < (int)sizeof(group->path) && !mkdir(group->path, 0755))
+		return true;
+	group->path[0] = '\0';
+	return false;
+}
+
 static inline bool group_make(struct group *group)
 {
 	group->path[0] = '\0';
-	if (!group_find_parent(group))
+	if (!group_find_parent(group) || !group_make_dir(group))
 		return false;
-	/* Both fit: the parent's path was cut short enough. */
-	strcpy(group->path, group->parent);
-	snprintf(strchr(group->path, '\0'), 40, "/ebb-test-%d",
-		 (int)getpid());
-	if (mkdir(group->path, 0755)) {
-		group->path[0] = '\0';
-		return false;
-	}
 	if (group_write(group->path, group->v2 ? "memory.max" :
 			"memory.limit_in_bytes", "-1") || group->v2)
 		return true;
@@ -106,11 +119,8 @@ static inline bool group_make(struct group *group)
 
 static inline bool group_set_limit(const struct group *group, size_t bytes)
 {
-	char text[32];
-
-	snprintf(text, sizeof(text), "%zu", bytes);
-	return group_write(group->path, group->v2 ? "memory.max" :
-			   "memory.limit_in_bytes", text);
+	return group_write_number(group->path, group->v2 ? "memory.max" :
+				  "memory.limit_in_bytes", bytes);
 }
 
 static inline size_t group_usage(const struct group *group)

@@ -155,7 +155,8 @@ void *large_move(void *ptr, size_t size)
 
 	if (!IS_ENABLED(CONFIG_MREMAP) || len < LARGE_MOVE_MIN ||
 	    load_relaxed(&move_refused) || range.pieces ||
-	    load_relaxed(&run_counters.nr_displaced) >= DISPLACED_MAX)
+	    load_relaxed(&run_counters.nr_displaced) >= DISPLACED_MAX ||
+	    !map_may_move(ptr, len))
 		return NULL;
 	/* Below `limit' the pages that move count once. */
 	sub_relaxed(&account.large_bytes, from->run_bytes);

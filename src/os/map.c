@@ -7,6 +7,7 @@
  * back 2 MiB; elsewhere it is left alone, so that 64 KiB folios, where the
  * admin enabled them, still apply.
  */
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -23,6 +24,8 @@
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP	4
 #endif
+
+#define MOVE_MIN	(64 * KIB)	/* smaller mappings are not moved */
 
 #define MAP_KIND		(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
@@ -146,12 +149,61 @@ void map_discard(char *addr, size_t len)
 	(void)sys_madvise(addr, len, MADV_DONTNEED);
 }
 
-int map_move(char *from, char *to, size_t len)
+/*
+ * Whether [@addr, @addr + @len) is one mapping.  The kernel is asked to let the
+ * part before the last page grow in place, which it cannot, since that page is
+ * mapped; EFAULT says that not even the part is one.
+ */
+static bool is_one_mapping(char *addr, size_t len)
+{
+	return sys_mremap(addr, len - map_page_size, len, 0, NULL) != -EFAULT;
+}
+
+/* How much from @addr on is one mapping, or a part of it; 0: under MOVE_MIN. */
+static size_t movable_part(char *addr, size_t len)
+{
+	while (!is_one_mapping(addr, len)) {
+		len = ALIGN_UP(len / 2, (size_t)MOVE_MIN);
+		if (len == MOVE_MIN && !is_one_mapping(addr, len))
+			return 0;
+	}
+	return len;
+}
+
+bool map_may_move(char *from, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		size_t part = movable_part(from + at, len - at);
+
+		if (!part)
+			return false;
+		at += part;
+	}
+	return true;
+}
+
+static int move_part(char *from, char *to, size_t len)
 {
 	long got = sys_mremap(from, len, len, MREMAP_MAYMOVE | MREMAP_FIXED |
 			      MREMAP_DONTUNMAP, to);
 
 	return sys_is_err(got) ? (int)got : 0;
+}
+
+int map_move(char *from, char *to, size_t len)
+{
+	for (size_t at = 0; at < len;) {
+		size_t part = movable_part(from + at, len - at);
+		int err = part ? move_part(from + at, to + at, part) : -EFAULT;
+
+		if (err) {
+			/* What has moved left its place mapped and empty. */
+			memcpy(from, to, at);
+			return err;
+		}
+		at += part;
+	}
+	return 0;
 }
 
 /* The address space in use, in bytes, from the first field of statm. */

@@ -57,8 +57,13 @@ bool map_strict_commit(void);
 
 /*
  * Move the pages of [@from, @from + @len) to @to, leaving @from mapped and
- * empty.  Returns 0 or -errno (then nothing has moved).
+ * empty.  Before Linux 6.17 mremap moves no range that is more than one mapping
+ * (and at which places one ends, nobody tells), so it is done in parts.
+ * Returns 0 or -errno: then all is at @from as before, but @to may be unmapped.
  */
 int map_move(char *from, char *to, size_t len) __must_check;
+
+/* Whether that has a chance; else nothing would be gained by unmapping @to. */
+bool map_may_move(char *from, size_t len);
 
 #endif

@@ -12,7 +12,7 @@
  *		severe, in time.
  *	max	memory.max was hit: too late to warn of anonymous growth, and
  *		also what a large file read does to a cgroup all day.  Severe,
- *		but at most once per DEBOUNCE_MS, and only where anonymous
+ *		but at most once in debounce_ms, and only where anonymous
  *		memory is at least half of what is used.
  *	oom	severe, always.
  *
@@ -28,10 +28,10 @@
 #include <poll.h>
 #include <sys/vfs.h>
 #include "base/err.h"
+#include "base/param.h"
 #include "base/sys.h"
 #include "reclaim/source.h"
 
-#define DEBOUNCE_MS	100
 #define TEXT_SIZE	256
 #define STAT_SIZE	4096
 
@@ -189,6 +189,7 @@ static int hear_level(unsigned int at, struct signals *signals)
 	struct events *last = &watched[at].last;
 	struct events now;
 	bool severe;
+	uint64_t gap_ms = (uint64_t)param_int(EBB_ATTR_DEBOUNCE_MS);
 	int err;
 
 	err = events_read(watched[at].fd, &now);
@@ -196,7 +197,7 @@ static int hear_level(unsigned int at, struct signals *signals)
 		return err;
 	severe = now.high != last->high || now.oom != last->oom;
 	if (!severe && now.max != last->max &&
-	    (!last_max_ms || signals->now_ms - last_max_ms >= DEBOUNCE_MS)) {
+	    (!last_max_ms || signals->now_ms - last_max_ms >= gap_ms)) {
 		last_max_ms = signals->now_ms;
 		severe = mostly_anonymous(watched[at].level);
 	}

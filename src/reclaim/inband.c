@@ -18,13 +18,16 @@
 #include "reclaim/purge.h"
 #include "vm/run.h"
 
+/*
+ * No options: shares and steps that only say how often a thread looks, which
+ * costs microseconds; what is worth a purge at all; and how long what failed is
+ * left alone, bounded by a second.  What trades memory for time is an option:
+ * inband_ms, inband_want, margin_cpu, margin_thread.
+ */
 #define FIRST_ROOM	(4 * (int64_t)MIB)	/* before the first look */
 #define FREE_ROOM	(256 * (int64_t)MIB)	/* where there is no limit yet */
 #define WORTH_IT	(256 * KIB)	/* dirty memory that is worth a purge */
-#define WANT_MIN	(4 * MIB)	/* to make room for more than this once */
 #define GRANT_MIN	(256 * (int64_t)KIB)	/* where there is no room left */
-#define MARGIN_PER_CPU	(256 * KIB)	/* by which usage may be off */
-#define MARGIN_PER_HEAP	(64 * KIB)	/* taken and not yet touched */
 #define MARGIN_SHARE	8		/* of the limit: not more than that */
 #define PROMISED_SHARE	4		/* of the limit: more is not held back */
 #define GRANT_SHARE	2		/* of headroom: others spend it, too */
@@ -77,10 +80,14 @@ static unsigned int nr_cpus(void)
 	return max(sum, 1u);
 }
 
+/* By which usage may be off, and what was taken and is not touched yet. */
 static uint64_t margin_of(uint64_t limit)
 {
-	return min((uint64_t)MARGIN_PER_CPU * nr_cpus() +
-		   (uint64_t)MARGIN_PER_HEAP * load_relaxed(&account.nr_heaps),
+	uint64_t each_cpu = (uint64_t)param_int(EBB_ATTR_MARGIN_CPU);
+	uint64_t each_heap = (uint64_t)param_int(EBB_ATTR_MARGIN_THREAD);
+
+	return min(each_cpu * nr_cpus() +
+		   each_heap * load_relaxed(&account.nr_heaps),
 		   limit / MARGIN_SHARE);
 }
 
@@ -237,6 +244,13 @@ static uint64_t without(uint64_t headroom, uint64_t owed)
 
 /* === Making room ====================================================== */
 
+/* To make room for more than this once; never 0, which would be all. */
+static uint64_t want_at_least(uint64_t want)
+{
+	want = max(want, (uint64_t)param_int(EBB_ATTR_INBAND_WANT));
+	return max(want, (uint64_t)1);
+}
+
 /*
  * Free memory of our own.  Little of it is known to be dirty: still, what
  * threads have in their caches may be much, and is worth one look (@anyway).
@@ -245,7 +259,7 @@ static bool purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
-		.want_bytes = max(want, (uint64_t)WANT_MIN),
+		.want_bytes = want_at_least(want),
 		.budget_ms = budget_ms,
 		.drain = true,
 		.force = true,
@@ -366,7 +380,7 @@ bool inband_make_room(size_t size)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
-		.want_bytes = max(size, (size_t)WANT_MIN),
+		.want_bytes = want_at_least(size),
 		.drain = true,
 		.force = true,
 	};

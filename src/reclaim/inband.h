@@ -10,8 +10,8 @@
  * the same, and goes on.  What to do in the end is the kernel's decision:
  * malloc fails only beyond the admin's own bound (option limit).
  *
- * Model:	room = (headroom - margin) / 2, margin = 256 KiB for each CPU, by
- * which the kernel's own count may be off, and 64 KiB for each thread, which
+ * Model:	room = (headroom - margin) / 2, margin = margin_cpu for each CPU, by
+ * which the kernel's own count may be off, and margin_thread for each, which
  * may have taken what it has not touched; but at most 1/8 of the limit.  The
  * other half is for page tables, for what malloc does not hand out, and for
  * the cgroup's other processes; the nearer the limit, the more often we look.

@@ -16,9 +16,9 @@
  *	small		calm, and dirty <= dirty_min: no lazy step, no hurry
  *	drop		dirty > drop: the clean age is drop_ms at most, and
  *			looking does not back off
- *	over		dirty > dirty_max times scale: the oldest go at an
- *			eighth of decay_ms, and at 0 if that was not enough
- *			(a tenth of a second where headroom is plentiful),
+ *	over		dirty > dirty_max times scale: the oldest go at
+ *			decay_ms / over_part, and at 0 if that was not enough
+ *			(at young_ms where headroom is plentiful),
  *			until no more than that is left
  *	mild		a mild event: the clean age is mild_ms at most
  *	severe		a severe event, or headroom below `low': everything,
@@ -38,11 +38,15 @@
  */
 #include "reclaim/policy.h"
 
+/*
+ * No options: FOUND_MIN is a slab, the least that a pass is worth, whatever the
+ * machine; BUDGET_MIN what threads' caches and half-used slabs come to anyway
+ * (dirty_max below it holds); REFAULT_MS the second that `refault' is said to
+ * count.
+ */
 #define FOUND_MIN	(64 * KIB)	/* less is as good as nothing */
 #define BUDGET_MIN	MIB		/* dirty bytes left to the nearest limit */
 #define SCALE_ONE	1024u
-#define OVER_PART	8		/* of decay_ms: the clean age when over */
-#define YOUNG_MS	100u		/* may be wanted again, though over */
 #define REFAULT_MS	1000u		/* window of what is retaken */
 
 /* === Ages ============================================================= */
@@ -123,10 +127,10 @@ static void order_over(const struct policy_input *in,
 	uint32_t age_ms = decay_ms < 0 ? in->conf.drop_ms :
 					 (uint32_t)decay_ms;
 
-	age_ms /= OVER_PART;
+	age_ms /= max(in->conf.over_part, 1u);
 	if (in->state.over)
 		age_ms = scale_of(in) < SCALE_ONE ? 0 :
-			 raise(in, min(age_ms, YOUNG_MS));
+			 raise(in, min(age_ms, in->conf.young_ms));
 	order->clean_age_ms = min(order->clean_age_ms, age_ms);
 	order->want_bytes = in->dirty - dirty_budget(in);
 }

@@ -13,6 +13,8 @@
 struct policy_conf {
 	int64_t decay_ms;	/* -1: never */
 	int64_t lazy_ms;
+	uint32_t over_part;	/* of decay_ms: the clean age when over */
+	uint32_t young_ms;	/* spared though over, if headroom is plentiful */
 	uint32_t drop_ms;	/* clean age at most, after a drop */
 	uint32_t mild_ms;	/* the same, where memory is wanted */
 	uint32_t tick_min_ms;	/* between two passes, at least */

@@ -17,8 +17,8 @@
  * threshold is the same share of either.
  *
  * Grades: what stalled since the last event, as a share of the time since,
- *	some >= SEVERE_SOME_PERCENT or full >= SEVERE_FULL_PERCENT	severe
- *	less								mild
+ *	some >= psi_some or full >= psi_full	severe
+ *	less					mild
  * and system-wide, where it may be somebody else's, only `full' makes it
  * severe.  After a pause of more than two windows that share is not known,
  * and the event is mild; if the pressure lasts, the next one tells.
@@ -43,9 +43,8 @@
 
 #define TEXT_SIZE		256
 #define SYSTEM_FILE		"/proc/pressure/memory"
+/* No option: finer ones miss events, and EBB_PSI_WINDOW_US is the ABI's. */
 #define FINE_WINDOW_US		500000
-#define SEVERE_SOME_PERCENT	10
-#define SEVERE_FULL_PERCENT	5
 
 struct totals {
 	uint64_t some_us, full_us;
@@ -201,15 +200,22 @@ static int psi_open(struct source *source, const struct cgroup_view *view)
 	return 0;
 }
 
+static bool reaches(uint64_t stall_us, uint64_t span_us, enum ebb_attr_id id)
+{
+	uint64_t percent = (uint64_t)param_int(id);
+
+	return percent && stall_us * 100 >= span_us * percent;
+}
+
 /* @stall since the last event, which was @span_us ago. */
 static enum pressure grade(const struct totals *stall, uint64_t span_us)
 {
 	if (span_us > 2 * window_us)
 		return PRESSURE_MILD;
 	span_us = max(span_us, window_us);
-	if (stall->full_us * 100 >= span_us * SEVERE_FULL_PERCENT)
+	if (reaches(stall->full_us, span_us, EBB_ATTR_PSI_FULL))
 		return PRESSURE_SEVERE;
-	if (own_file && stall->some_us * 100 >= span_us * SEVERE_SOME_PERCENT)
+	if (own_file && reaches(stall->some_us, span_us, EBB_ATTR_PSI_SOME))
 		return PRESSURE_SEVERE;
 	return PRESSURE_MILD;
 }

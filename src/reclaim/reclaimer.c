@@ -286,6 +286,8 @@ static void read_conf(const struct signals *signals, struct policy_conf *conf)
 		.decay_ms = param_int(EBB_ATTR_DECAY_MS),
 		.lazy_ms = param_int(EBB_ATTR_LAZY) ?
 			   param_int(EBB_ATTR_LAZY_MS) : -1,
+		.over_part = (uint32_t)param_int(EBB_ATTR_OVER_PART),
+		.young_ms = (uint32_t)param_int(EBB_ATTR_YOUNG_MS),
 		.drop_ms = (uint32_t)param_int(EBB_ATTR_DROP_MS),
 		.mild_ms = (uint32_t)param_int(EBB_ATTR_MILD_MS),
 		.tick_min_ms = (uint32_t)param_int(EBB_ATTR_TICK_MIN_MS),

@@ -8,11 +8,17 @@
  * sockets, and all must still be what they were.  LIMIT_GROUP, if not "", is a
  * cgroup whose limit is set close to the usage.
  *
+ * daemon LIMIT_GROUP CHILDREN: the same, and CHILDREN are forked meanwhile; to
+ * each, the numbers that the library's own descriptors have in its parent are
+ * its sockets.  They make passes of their own.
+ *
  * Exit status 0: all were left alone; else what was wrong is told on stdout.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include "cgroup.h"
 
 #define NR_PAIRS	65u	/* the last one replaces stderr */
@@ -21,7 +27,6 @@
 
 static int fds[2 * NR_PAIRS];
 static ino_t inodes[2 * NR_PAIRS];
-static char *blocks[NR_BLOCKS];
 
 static int wrong(const char *what, unsigned int i)
 {
@@ -54,7 +59,8 @@ static bool open_all(void)
 	return true;
 }
 
-static void churn(void)
+/* All but a few are freed, so that pages have to be picked out of slabs. */
+static void fill_and_thin(char **blocks)
 {
 	for (unsigned int i = 0; i < NR_BLOCKS; i++) {
 		size_t size = 100 + i % 40 * 100;
@@ -67,10 +73,22 @@ static void churn(void)
 	for (unsigned int i = 0; i < NR_BLOCKS; i++)
 		if (i % 50)
 			free(blocks[i]);
-	sleep_ms(60);
-	malloc_trim(0);
+}
+
+static void free_rest(char **blocks)
+{
 	for (unsigned int i = 0; i < NR_BLOCKS; i += 50)
 		free(blocks[i]);
+}
+
+static void churn(void)
+{
+	static char *blocks[NR_BLOCKS];
+
+	fill_and_thin(blocks);
+	sleep_ms(60);
+	malloc_trim(0);
+	free_rest(blocks);
 	sleep_ms(20);
 }
 
@@ -90,11 +108,57 @@ static int check_all(void)
 	return 0;
 }
 
+static bool stop;
+
+/* So that there is always a pass to fork in. */
+static void *churn_on(void *arg)
+{
+	static char *blocks[NR_BLOCKS];
+
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+		fill_and_thin(blocks);
+		free_rest(blocks);
+	}
+	return arg;
+}
+
+static int be_child(void)
+{
+	char *object = malloc(MIB);
+
+	if (!object)
+		return 2;
+	memset(object, 1, MIB);
+	free(object);
+	malloc_trim(0);
+	return check_all();
+}
+
+static int fork_children(unsigned long nr)
+{
+	pthread_t thread;
+	int status = 0;
+
+	if (pthread_create(&thread, NULL, churn_on, NULL))
+		return 2;
+	while (nr-- && !status) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(be_child());
+		if (pid < 0 || waitpid(pid, &status, 0) != pid)
+			status = 4;
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	return status != 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct group group = { .v2 = false };
 
-	if (argc != 2)
+	if (argc != 2 && argc != 3)
 		return 99;
 	snprintf(group.path, sizeof(group.path), "%s", argv[1]);
 	group.v2 = !strstr(group.path, "/memory/");
@@ -104,6 +168,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (*argv[1])
 		group_set_limit(&group, group_usage(&group) + 90 * MIB);
+	if (argc == 3 && fork_children(strtoul(argv[2], NULL, 10)))
+		return wrong("see above, or a child was killed", 0);
 	for (int i = 0; i < ROUNDS; i++)
 		churn();
 	return check_all();

@@ -59,4 +59,14 @@ TEST_F_TIMEOUT(fd, nothing_is_written_to_or_closed_under_pressure, 60)
 		TH_LOG("it said: %s", self->run.output);
 }
 
+/* What its parent's reclaimer held open has a number that is its own file. */
+TEST_F_TIMEOUT(fd, nothing_is_closed_in_children_forked_in_a_pass, 90)
+{
+	self->run.argv[2] = (char *)"200";
+	self->run.conf = "thread_min=0,decay_ms=0,lazy_ms=-1,tick_min_ms=1";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status)
+		TH_LOG("it said: %s", self->run.output);
+}
+
 TEST_HARNESS_MAIN

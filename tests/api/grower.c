@@ -20,6 +20,13 @@
  * grower stray MIB TRIES: frees, has it given back, writes to what it has freed,
  * and waits TRIES times a tenth of a second until that is given back again.
  *
+ * grower stranded MIB: MIB MiB of free slots share their pages with used ones, and
+ * are taken again once passes have found that; then half as much is freed of
+ * which pages can be given back.
+ *
+ * grower handlers SECONDS: at the bound, while handlers that interrupt passes ask
+ * for more.
+ *
  * grower huge MIB: frees parts of huge pages, and says that memory is wanted.
  *
  * Prints malloc_info() at its end; exits with 0 if all went well.
@@ -28,6 +35,7 @@
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include "common.h"
 
@@ -268,6 +276,100 @@ static int run_stray(size_t bytes, unsigned long tries)
 	return 0;
 }
 
+#define STRANDED_SIZE	512
+
+static void take(char **objects, size_t nr, size_t step, size_t size)
+{
+	for (size_t i = 0; i < nr; i += step)
+		objects[i] = memset(malloc(size), 1, size);
+}
+
+static int run_stranded(size_t bytes)
+{
+	size_t nr = 2 * bytes / STRANDED_SIZE;
+	size_t nr_stray = bytes / 2 / STRAY_SIZE, before, after;
+	char **objects = malloc(nr * sizeof(char *));
+	char **strays = malloc(nr_stray * sizeof(char *));
+
+	take(strays, nr_stray, 1, STRAY_SIZE);
+	take(objects, nr, 1, STRANDED_SIZE);
+	for (size_t i = 0; i < nr; i += 2)
+		free(objects[i]);
+	let_passes_run(500);
+	/* They end; nothing is aging. */
+	sleep_ms(500);
+	take(objects, nr, 2, STRANDED_SIZE);
+	before = rss_bytes();
+	for (size_t i = 0; i < nr_stray; i++)
+		if (i % 10)
+			free(strays[i]);
+	WAIT_FOR((after = rss_bytes()) < before - bytes / 4);
+	printf("rss %zu %zu\n", before, after);
+	return 0;
+}
+
+static void grow_in_handler(int sig)
+{
+	int saved = errno;
+
+	(void)sig;
+	for (int i = 0; i < 4; i++) {
+		char *object = malloc(300000);
+
+		if (object)
+			*object = 1;
+		free(object);
+	}
+	errno = saved;
+}
+
+static void *grow_to_the_bound(void *arg)
+{
+	void *objects[64];
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	for (;;) {
+		int nr = 0;
+
+		while (nr < 64 && (objects[nr] = malloc(MIB)))
+			memset(objects[nr++], 1, MIB);
+		while (nr)
+			free(objects[--nr]);
+	}
+	return arg;
+}
+
+/* @sig every 300 us. */
+static bool signal_often(int sig)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL,
+				  .sigev_signo = sig };
+	struct itimerspec often = { { 0, 300000 }, { 0, 300000 } };
+	timer_t timer;
+
+	signal(sig, grow_in_handler);
+	return !timer_create(CLOCK_MONOTONIC, &event, &timer) &&
+	       !timer_settime(timer, 0, &often, NULL);
+}
+
+/* Each may hold a lock that the other waits for: then the alarm ends it. */
+static int run_handlers(unsigned long seconds)
+{
+	uint64_t until = now_ms() + seconds * 1000;
+	pthread_t thread;
+
+	alarm(60);
+	if (pthread_create(&thread, NULL, grow_to_the_bound, NULL) ||
+	    !signal_often(SIGUSR1))
+		return 2;
+	while (now_ms() < until)
+		malloc_trim(0);
+	signal(SIGUSR1, SIG_IGN);
+	return 0;
+}
+
 static bool has_huge_pages(void)
 {
 	static char text[4096];
@@ -312,6 +414,10 @@ int main(int argc, char **argv)
 	else if (argc == 4 && !strcmp(argv[1], "stray"))
 		status = run_stray(strtoul(argv[2], NULL, 10) * MIB,
 				   strtoul(argv[3], NULL, 10));
+	else if (argc == 3 && !strcmp(argv[1], "stranded"))
+		status = run_stranded(strtoul(argv[2], NULL, 10) * MIB);
+	else if (argc == 3 && !strcmp(argv[1], "handlers"))
+		status = run_handlers(strtoul(argv[2], NULL, 10));
 	else if (argc == 3 && !strcmp(argv[1], "huge"))
 		status = run_huge(strtoul(argv[2], NULL, 10) * MIB);
 	malloc_info(0, stdout);

@@ -263,7 +263,11 @@ TEST_F(large, steady_load_of_random_sizes_does_not_grow)
 		if (i == 10000)
 			before = mallinfo2().arena;
 	}
-	EXPECT_GE(before + before / 4, mallinfo2().arena);
+	/*
+	 * Of address space, and more the more passes come between: what is
+	 * dirty, lazy and clean does not join.  Without reuse it were 9 GB.
+	 */
+	EXPECT_GE(2 * before, mallinfo2().arena);
 	for (int i = 0; i < SLOTS; i++)
 		free(p[i]);
 }

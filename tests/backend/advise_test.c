@@ -127,15 +127,21 @@ static void unmake(struct memory *memory)
 	munmap(memory->base, memory->len);
 }
 
-static size_t lazy_bytes(void)
+/* A line of smaps_rollup, in bytes; 0 if it is missing. */
+static size_t rollup_bytes(const char *name)
 {
 	char text[4096];
 	const char *line;
 
 	if (read_file("/proc/self/smaps_rollup", text, sizeof(text)) < 0)
 		return 0;
-	line = strstr(text, "LazyFree:");
-	return line ? strtoul(line + 9, NULL, 10) * KIB : 0;
+	line = strstr(text, name);
+	return line ? strtoul(line + strlen(name), NULL, 10) * KIB : 0;
+}
+
+static size_t lazy_bytes(void)
+{
+	return rollup_bytes("LazyFree:");
 }
 
 /* The report's number before @unit on the line of @name; -1: no such. */
@@ -437,6 +443,55 @@ TEST_F(advise, a_forked_child_gives_back_its_own)
 	EXPECT_EQ(300u, nr_ok(memory));
 	EXPECT_EQ(300u, nr_gone(memory));
 	EXPECT_STREQ(variant->backend, advise_name());
+}
+
+static uint64_t open_files(void)
+{
+	uint64_t open = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		if (fcntl(fd, F_GETFD) >= 0)
+			open |= 1ULL << fd;
+	return open;
+}
+
+/*
+ * What is open in it is the program's, whatever its parent's thread had there.
+ * Each start closes what the one before has opened.
+ */
+static int child_closes_nothing(struct memory *memory)
+{
+	uint64_t before = open_files();
+
+	advise_postfork_child();
+	run(memory, ADVISE_CLEAN);
+	advise_start("none here");
+	run(memory, ADVISE_CLEAN);
+	advise_start(NULL);
+	run(memory, ADVISE_CLEAN);
+	advise_start("none here");
+	return before & ~open_files() ? 6 : 0;
+}
+
+TEST_F(advise, a_forked_child_closes_no_file_of_its_own)
+{
+	struct memory *memory = &self->memory;
+	int status;
+	pid_t pid;
+
+	if (!strcmp(variant->backend, "process_madvise") &&
+	    !filter_argument(SYS_process_madvise, -10001,
+			     SECCOMP_RET_ERRNO | EBADF))
+		SKIP(return, "no seccomp here, so no pidfd is needed");
+	START();
+	ASSERT_TRUE(make_memory(memory, 300));
+	run(memory, ADVISE_CLEAN);
+	pid = fork();
+	if (!pid)
+		_exit(child_closes_nothing(memory));
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_TRUE(WIFEXITED(status));
+	EXPECT_EQ(0, WEXITSTATUS(status));
 }
 
 TEST_F(advise, unprivileged)
@@ -777,13 +832,7 @@ static char *make_huge(void)
 
 static size_t huge_bytes(void)
 {
-	char text[4096];
-	const char *line;
-
-	if (read_file("/proc/self/smaps_rollup", text, sizeof(text)) < 0)
-		return 0;
-	line = strstr(text, "AnonHugePages:");
-	return line ? strtoul(line + 14, NULL, 10) * KIB : 0;
+	return rollup_bytes("AnonHugePages:");
 }
 
 TEST_F(split, makes_the_usage_fall_after_partial_returns)

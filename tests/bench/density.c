@@ -51,8 +51,6 @@ static struct knob knobs[] = {
 
 /* === A tenant =========================================================== */
 
-static struct load loads[CREW_MAX];
-
 static size_t share(void)
 {
 	return peak_mb * MIB / threads;

@@ -439,6 +439,20 @@ void worker_end(struct worker *worker, bool kill_it)
 			workers[i] = NULL;
 }
 
+size_t worker_base(void)
+{
+	struct worker w = { 0 };
+	size_t usage = 0;
+
+	limit_begin();
+	worker_start(&w, "worker", NULL, NULL);
+	if (worker_hear(&w))
+		usage = limit_usage();
+	worker_end(&w, true);
+	limit_end();
+	return usage;
+}
+
 double number_in(const char *line, const char *name, double otherwise)
 {
 	char key[64];

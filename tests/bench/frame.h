@@ -105,6 +105,12 @@ char *worker_ask(struct worker *worker, const char *line);
 /* Wait for it, SIGKILL first if @kill; worker->ending tells how it ended. */
 void worker_end(struct worker *worker, bool kill);
 
+/*
+ * What the cgroup is charged for the worker "worker" before its first object
+ * exists, by its usage.
+ */
+size_t worker_base(void);
+
 /* The number after "name": in @line, or @otherwise. */
 double number_in(const char *line, const char *name, double otherwise);
 

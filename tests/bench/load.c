@@ -6,6 +6,8 @@
 #include "bench/frame.h"
 #include "bench/load.h"
 
+struct load loads[CREW_MAX];
+
 /* The compiler must not turn these into calls, or see another type there. */
 typedef uint64_t __attribute__((may_alias)) word_t;
 

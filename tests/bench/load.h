@@ -13,6 +13,7 @@
 #ifndef EBB_BENCH_LOAD_H
 #define EBB_BENCH_LOAD_H
 
+#include "bench/crew.h"
 #include "common.h"
 
 struct object {
@@ -33,6 +34,9 @@ struct load {
 	unsigned int low;	/* sizes in [2^low, 2^high) */
 	unsigned int high;
 };
+
+/* One for each thread of the crew. */
+extern struct load loads[CREW_MAX];
 
 /* Room for @bytes of objects of 2^low bytes and more. */
 void load_init(struct load *load, size_t bytes, unsigned int low,

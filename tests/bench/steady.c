@@ -51,7 +51,6 @@ static struct knob knobs[] = {
 
 /* === The worker ========================================================= */
 
-static struct load loads[CREW_MAX];
 static uint64_t until;
 
 static size_t share(void)
@@ -130,20 +129,6 @@ static int worker(void)
 
 /* === The controller ===================================================== */
 
-static size_t measure_base(void)
-{
-	struct worker w = { 0 };
-	size_t usage = 0;
-
-	limit_begin();
-	worker_start(&w, "worker", NULL, NULL);
-	if (worker_hear(&w))
-		usage = limit_usage();
-	worker_end(&w, true);
-	limit_end();
-	return usage;
-}
-
 /* Most that was charged in the last trial without a limit. */
 static size_t most_used;
 
@@ -218,7 +203,7 @@ int main(int argc, char **argv)
 	limit = limit_mb * MIB;
 	frame_warm(limit * 2);
 	if (!live_kb)
-		live_kb = (limit / 100 * fill_percent - measure_base()) / KIB;
+		live_kb = (limit / 100 * fill_percent - worker_base()) / KIB;
 	if (zram_mb)
 		swap_begin(zram_mb * MIB);
 	for (size_t i = 0; i < repeat; i++) {

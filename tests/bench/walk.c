@@ -48,7 +48,6 @@ static struct knob knobs[] = {
 
 /* === The worker ========================================================= */
 
-static struct load loads[CREW_MAX];
 static bool recorded;
 
 static size_t share(void)
@@ -200,21 +199,6 @@ static size_t measure_floor(void)
 	return floor;
 }
 
-/* Charged to the cgroup before the first object exists. */
-static size_t measure_base(void)
-{
-	struct worker w = { 0 };
-	size_t usage = 0;
-
-	limit_begin();
-	worker_start(&w, "worker", NULL, NULL);
-	if (worker_hear(&w))
-		usage = limit_usage();
-	worker_end(&w, true);
-	limit_end();
-	return usage;
-}
-
 static bool try_limit(size_t limit, bool last)
 {
 	struct worker w = { 0 };
@@ -255,7 +239,7 @@ int main(int argc, char **argv)
 	limit = limit_kb * KIB;
 	if (!limit) {
 		floor = measure_floor();
-		base = measure_base();
+		base = worker_base();
 		limit = base + floor / 100 * (100 + margin_percent);
 		say("floor %zu KiB, base %zu KiB, limit %zu KiB", floor / KIB,
 		    base / KIB, limit / KIB);

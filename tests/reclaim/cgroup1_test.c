@@ -16,7 +16,7 @@
 
 FIXTURE(cgroup1)
 {
-	struct own_cgroup own;
+	struct group own;
 	struct cgroup_view view;
 	struct signals signals;
 	char *memory;
@@ -34,7 +34,7 @@ FIXTURE_SETUP(cgroup1)
 	ASSERT_EQ(0, madvise(self->memory, 2 * LIMIT, MADV_NOHUGEPAGE));
 	if (!self->made)
 		return;
-	ASSERT_TRUE(own_cgroup_write_number(self->own.path,
+	ASSERT_TRUE(group_write_number(self->own.path,
 					    "memory.limit_in_bytes", LIMIT));
 	cgroup_find("", &self->view);
 	ASSERT_STREQ(self->own.path, self->view.memory.path);
@@ -46,7 +46,7 @@ FIXTURE_TEARDOWN(cgroup1)
 {
 	munmap(self->memory, 2 * LIMIT);
 	if (self->made)
-		own_cgroup_remove(&self->own);
+		group_remove(&self->own);
 }
 
 #define NEEDS_V1() do {							\
@@ -97,7 +97,7 @@ TEST_F(cgroup1, upward_crossings_are_events_of_rising_grade)
 TEST_F(cgroup1, thresholds_follow_the_limit)
 {
 	NEEDS_V1();
-	EXPECT_TRUE(own_cgroup_write_number(self->own.path,
+	EXPECT_TRUE(group_write_number(self->own.path,
 					    "memory.limit_in_bytes", 2 * LIMIT));
 	sleep_ms(1050);
 	touch(self->memory, 0, MIB, &self->signals);
@@ -112,14 +112,14 @@ TEST_F(cgroup1, thresholds_follow_the_limit)
 TEST_F(cgroup1, without_a_limit_it_waits_for_one)
 {
 	NEEDS_V1();
-	EXPECT_TRUE(own_cgroup_write(self->own.path, "memory.limit_in_bytes",
+	EXPECT_TRUE(group_write(self->own.path, "memory.limit_in_bytes",
 				     "-1"));
 	source_reset_all();
 	source_open_all(&self->view, NULL);
 	EXPECT_TRUE(cgroup1_source.state == SOURCE_LIVE);
 	if (strcmp(cgroup1_source.reason, "no limit set"))
 		SKIP(return, "a level above has a limit");
-	EXPECT_TRUE(own_cgroup_write_number(self->own.path,
+	EXPECT_TRUE(group_write_number(self->own.path,
 					    "memory.limit_in_bytes", LIMIT));
 	sleep_ms(1050);
 	touch(self->memory, 0, MIB, &self->signals);
@@ -130,7 +130,7 @@ TEST_F(cgroup1, without_a_limit_it_waits_for_one)
 }
 
 /* A second cgroup beside the own one. */
-static bool make_other(const struct own_cgroup *own, char *path, size_t size)
+static bool make_other(const struct group *own, char *path, size_t size)
 {
 	snprintf(path, size, "%s-b", own->path);
 	return !mkdir(path, 0755);
@@ -145,7 +145,7 @@ TEST_F(cgroup1, a_changed_limit_is_told)
 	ASSERT_EQ(1u, headroom_source.nr_fds);
 	pfd.fd = headroom_source.fds[0];
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
-	EXPECT_TRUE(own_cgroup_write_number(self->own.path,
+	EXPECT_TRUE(group_write_number(self->own.path,
 					    "memory.limit_in_bytes",
 					    LIMIT / 2));
 	EXPECT_EQ(1, poll(&pfd, 1, 1000));
@@ -168,9 +168,9 @@ TEST_F(cgroup1, a_move_is_noticed_and_the_sources_found_again)
 
 	NEEDS_V1();
 	ASSERT_TRUE(make_other(&self->own, other, sizeof(other)));
-	EXPECT_TRUE(own_cgroup_write_number(other, "memory.limit_in_bytes",
+	EXPECT_TRUE(group_write_number(other, "memory.limit_in_bytes",
 					    2 * LIMIT));
-	EXPECT_TRUE(own_cgroup_write(other, "cgroup.procs", "0"));
+	EXPECT_TRUE(group_write(other, "cgroup.procs", "0"));
 	hear(0, t, &self->signals);
 	EXPECT_STREQ(self->own.path, self->view.memory.path);
 	hear(0, t + SOURCE_CHECK_MS, &self->signals);
@@ -186,7 +186,7 @@ TEST_F(cgroup1, a_move_is_noticed_and_the_sources_found_again)
 		    PRESSURE_MILD);
 
 	/* The old one may go: nothing that is still open tells of it. */
-	own_cgroup_remove(&self->own);
+	group_remove(&self->own);
 	self->made = false;
 	EXPECT_TRUE(hear(100, t + 2000, &self->signals) == PRESSURE_NONE);
 	EXPECT_TRUE(cgroup1_source.state == SOURCE_LIVE);
@@ -210,12 +210,12 @@ TEST_F(cgroup1, moving_to_and_fro_leaks_no_descriptor)
 
 	NEEDS_V1();
 	ASSERT_TRUE(make_other(&self->own, other, sizeof(other)));
-	EXPECT_TRUE(own_cgroup_write_number(other, "memory.limit_in_bytes",
+	EXPECT_TRUE(group_write_number(other, "memory.limit_in_bytes",
 					    2 * LIMIT));
 	hear(0, t, &self->signals);
 	before = count_fds();
 	for (int i = 0; i < 20; i++) {
-		own_cgroup_write(i % 2 ? self->own.path : other, "cgroup.procs",
+		group_write(i % 2 ? self->own.path : other, "cgroup.procs",
 				 "0");
 		t += SOURCE_CHECK_MS;
 		hear(0, t, &self->signals);
@@ -270,7 +270,7 @@ static bool leave_mounts(void)
 
 TEST_F(cgroup1, read_only_cgroupfs_leaves_headroom_and_the_system_s_psi)
 {
-	struct own_cgroup unified;
+	struct group unified;
 	bool has_psi = !access("/proc/pressure/memory", R_OK);
 
 	NEEDS_V1();
@@ -278,7 +278,7 @@ TEST_F(cgroup1, read_only_cgroupfs_leaves_headroom_and_the_system_s_psi)
 		unified.path[0] = '\0';
 	cgroup_find("", &self->view);
 	if (!leave_mounts() || !remount(&self->view, MS_RDONLY)) {
-		own_cgroup_remove(&unified);
+		group_remove(&unified);
 		SKIP(return, "no mount namespace can be made here");
 	}
 	source_open_all(&self->view, NULL);
@@ -293,7 +293,7 @@ TEST_F(cgroup1, read_only_cgroupfs_leaves_headroom_and_the_system_s_psi)
 
 	/* To clean up. */
 	EXPECT_TRUE(remount(&self->view, 0));
-	own_cgroup_remove(&unified);
+	group_remove(&unified);
 }
 
 TEST_HARNESS_MAIN

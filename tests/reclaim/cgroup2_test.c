@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 #include "base/clock.h"
+#include "base/param.h"
 #include "reclaim/source.h"
 #include "reclaim/watch.h"
 #include "harness.h"
@@ -40,19 +41,19 @@ static const char *make_tree(FIXTURE_DATA(cgroup2) *self)
 		return "ThreadSanitizer's memory fits no limit";
 	strcpy(self->home, self->view.memory.path);
 	/* Fails where it is on already, or processes are in the way. */
-	own_cgroup_write(self->home, "cgroup.subtree_control", "+memory");
+	group_write(self->home, "cgroup.subtree_control", "+memory");
 	snprintf(self->top, sizeof(self->top), "%s/ebb-test-%d", self->home,
 		 (int)getpid());
 	if (mkdir(self->top, 0755))
 		return "no cgroup can be made here";
 	snprintf(file, sizeof(file), "%s/memory.max", self->top);
 	if (access(file, W_OK) ||
-	    !own_cgroup_write(self->top, "cgroup.subtree_control", "+memory"))
+	    !group_write(self->top, "cgroup.subtree_control", "+memory"))
 		return "cgroups made here have no memory controller";
 	snprintf(self->a, sizeof(self->a), "%s/a", self->top);
 	snprintf(self->b, sizeof(self->b), "%s/b", self->top);
 	if (mkdir(self->a, 0755) || mkdir(self->b, 0755) ||
-	    !own_cgroup_write(self->a, "cgroup.procs", "0"))
+	    !group_write(self->a, "cgroup.procs", "0"))
 		return "no process can be moved here";
 	return NULL;
 }
@@ -61,7 +62,7 @@ static void drop_tree(FIXTURE_DATA(cgroup2) *self)
 {
 	if (!self->top[0])
 		return;
-	own_cgroup_write(self->home, "cgroup.procs", "0");
+	group_write(self->home, "cgroup.procs", "0");
 	for (int i = 0; i < 100; i++) {
 		rmdir(self->a);
 		rmdir(self->b);
@@ -142,7 +143,7 @@ TEST_F(cgroup2, events_are_live_on_the_own_level_and_above)
 TEST_F(cgroup2, crossing_high_is_severe)
 {
 	NEEDS_V2();
-	ASSERT_TRUE(own_cgroup_write_number(self->a, "memory.high", LIMIT / 2));
+	ASSERT_TRUE(group_write_number(self->a, "memory.high", LIMIT / 2));
 	memset(self->memory, 1, LIMIT / 2 + MIB);
 	EXPECT_TRUE(become_severe(self, self->now_ms));
 	EXPECT_NE(0u, cgroup2_source.nr_events);
@@ -151,8 +152,10 @@ TEST_F(cgroup2, crossing_high_is_severe)
 
 TEST_F(cgroup2, hits_of_max_are_debounced)
 {
+	char why[256];
+
 	NEEDS_V2();
-	ASSERT_TRUE(own_cgroup_write_number(self->a, "memory.max", LIMIT));
+	ASSERT_TRUE(group_write_number(self->a, "memory.max", LIMIT));
 	hit_limit(self->memory);
 	EXPECT_TRUE(become_severe(self, self->now_ms));
 	/* Coalesced events come late. */
@@ -164,12 +167,18 @@ TEST_F(cgroup2, hits_of_max_are_debounced)
 	hear(0, self->now_ms + 51, &self->signals);
 	hit_limit(self->memory);
 	EXPECT_TRUE(become_severe(self, self->now_ms + 200));
+
+	ASSERT_EQ(0, param_set("debounce_ms", "0", why, sizeof(why)));
+	sleep_ms(100);
+	hear(0, self->now_ms + 201, &self->signals);
+	hit_limit(self->memory);
+	EXPECT_TRUE(become_severe(self, self->now_ms + 202));
 }
 
 TEST_F(cgroup2, a_limit_above_counts)
 {
 	NEEDS_V2();
-	ASSERT_TRUE(own_cgroup_write_number(self->top, "memory.max", LIMIT));
+	ASSERT_TRUE(group_write_number(self->top, "memory.max", LIMIT));
 	hit_limit(self->memory);
 	EXPECT_TRUE(become_severe(self, self->now_ms));
 	EXPECT_EQ(LIMIT, self->signals.limit);
@@ -180,12 +189,12 @@ TEST_F(cgroup2, a_changed_limit_is_told)
 	struct pollfd pfd = { .events = POLLIN };
 
 	NEEDS_V2();
-	ASSERT_TRUE(own_cgroup_write_number(self->a, "memory.max", 2 * LIMIT));
+	ASSERT_TRUE(group_write_number(self->a, "memory.max", 2 * LIMIT));
 	hear(0, self->now_ms, &self->signals);
 	ASSERT_EQ(1u, headroom_source.nr_fds);
 	pfd.fd = headroom_source.fds[0];
 	EXPECT_EQ(0, poll(&pfd, 1, 0));
-	ASSERT_TRUE(own_cgroup_write_number(self->top, "memory.high", LIMIT));
+	ASSERT_TRUE(group_write_number(self->top, "memory.high", LIMIT));
 	EXPECT_EQ(1, poll(&pfd, 1, 1000));
 	hear(0, self->now_ms, &self->signals);
 	EXPECT_EQ(LIMIT, self->signals.limit);
@@ -195,8 +204,8 @@ TEST_F(cgroup2, a_changed_limit_is_told)
 TEST_F(cgroup2, a_move_is_noticed_and_the_sources_found_again)
 {
 	NEEDS_V2();
-	ASSERT_TRUE(own_cgroup_write(self->b, "cgroup.procs", "0"));
-	ASSERT_TRUE(own_cgroup_write_number(self->b, "memory.high",
+	ASSERT_TRUE(group_write(self->b, "cgroup.procs", "0"));
+	ASSERT_TRUE(group_write_number(self->b, "memory.high",
 					    LIMIT / 2));
 	hear(0, self->now_ms + 10, &self->signals);
 	EXPECT_STREQ(self->a, self->view.memory.path);
@@ -218,7 +227,7 @@ static bool stall_until(FIXTURE_DATA(cgroup2) *self,
 	uint64_t until = now_ms() + PATIENCE_MS;
 	size_t done = 0;
 
-	own_cgroup_write_number(self->a, "memory.high", LIMIT / 2);
+	group_write_number(self->a, "memory.high", LIMIT / 2);
 	while (source->nr_events < nr && now_ms() < until) {
 		memset(self->memory + done, 1, 256 * KIB);
 		done = (done + 256 * KIB) % LIMIT;
@@ -272,7 +281,7 @@ TEST_F(cgroup2, needs_no_right)
 	}
 	EXPECT_TRUE(headroom_source.state == SOURCE_LIVE);
 	ASSERT_EQ(0, seteuid(0));
-	ASSERT_TRUE(own_cgroup_write_number(self->a, "memory.high", LIMIT / 2));
+	ASSERT_TRUE(group_write_number(self->a, "memory.high", LIMIT / 2));
 	memset(self->memory, 1, LIMIT / 2 + MIB);
 	EXPECT_TRUE(become_severe(self, self->now_ms));
 }

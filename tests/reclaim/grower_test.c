@@ -224,6 +224,17 @@ TEST_F(grower, a_share_of_no_limit_is_not_in_force_and_says_so)
 	EXPECT_NE(NULL, strstr(self->run.output, "limit=1% is not in force"));
 }
 
+/* A handler above a pass does not wait for who waits for that pass. */
+TEST_F(grower, handlers_that_interrupt_a_pass_wait_for_nobody)
+{
+	self->run.argv[1] = (char *)"handlers";
+	self->run.argv[2] = (char *)"3";
+	self->run.conf = "limit=32M,reclaim=off";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_refused"));
+}
+
 /* --- Audit --- */
 
 #define QUICK	"thread_min=0,audit_ms=10,decay_ms=50,tick_max_ms=50"
@@ -255,6 +266,23 @@ TEST_F(grower, without_audit_it_stays)
 	self->run.conf = "thread_min=0,audit_ms=0,decay_ms=50,tick_max_ms=50";
 	ASSERT_TRUE(run_program(&self->run));
 	EXPECT_EQ(0u, counter(&self->run, "strays_given_back"));
+}
+
+/* Free slots that no page could be given back for, and that are used again. */
+TEST_F(grower, what_was_stranded_once_hides_nothing_later)
+{
+	size_t before, after;
+	const char *at;
+
+	self->run.argv[1] = (char *)"stranded";
+	self->run.argv[2] = (char *)"32";
+	self->run.conf = QUICK;
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+	at = strstr(self->run.output, "rss ");
+	ASSERT_NE(NULL, at);
+	ASSERT_EQ(2, sscanf(at, "rss %zu %zu", &before, &after));
+	EXPECT_LE(after + 8 * MIB, before);
 }
 
 TEST_F(grower, parts_of_huge_pages_are_split_under_pressure)

@@ -14,7 +14,7 @@
 
 FIXTURE(psi)
 {
-	struct own_cgroup own;
+	struct group own;
 	struct cgroup_view view;
 	struct signals signals;
 	char why[256];
@@ -31,7 +31,7 @@ FIXTURE_SETUP(psi)
 FIXTURE_TEARDOWN(psi)
 {
 	if (self->made)
-		own_cgroup_remove(&self->own);
+		group_remove(&self->own);
 }
 
 static bool kernel_has_psi(void)
@@ -96,7 +96,7 @@ TEST_F(psi, the_removed_cgroup_s_trigger_dies)
 		SKIP(return, "no v2 cgroup can be made here, or PSI is off");
 	source_open_all(&self->view, NULL);
 	ASSERT_TRUE(psi_source.state == SOURCE_LIVE);
-	own_cgroup_remove(&self->own);
+	group_remove(&self->own);
 	self->made = false;
 	pfd.fd = psi_source.fds[0];
 	ASSERT_EQ(1, poll(&pfd, 1, PATIENCE_MS));
@@ -219,6 +219,25 @@ TEST_F(grade, less_counts_where_all_stall)
 					     FINE_US / 20 - 1));
 	EXPECT_EQ(PRESSURE_SEVERE, event_after(self, 500, FINE_US / 10,
 					       FINE_US / 10));
+}
+
+TEST_F(grade, what_is_severe_is_an_option)
+{
+	char why[256];
+
+	ASSERT_EQ(0, param_set("psi_some", "40", why, sizeof(why)));
+	ASSERT_EQ(0, param_set("psi_full", "0", why, sizeof(why)));
+	EXPECT_EQ(PRESSURE_MILD, event_after(self, 500, FINE_US / 5,
+					     FINE_US / 5));
+	EXPECT_EQ(PRESSURE_SEVERE, event_after(self, 500, FINE_US,
+					       FINE_US / 5));
+
+	ASSERT_EQ(0, param_set("psi_some", "0", why, sizeof(why)));
+	EXPECT_EQ(PRESSURE_MILD, event_after(self, 500, 2 * FINE_US,
+					     FINE_US));
+	ASSERT_EQ(0, param_set("psi_full", "100", why, sizeof(why)));
+	EXPECT_EQ(PRESSURE_SEVERE, event_after(self, 500, 3 * FINE_US,
+					       2 * FINE_US));
 }
 
 TEST_F(grade, after_a_pause_the_share_is_not_known)

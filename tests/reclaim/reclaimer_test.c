@@ -4,11 +4,8 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include "acct/account.h"
@@ -21,6 +18,8 @@
 #include "reclaim/source.h"
 #include "vm/run.h"
 #include "harness.h"
+#include "refuse.h"
+#include "backend/filter.h"
 #include "reclaim/own_cgroup.h"
 
 /* === A heap of one number === */
@@ -173,21 +172,21 @@ static bool start(void)
 	return WAIT_FOR(reclaimer_running());
 }
 
-/* Make system calls @a and @b fail with EPERM, as a seccomp profile would. */
+/* As a seccomp profile would. */
 static bool forbid(uint32_t a, uint32_t b)
 {
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, a, 1, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, b, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { ARRAY_LEN(code), code };
+	return refuse_call(a, EPERM) && refuse_call(b, EPERM);
+}
 
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+/* In a v1 memory cgroup of its own, of @limit bytes. */
+static bool enter_own(struct group *own, size_t limit)
+{
+	struct cgroup_view view;
+
+	cgroup_find("", &view);
+	return view.version == CGROUP_V1 &&
+	       own_cgroup_make(own, &view.memory) &&
+	       group_write_number(own->path, "memory.limit_in_bytes", limit);
 }
 
 TEST_F(reclaimer, is_named_and_blocks_all_signals)
@@ -316,6 +315,23 @@ TEST_F(reclaimer, leaves_the_table_without_close_range)
 	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
 }
 
+/* For a message it would take the program's stderr; it does without. */
+TEST_F(reclaimer, outlives_a_filter_that_kills_for_pidfd_getfd)
+{
+	static const long getfd[] = { SYS_pidfd_getfd };
+	static const long uring[] = { SYS_io_uring_setup };
+
+	if (!filter_calls(uring, 1, SECCOMP_RET_ERRNO | EPERM) ||
+	    !filter_calls(getfd, 1, SECCOMP_RET_KILL_PROCESS))
+		SKIP(return, "no seccomp here");
+	/* So that there is something to say. */
+	ASSERT_EQ(0, param_set("backend", "io_uring", self->why,
+			       sizeof(self->why)));
+	ASSERT_TRUE(start());
+	fake_free(MIB);
+	EXPECT_TRUE(WAIT_FOR(!purge_dirty_estimate()));
+}
+
 TEST_F(reclaimer, works_in_the_application_s_table_keeping_nothing_open)
 {
 	char report[2048];
@@ -408,17 +424,14 @@ TEST_F(reclaimer, setuid_does_not_hang)
 /* Usage past a threshold of the cgroup's limit takes all, of any age. */
 TEST_F(reclaimer, pressure_forces_a_pass)
 {
-	struct cgroup_view view;
-	struct own_cgroup own;
+	struct group own;
 	uint64_t touched_ms;
 	char *memory;
 
-	cgroup_find("", &view);
-	if (view.version != CGROUP_V1 || !own_cgroup_make(&own, &view.memory))
+	if (!enter_own(&own, 64 * MIB))
 		SKIP(return, "no v1 memory cgroup can be made here");
 	ASSERT_EQ(0, param_set("decay_ms", "60s", self->why,
 			       sizeof(self->why)));
-	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 64 * MIB);
 	ASSERT_TRUE(start());
 	fake_free(10 * MIB);
 	sleep_ms(300);
@@ -433,28 +446,25 @@ TEST_F(reclaimer, pressure_forces_a_pass)
 	EXPECT_EQ(0u, purge_dirty_estimate());
 	EXPECT_TRUE(WAIT_FOR(load_relaxed(&cgroup1_source.nr_purges)));
 	munmap(memory, 64 * MIB);
-	own_cgroup_remove(&own);
+	group_remove(&own);
 }
 
 /* Asleep, with nothing that ages: only the kernel's word wakes it. */
 TEST_F(reclaimer, a_limit_lowered_while_it_sleeps_is_noticed)
 {
 	struct reclaim_stats stats;
-	struct cgroup_view view;
-	struct own_cgroup own;
+	struct group own;
 
-	cgroup_find("", &view);
-	if (view.version != CGROUP_V1 || !own_cgroup_make(&own, &view.memory))
+	if (!enter_own(&own, 256 * MIB))
 		SKIP(return, "no v1 memory cgroup can be made here");
-	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 256 * MIB);
 	ASSERT_TRUE(start());
 	sleep_ms(300);
 	reclaimer_stats(&stats);
 	EXPECT_EQ(256 * MIB, stats.limit);
-	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 128 * MIB);
+	group_write_number(own.path, "memory.limit_in_bytes", 128 * MIB);
 	EXPECT_TRUE(WAIT_FOR((reclaimer_stats(&stats),
 			      stats.limit == 128 * MIB)));
-	own_cgroup_remove(&own);
+	group_remove(&own);
 }
 
 TEST_F(reclaimer, an_alarm_is_heard_by_one_that_sleeps)
@@ -486,16 +496,13 @@ TEST_F(reclaimer, what_was_said_before_it_started_is_heard)
 TEST_F(reclaimer, a_move_to_another_cgroup_is_noticed)
 {
 	struct reclaim_stats stats;
-	struct cgroup_view view;
-	struct own_cgroup own;
+	struct group own;
 
-	cgroup_find("", &view);
-	if (view.version != CGROUP_V1 || !own_cgroup_make(&own, &view.memory))
+	if (!enter_own(&own, 256 * MIB))
 		SKIP(return, "no v1 memory cgroup can be made here");
-	own_cgroup_write_number(own.path, "memory.limit_in_bytes", 256 * MIB);
-	own_cgroup_write(own.parent, "cgroup.procs", "0");
+	group_write(own.parent, "cgroup.procs", "0");
 	ASSERT_TRUE(start());
-	own_cgroup_write(own.path, "cgroup.procs", "0");
+	group_write(own.path, "cgroup.procs", "0");
 	for (int i = 0; i < 400; i++) {
 		fake_free(4096);
 		sleep_ms(50);
@@ -505,7 +512,7 @@ TEST_F(reclaimer, a_move_to_another_cgroup_is_noticed)
 	}
 	EXPECT_EQ(256 * MIB, stats.limit);
 	EXPECT_EQ(1u, load_relaxed(&headroom_source.nr_found));
-	own_cgroup_remove(&own);
+	group_remove(&own);
 }
 
 TEST_HARNESS_MAIN

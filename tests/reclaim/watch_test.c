@@ -465,7 +465,7 @@ TEST_F(refusal, base64_is_strict)
 
 FIXTURE(pressure)
 {
-	struct own_cgroup own;
+	struct group own;
 	struct cgroup_view here;
 	char path[CGROUP_PATH_MAX + 128];
 	bool made;
@@ -486,7 +486,7 @@ FIXTURE_SETUP(pressure)
 FIXTURE_TEARDOWN(pressure)
 {
 	if (self->made)
-		own_cgroup_remove(&self->own);
+		group_remove(&self->own);
 }
 
 #define NEEDS_PSI() do {						\
@@ -536,7 +536,7 @@ TEST_F(pressure, a_file_that_is_removed_dies_and_psi_takes_over)
 	note(self->path, TRIGGER_BASE64, false);
 	source_open_all(&self->here, NULL);
 	ASSERT_TRUE(is_live());
-	own_cgroup_remove(&self->own);
+	group_remove(&self->own);
 	EXPECT_TRUE(watch_says(1000, t) == PRESSURE_NONE);
 	EXPECT_FALSE(is_live());
 	watch_says(0, t + 1100);

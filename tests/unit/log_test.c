@@ -4,21 +4,18 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "base/err.h"
 #include "base/log.h"
+#include "refuse.h"
 #include "kselftest_harness.h"
 
 /* FIXTURE_SETUP() and FIXTURE_TEARDOWN() define functions that are global. */
@@ -222,28 +219,13 @@ TEST_F(stderr, a_private_table_is_no_obstacle)
 	EXPECT_NE(NULL, strstr(self->text, "from afar\nafter\n"));
 }
 
-/* As seccomp profiles of containers do. */
-static bool forbid_pidfd_getfd(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-			 offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pidfd_getfd, 0, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog program = { ARRAY_SIZE(code), code };
-
-	return !prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) &&
-	       !prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
-
 TEST_F(stderr, a_private_table_works_without_pidfd_getfd)
 {
 	bool can_be_opened = variant->kind != KIND_SOCKET;
 	pthread_t thread;
 
-	if (!forbid_pidfd_getfd())
+	/* As seccomp profiles of containers do. */
+	if (!refuse_call(SYS_pidfd_getfd, EPERM))
 		SKIP(return, "no seccomp filters here");
 	ASSERT_EQ(0, pthread_create(&thread, NULL, log_from_private_table,
 				    NULL));

@@ -332,6 +332,23 @@ TEST_F(page, discarding_magazines_leaves_the_heap_alone)
 		ASSERT_EQ(0, bytes[i]);
 }
 
+/* What a pass held open is the parent's; here the number may be a file's. */
+TEST_F(page, a_child_does_not_close_what_a_pass_held_open)
+{
+	struct purge_result result = { 0 };
+	struct purge_order order = { .force = true };
+	struct pass pass = { .order = &order, .result = &result };
+	int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	ASSERT_LE(0, fd);
+	resident.fd = fd;
+	batch_prefork(true);
+	batch_postfork_child();
+	EXPECT_TRUE(count_resident(&pass));
+	batch_close();
+	EXPECT_EQ(FD_CLOEXEC, fcntl(fd, F_GETFD));
+}
+
 /* What a magazine may hold: the bound of what a busy thread keeps. */
 TEST_F(page, magazines_hold_64_kib_of_a_class_and_256_while_it_goes_both_ways)
 {

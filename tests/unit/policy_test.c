@@ -24,6 +24,8 @@ FIXTURE_SETUP(policy)
 		.conf = {
 			.decay_ms = 500,
 			.lazy_ms = 150,
+			.over_part = 8,
+			.young_ms = 100,
 			.drop_ms = 500,
 			.mild_ms = 20,
 			.tick_min_ms = 10,
@@ -469,6 +471,10 @@ TEST_F(policy, over_dirty_max_what_was_freed_just_now_may_be_wanted_again)
 	self->in.state.raised = 8;
 	decide(&self->in, &self->out);
 	EXPECT_EQ(800u, self->out.order.clean_age_ms);
+
+	self->in.conf.young_ms = 0;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(0u, self->out.order.clean_age_ms);
 }
 
 TEST_F(policy, crossing_dirty_max_cleans_old_first_and_then_all)
@@ -492,6 +498,19 @@ TEST_F(policy, crossing_dirty_max_cleans_old_first_and_then_all)
 	decide(&self->in, &self->out);
 	EXPECT_FALSE(self->out.run);
 	EXPECT_FALSE(self->out.over);
+}
+
+TEST_F(policy, over_part_says_what_goes_first)
+{
+	self->in.conf.dirty_max = 5 * MIB;
+	self->in.conf.over_part = 1;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(500u, self->out.order.clean_age_ms);
+
+	self->in.conf.over_part = 100;
+	self->in.state.over = false;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(5u, self->out.order.clean_age_ms);
 }
 
 TEST_F(policy, memory_over_dirty_max_that_cannot_go_is_not_hammered)

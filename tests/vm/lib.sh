@@ -58,6 +58,35 @@ load_in()
 	enter "$where" "${prefix[@]}" "${preload[@]}" "$LOAD" "$@"
 }
 
+# stopped_at_go COMMAND STEP...: load_in $group; when it has said "built" and
+# waits for $WORK/go, COMMAND is run here, and it goes on; what it said is shown
+stopped_at_go()
+{
+	local command=$1 status
+
+	shift
+	rm -f "$WORK/go"
+	load_in "$group" "$@" stats=0 >"$WORK/out" 2>&1 &
+	PROGRAM_PIDS+=($!)
+	wait_until 20 grep -q built "$WORK/out" && "$command" || return 1
+	touch "$WORK/go"
+	wait $!
+	status=$?
+	grep -E 'VmRSS|load:' "$WORK/out"
+	signals
+	return $status
+}
+
+# move_to NAME FILE=TEXT: the processes of $group go to a new cgroup
+move_to()
+{
+	local pid
+
+	pid=$(cat "$group/cgroup.procs")
+	group "$@"
+	echo "$pid" >"$group/cgroup.procs"
+}
+
 # event GROUP NAME: how often, by memory.events
 event()
 {

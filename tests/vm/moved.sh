@@ -7,26 +7,18 @@
 needs_signals
 plan 1
 
+move()
+{
+	move_to narrow memory.high=48M
+}
+
 # What is charged stays where it was: only new memory counts in the new cgroup,
 # and what of that is freed does not age.
 new_limit_is_heard()
 {
-	local pid status
-
 	EBB_CONF=decay_ms=-1,lazy_ms=-1,dirty_max=0,thread_min=0 \
-		load_in "$group" build=8 free=20 say=built "wait=$WORK/go" \
-		waves=4 below=60 stats=0 >"$WORK/out" 2>&1 &
-	PROGRAM_PIDS+=($!)
-	wait_until 20 grep -q built "$WORK/out" || return 1
-	pid=$(cat "$group/cgroup.procs")
-	group narrow memory.high=48M
-	echo "$pid" >"$group/cgroup.procs"
-	touch "$WORK/go"
-	wait $!
-	status=$?
-	grep -E 'VmRSS|load:' "$WORK/out"
-	signals
-	return $status
+		stopped_at_go move build=8 free=20 say=built "wait=$WORK/go" \
+		waves=4 below=60
 }
 
 group wide memory.max=96M

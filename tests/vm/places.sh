@@ -25,23 +25,12 @@ without_cgroupfs()
 		exec "$@"' without_cgroupfs -)
 }
 
-# changed COMMAND...: what was freed and has not aged goes after it
+# What was freed and has not aged goes after it
 changed()
 {
-	local status
-
-	rm -f "$WORK/go"
 	EBB_CONF=decay_ms=-1,lazy_ms=-1,dirty_max=0,thread_min=0 \
-		load_in "$group" build=40 free=95 say=built "wait=$WORK/go" \
-		build=1 below=24 stats=0 >"$WORK/out" 2>&1 &
-	PROGRAM_PIDS+=($!)
-	wait_until 20 grep -q built "$WORK/out" && "$@" || return 1
-	touch "$WORK/go"
-	wait $!
-	status=$?
-	grep -E 'VmRSS|load:' "$WORK/out"
-	signals
-	return $status
+		stopped_at_go "$1" build=40 free=95 say=built \
+		"wait=$WORK/go" build=1 below=24
 }
 
 lower_limit()
@@ -52,28 +41,12 @@ lower_limit()
 # To a cgroup with another limit
 move()
 {
-	local pid
-
-	pid=$(cat "$group/cgroup.procs")
-	group other memory.max=64M
-	echo "$pid" >"$group/cgroup.procs"
+	move_to other memory.max=64M
 }
 
 moved()
 {
-	local status
-
-	rm -f "$WORK/go"
-	load_in "$group" build=40 say=built "wait=$WORK/go" free=95 below=12 \
-		stats=0 >"$WORK/out" 2>&1 &
-	PROGRAM_PIDS+=($!)
-	wait_until 20 grep -q built "$WORK/out" && move || return 1
-	touch "$WORK/go"
-	wait $!
-	status=$?
-	grep -E 'VmRSS|load:' "$WORK/out"
-	signals
-	return $status
+	stopped_at_go move build=40 say=built "wait=$WORK/go" free=95 below=12
 }
 
 not_killed()
