@@ -5,7 +5,7 @@
 #include "heap/sizeclass.h"
 
 #define CACHE_BYTES_SOFT	(64u << 10)
-#define CACHE_BYTES	(256u << 10)
+#define CACHE_BYTES	(1u << 20)
 #define CACHE_SLOTS	4096u
 #define CACHE_SLOTS_MIN	4u
 

@@ -305,7 +305,17 @@ needs python3
 	--rounds=1 >/dev/null 2>"$WORK/why"
 cgroup=$?
 
-plan 25
+# A pair is a few dozen instructions, the program's loop included.
+counts_instructions()
+{
+	"$EBB_TOP/scripts/bench-instructions" --only '*64 B, 1 live' \
+		--allocators ebbmalloc >"$WORK/counts" || return 1
+	cat "$WORK/counts"
+	awk 'NR == 2 { nr = $NF } END { exit !(nr > 30 && nr < 1000) }' \
+		"$WORK/counts"
+}
+
+plan 26
 near "every measurement near a limit runs" runs_all
 near "the table has every allocator" table_complete
 near "the order is rotated from round to round" rotates
@@ -340,5 +350,10 @@ check "what is left out has a reason" tells_what_is_left
 check "a bad number and a bad word are refused" eval \
 	"speed_refuses pair --size=4 '--size=4: expected 8..1048576' &&
 	 speed_refuses batch --order=up '--order=up: expected one of lifo, fifo'"
+if command -v valgrind >/dev/null; then
+	check "instructions are counted" counts_instructions
+else
+	skip "instructions are counted" "valgrind is not installed"
+fi
 check "no cgroup is left" no_group_left
 finish
