@@ -50,6 +50,11 @@ void outbox_flush(struct heap *heap)
 	heap->delta.handed -= bytes;
 }
 
+__guesses bool outbox_is_empty(const struct heap *heap)
+{
+	return load_guess(&heap->outbox.top) == heap->outbox_store;
+}
+
 __guesses bool outbox_holds(const struct heap *heap, const void *ptr)
 {
 	void **top = load_guess(&heap->outbox.top);

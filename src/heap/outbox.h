@@ -26,12 +26,8 @@ void outbox_put(struct heap *heap, struct slab_hot *hot, void *ptr);
 /* Publish all. */
 void outbox_flush(struct heap *heap);
 
-static inline bool outbox_is_empty(const struct heap *heap)
-{
-	return load_relaxed(&heap->outbox.top) == heap->outbox_store;
-}
-
-/* A guess, of any thread's. */
+/* Guesses, of any thread's. */
+bool outbox_is_empty(const struct heap *heap);
 bool outbox_holds(const struct heap *heap, const void *ptr);
 size_t outbox_bytes(const struct heap *heap);
 

@@ -356,7 +356,8 @@ int main(int argc, char **argv)
 	start_thread(fork_children, NULL);
 	start_handlers();
 	good = run_rounds();
-	printf("# %llu signals handled\n", (unsigned long long)nr_handled);
+	printf("# %llu signals handled\n", (unsigned long long)
+	       __atomic_load_n(&nr_handled, __ATOMIC_RELAXED));
 	printf("# counters compared with the model: %llu times%s\n",
 	       (unsigned long long)nr_checked,
 	       may_fail ? " (failures are injected)" :

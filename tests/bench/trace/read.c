@@ -79,6 +79,17 @@ static void up_to(char *text, size_t size, uint64_t first, uint64_t last)
 		 (unsigned long long)last);
 }
 
+/* Written only where it is wanted: there are millions of records. */
+#define CHECK_MEMBER(checker, record, member, first, last) do {		\
+	uint64_t value = (record)->member;				\
+	char range[64];							\
+									\
+	if (value - (first) > (uint64_t)(last) - (first)) {		\
+		up_to(range, sizeof(range), first, last);		\
+		MEMBER_WRONG(checker, record, member, range);		\
+	}								\
+} while (0)
+
 static void check_unused(struct checker *c, const struct trace_record *r)
 {
 	if (r->shift && r->kind != TRACE_MEMALIGN)
@@ -91,20 +102,10 @@ static void check_unused(struct checker *c, const struct trace_record *r)
 
 static void check_ranges(struct checker *c, const struct trace_record *r)
 {
-	char range[64];
-
-	up_to(range, sizeof(range), 1, NR_TRACE_KINDS - 1);
-	if (r->kind == TRACE_NONE || r->kind >= NR_TRACE_KINDS)
-		MEMBER_WRONG(c, r, kind, range);
-	up_to(range, sizeof(range), 0, TRACE_MOST_SHIFT);
-	if (r->shift > TRACE_MOST_SHIFT)
-		MEMBER_WRONG(c, r, shift, range);
-	up_to(range, sizeof(range), 0, c->trace->header->nr_threads - 1);
-	if (r->thread >= c->trace->header->nr_threads)
-		MEMBER_WRONG(c, r, thread, range);
-	up_to(range, sizeof(range), 0, TRACE_MOST_SIZE);
-	if (r->size > TRACE_MOST_SIZE)
-		MEMBER_WRONG(c, r, size, range);
+	CHECK_MEMBER(c, r, kind, TRACE_NONE + 1, NR_TRACE_KINDS - 1);
+	CHECK_MEMBER(c, r, shift, 0, TRACE_MOST_SHIFT);
+	CHECK_MEMBER(c, r, thread, 0, c->trace->header->nr_threads - 1);
+	CHECK_MEMBER(c, r, size, 0, TRACE_MOST_SIZE);
 	check_unused(c, r);
 }
 
@@ -116,9 +117,11 @@ static void check_thread(struct checker *c, const struct trace_record *r)
 	c->threads[r->thread] = THREAD_SEEN;
 	if (r->kind != TRACE_THREAD)
 		return;
-	snprintf(range, sizeof(range), "1..%u, of none that was there", nr - 1);
-	if (!r->size || r->size >= nr || c->threads[r->size])
+	if (!r->size || r->size >= nr || c->threads[r->size]) {
+		snprintf(range, sizeof(range), "1..%u, of none that was there",
+			 nr - 1);
 		MEMBER_WRONG(c, r, size, range);
+	}
 	c->threads[r->size] = THREAD_MADE;
 }
 
