@@ -63,13 +63,21 @@ static const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT] = {
 /* --- Allocation --- */
 
 /*
- * The newest slot of a magazine; NULL: the slow path has to see to it.  The
- * bracket is left with the slot, and only then.
+ * The newest slot of the magazine for @size; NULL: the slow path has to see to
+ * it.  The bracket is left with the slot, and only then.
  */
-__always_inline_ void *fast_pop(struct magazine *mag)
+__always_inline_ void *fast_alloc(size_t size)
 {
-	void *ptr = mag->top[-1];
+	struct heap *heap = load_dependent(&tcb.heap);
+	struct magazine *mag;
+	void *ptr;
 
+	/* One compare: 0 wraps around. */
+	if (unlikely(size - 1 >= CLASS_SIZE_MAX))
+		return NULL;
+	mag = (struct magazine *)((char *)heap +
+				  bin_of_size[(size - 1) >> CLASS_STEP_SHIFT]);
+	ptr = mag->top[-1];
 	/* There is none, or it is known to be zero: see heap/magazine.h. */
 	if (unlikely((intptr_t)ptr <= 0))
 		return NULL;
@@ -77,17 +85,6 @@ __always_inline_ void *fast_pop(struct magazine *mag)
 	*heap_key_of(ptr) = 0;
 	tcb_leave(&tcb);
 	return ptr;
-}
-
-__always_inline_ void *fast_alloc(size_t size)
-{
-	struct heap *heap = load_dependent(&tcb.heap);
-
-	/* One compare: 0 wraps around. */
-	if (unlikely(size - 1 >= CLASS_SIZE_MAX))
-		return NULL;
-	return fast_pop((struct magazine *)((char *)heap +
-			bin_of_size[(size - 1) >> CLASS_STEP_SHIFT]));
 }
 
 static void *take_slot(struct heap *heap, unsigned int class, bool *ret_zero)
@@ -116,17 +113,17 @@ static void *alloc_slot(unsigned int class, bool nested, bool *ret_zero)
 	return ptr;
 }
 
-/* The first class from @size on whose slots are aligned to @align. */
+/*
+ * The class whose slots have room for @size and are aligned to @align, -1: none.
+ * What is a multiple of @align is either a class's size itself, or its class's
+ * step, and so that class's size, is a multiple, too.
+ */
 static int class_for(size_t align, size_t size)
 {
-	unsigned int class;
-
 	if (size > CLASS_SIZE_MAX || align > CLASS_SIZE_MAX)
 		return -1;
-	class = sizeclass_of(max(ALIGN_UP(size, align), (size_t)1));
-	while (class < NR_CLASSES && sizeclasses[class].size & (align - 1))
-		class++;
-	return class < NR_CLASSES ? (int)class : -1;
+	size = ALIGN_UP(max(size, (size_t)1), align);
+	return size <= CLASS_SIZE_MAX ? (int)sizeclass_of(size) : -1;
 }
 
 static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
@@ -222,16 +219,13 @@ static cold void *aligned_nested(size_t align, size_t size)
 
 void *alloc_aligned(size_t align, size_t size)
 {
-	void *ptr = NULL;
-	int class;
+	void *ptr;
 
 	if (unlikely(tcb.busy))
 		return aligned_nested(align, size);
 	tcb_enter(&tcb);
-	class = class_for(align, size);
-	if (likely(class >= 0))
-		ptr = fast_pop(heap_magazine(load_dependent(&tcb.heap),
-					     (unsigned int)class));
+	/* As in class_for(); what overflows becomes 0, which is no fast size. */
+	ptr = fast_alloc(ALIGN_UP(size, align));
 	return likely(ptr) ? ptr : aligned_slow(align, size);
 }
 

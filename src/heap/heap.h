@@ -97,6 +97,7 @@ struct heap {
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
+	uint32_t wide_bytes;	/* room of magazines beyond cache_soft */
 	bool grown;		/* a magazine is or was in the big store */
 	bool gated;		/* drain_lock: behind the gate at this moment */
 	struct bin bins[NR_CLASSES];

@@ -11,6 +11,7 @@
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
+#define WIDE_MOST	(4 * MIB)	/* of all that passed cache_soft */
 #define BOUNDED_SEARCH	8	/* slabs looked at where none may be backed */
 
 struct refill_group {
@@ -55,27 +56,43 @@ static void set_small(struct heap *heap, unsigned int class)
 
 void magazine_init(struct heap *heap)
 {
+	heap->wide_bytes = 0;
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_small(heap, class);
 }
 
 /*
- * Double the capacity, keeping the content.  Beyond cache_soft only where what
- * was flushed is wanted back, or what was refilled comes back: there a larger
- * one saves both ways.
+ * What a magazine may grow to: beyond cache_soft only where what was flushed is
+ * wanted back, or what was refilled comes back, since there a larger one saves
+ * both ways; and as long as all of them together stay below WIDE_MOST.
  */
+static unsigned int most_for(struct heap *heap, struct bin *bin,
+			     const struct sizeclass *sc, enum bin_use use)
+{
+	unsigned int cap = bin->cap;
+	bool both_ways = bin->last_use != (uint16_t)use;
+	size_t more = (size_t)min(cap, sc->cache_max - cap) * sc->size;
+
+	bin->last_use = (uint16_t)use;
+	if (cap < sc->cache_soft || !both_ways)
+		return sc->cache_soft;
+	if (heap->wide_bytes + more > WIDE_MOST)
+		return cap;
+	heap->wide_bytes += (uint32_t)more;
+	return sc->cache_max;
+}
+
+/* Double the capacity, keeping the content. */
 static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 {
 	const struct sizeclass *sc = &sizeclasses[class];
 	struct bin *bin = &heap->bins[class];
 	struct magazine *mag = &heap->magazines[class];
-	unsigned int most = bin->last_use == (uint16_t)use ? sc->cache_soft :
-						   sc->cache_max;
+	unsigned int most = most_for(heap, bin, sc, use);
 	void **old = bin->bottom;
 	size_t held = (size_t)(mag->top - old);
 	unsigned int cap = min(bin->cap * 2u, most);
 
-	bin->last_use = (uint16_t)use;
 	if (bin->cap >= most)
 		return;
 	heap->grown = true;
@@ -329,6 +346,7 @@ void magazine_flush_all(struct heap *heap)
 		if (held)
 			publish_places(heap, first, held);
 	}
+	heap->wide_bytes = 0;
 	outbox_flush(heap);
 	account_tell(&heap->delta);
 }
