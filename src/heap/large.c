@@ -172,6 +172,10 @@ void *large_move(void *ptr, size_t size)
 		 * again, and this is not tried again.
 		 */
 		store_relaxed(&move_refused, true);
+		to = slab_of(moved);
+		sub_relaxed(&account.large_bytes, to->run_bytes);
+		account_take(-(int64_t)to->run_bytes, 0);
+		to->run_bytes = 0;
 		add_relaxed(&account.large_bytes, from->run_bytes);
 		return NULL;
 	}

@@ -197,8 +197,12 @@ int map_move(char *from, char *to, size_t len)
 		int err = part ? move_part(from + at, to + at, part) : -EFAULT;
 
 		if (err) {
-			/* What has moved left its place mapped and empty. */
+			/*
+			 * What has moved left its place mapped and empty, and
+			 * lies in pages that nobody asks for again.
+			 */
 			memcpy(from, to, at);
+			map_discard(to, at);
 			return err;
 		}
 		at += part;

@@ -4,6 +4,7 @@
  */
 #include <pthread.h>
 #include "harness.h"
+#include "refuse.h"
 
 #define SLAB	(64 * KIB)
 
@@ -169,6 +170,39 @@ TEST_F(large, moves_64_mib_without_copying_them)
 	EXPECT_TRUE(pattern_holds(moved, 64 * MIB, 9));
 	free(moved);
 	free(behind);
+}
+
+/*
+ * Pages move part by part where the kernel has made several mappings of them.
+ * The third part is refused: what was asked for comes by copying, and what had
+ * moved already is in no one's way.
+ */
+TEST_F(large, a_move_that_fails_half_way_keeps_nothing)
+{
+	size_t size = 64 * MIB, grown = 104 * MIB, before;
+	char *p, *after;
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	malloc_trim(0);
+	before = rss_bytes();
+	p = malloc(size);
+	/* It shall not grow where it is. */
+	after = malloc(70000);
+	pattern_fill(p, size, 7);
+	if (madvise(p + 48 * MIB, MIB, MADV_DONTFORK))
+		SKIP(return, "the mapping cannot be split");
+	ASSERT_TRUE(refuse_call_of(SYS_mremap, MIB, ENOMEM));
+	p = realloc(p, grown);
+	ASSERT_NE(NULL, p);
+	EXPECT_TRUE(pattern_holds(p, size, 7));
+	EXPECT_LE(grown, mallinfo2().uordblks);
+	EXPECT_GE(grown + 8 * MIB, mallinfo2().uordblks);
+	free(p);
+	free(after);
+	malloc_trim(0);
+	EXPECT_GE(before + 8 * MIB, rss_bytes());
 }
 
 TEST_F(large, moved_objects_leave_no_hole_for_others)
