@@ -45,7 +45,8 @@ void account_look(uint64_t dirty_elsewhere)
 	 * the level is read, so that one of the two sees the other's.
 	 */
 	fence_seq_cst();
-	if (account_slots_dirty() + dirty_elsewhere >=
+	if (account_slots_dirty() + load_relaxed(&account.cached) +
+		    dirty_elsewhere >=
 	    load_relaxed(&account.wake_level))
 		or_relaxed(&account.wanted, WANTED_PASS);
 }

@@ -7,6 +7,11 @@
  *	dirty   = bytes of pages that are backed - bytes of slots handed out
  *	handed  = bytes of slots taken from slabs - bytes returned to them
  *
+ * Handed out are also the slots that lie in a thread's magazines: nothing is
+ * counted where they come and go.  What they may come to at most is cached, the
+ * room of those that have grown since they were emptied last; so that what a
+ * thread keeps for itself is seen to as well.
+ *
  * Part of dirty cannot be given back: free slots that share their page with a
  * live one.  What a pass found to be so is stranded, and not counted as dirty
  * again until the next pass.
@@ -51,9 +56,11 @@ struct account {
 	int64_t slots_handed;	/* atomic */
 	int64_t slots_stranded;	/* of slots_dirty, as the last pass left it */
 	uint64_t large_bytes;	/* atomic: promised to users of large objects */
+	uint64_t cached;	/* atomic: room of the magazines that have grown */
 	uint64_t locked_bytes;	/* refused by the last pass: mlocked */
 	uint32_t nr_heaps;	/* atomic: threads with caches */
-	uint64_t wake_level;	/* dirty bytes at which someone should look */
+	uint64_t wake_level;	/* bytes, dirty or cached, at which someone
+				 * should look */
 	int64_t room;		/* atomic: see above; may be below zero */
 	uint64_t backed_max;	/* see above; 0: no bound */
 	int64_t step;		/* a heap's untold bytes, at most */
@@ -71,7 +78,10 @@ void account_dirty(int64_t bytes);
 /* Tell @delta and clear it. */
 void account_tell(struct account_delta *delta);
 
-/* Set WANTED_PASS if @dirty_elsewhere plus the slots' passes the level. */
+/*
+ * Set WANTED_PASS if @dirty_elsewhere, the slots', and what may be cached reach
+ * the level.
+ */
 void account_look(uint64_t dirty_elsewhere);
 
 /*

@@ -324,7 +324,8 @@ static cold void free_nested(void *ptr)
  */
 static noinline void free_away(void *ptr, struct slab_hot *hot)
 {
-	struct magazine *box = &load_dependent(&tcb.heap)->outbox;
+	struct heap *heap = load_dependent(&tcb.heap);
+	struct magazine *box = &heap->outbox;
 
 	if (unlikely(!load_relaxed(&hot->owner) || !load_relaxed(&hot->bin) ||
 		     hot->class > OUTBOX_CLASS_MAX || box->top == box->end ||
@@ -335,7 +336,12 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 	*heap_key_of(ptr) = heap_key(ptr);
 	*box->top = ptr;
 	box->top++;
+	/* Now, not when it is flushed: else nobody knows that it is free. */
+	outbox_account(heap, hot);
+	heap_tell(heap);
 	tcb_leave(&tcb);
+	if (unlikely(load_relaxed(&account.wanted)))
+		init_after_slow(__builtin_return_address(0), true);
 }
 
 __export void free(void *ptr)
@@ -534,10 +540,17 @@ static size_t with_room(size_t usable, size_t size)
 static void *realloc_move(void *ptr, size_t usable, size_t size)
 {
 	void *moved = move_pages(ptr, usable, size);
+	size_t more = with_room(usable, size);
+	int saved = errno;
 
 	if (moved)
 		return moved;
-	moved = malloc(with_room(usable, size));
+	moved = malloc(more);
+	/* Room is a wish: what was asked for may still be had. */
+	if (unlikely(!moved) && more != size) {
+		errno = saved;
+		moved = malloc(size);
+	}
 	if (!moved)
 		return NULL;
 	memcpy(moved, ptr, min(usable, size));

@@ -11,6 +11,13 @@
 
 struct lock drain_lock = LOCK_INIT(3);
 
+/* What of a heap is to be emptied. */
+enum drain_part {
+	DRAIN_NOTHING,
+	DRAIN_OUTBOX,
+	DRAIN_ALL,
+};
+
 static struct list_head heaps;		/* drain_lock */
 static struct heap *closed;		/* drain_lock */
 
@@ -51,7 +58,8 @@ struct heap *drain_open_heap(void)
 		heap->delta = (struct account_delta){ 0 };
 		outbox_init(heap);
 		heap->tops_seen = 0;
-		heap->gated = false;
+		heap->outbox_seen = NULL;
+		heap->gated = DRAIN_NOTHING;
 		/* Pairs with slab_avail_push(): open for pushers again. */
 		store_release(&heap->avail, NULL);
 		heap->tcb = &tcb;
@@ -94,12 +102,12 @@ const char *drain_unavailable(void)
 /* A sum that changes when the thread allocates or frees, as a rule. */
 static __guesses uint64_t sum_of_tops(const struct heap *heap)
 {
-	uint64_t sum = 0;
+	uint64_t sum = (uintptr_t)load_guess(&heap->outbox.top);
 
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		sum += (uintptr_t)load_guess(&heap->magazines[class].top) *
-		       (class + 1);
-	return sum + (uintptr_t)load_guess(&heap->outbox.top);
+		       (class + 2);
+	return sum;
 }
 
 static bool has_cached(const struct heap *heap)
@@ -108,13 +116,20 @@ static bool has_cached(const struct heap *heap)
 	       !outbox_is_empty(heap);
 }
 
-static bool seems_idle(struct heap *heap)
+/*
+ * What has not moved since the last look.  A thread that is busy with slots of
+ * its own may have some of others' in its outbox for ever.
+ */
+static __guesses enum drain_part part_at_rest(struct heap *heap)
 {
 	uint64_t sum = sum_of_tops(heap);
-	bool same = sum == heap->tops_seen;
+	void **outbox = load_guess(&heap->outbox.top);
+	bool all = sum == heap->tops_seen;
+	bool some = outbox == heap->outbox_seen && !outbox_is_empty(heap);
 
 	heap->tops_seen = sum;
-	return same;
+	heap->outbox_seen = outbox;
+	return all ? DRAIN_ALL : some ? DRAIN_OUTBOX : DRAIN_NOTHING;
 }
 
 /*
@@ -127,16 +142,21 @@ static bool drain_gate(bool force, bool *ret_left)
 	bool any = false;
 
 	list_for_each_entry(heap, &heaps, all) {
-		bool idle, cached;
+		enum drain_part part;
+		bool cached;
 
 		if (heap->tcb == &tcb)
 			continue;
-		idle = seems_idle(heap);
+		part = part_at_rest(heap);
 		cached = has_cached(heap);
-		*ret_left |= cached && !idle;
-		if (!force && (!idle || !cached))
+		*ret_left |= cached && part != DRAIN_ALL;
+		if (force)
+			part = DRAIN_ALL;
+		else if (!cached)
+			part = DRAIN_NOTHING;
+		if (part == DRAIN_NOTHING)
 			continue;
-		heap->gated = true;
+		heap->gated = (uint8_t)part;
 		store_relaxed(&heap->tcb->heap, EMPTY_HEAP);
 		any = true;
 	}
@@ -149,6 +169,7 @@ static void empty_heap_of(struct heap *heap)
 	magazine_discard(heap);
 	heap_reap(heap);
 	heap->tops_seen = sum_of_tops(heap);
+	heap->outbox_seen = heap->outbox_store;
 }
 
 /* Steps 3 and 4; without the barrier only 4. */
@@ -157,14 +178,16 @@ static void drain_gated(bool may_take, bool *ret_left)
 	struct heap *heap;
 
 	list_for_each_entry(heap, &heaps, all) {
-		if (!heap->gated)
+		if (heap->gated == DRAIN_NOTHING)
 			continue;
 		/* Pairs with tcb_leave(). */
-		if (may_take && !load_acquire(&heap->tcb->busy))
+		if (!may_take || load_acquire(&heap->tcb->busy))
+			*ret_left = true;
+		else if (heap->gated == DRAIN_ALL)
 			empty_heap_of(heap);
 		else
-			*ret_left = true;
-		heap->gated = false;
+			outbox_flush(heap);
+		heap->gated = DRAIN_NOTHING;
 		/* Pairs with malloc() and free(), which load it. */
 		store_release(&heap->tcb->heap, heap);
 	}

@@ -15,8 +15,8 @@
  * (3) Where busy is 0 the thread is outside and, when it enters, will find
  *     the empty heap, fall into a slow path, see that it is gated and take
  *     the bypass; it waits for nobody.  The drainer acts as its owner: it
- *     flushes the magazines and the outbox and retires free slabs.  Where
- *     busy is not 0 the heap is left alone.
+ *     flushes the magazines and the outbox and retires free slabs, or flushes
+ *     the outbox alone where only that is at rest.  Where busy is not 0 the heap is left alone.
  * (4) The drainer stores the heap pointer back, with release, so that the
  *     thread finds the emptied magazines.
  *

@@ -130,7 +130,8 @@ static void relist(struct heap *heap, struct slab *slab, bool keep_one)
 		ebb_bug("slab %zu on the stack in state %d", slab_index(slab),
 			ctl_state(load_relaxed(&slab->ctl)));
 	heap_list_slab(heap, slab, SLAB_LISTED);
-	if (slab_is_wholly_free(slab) && !(keep_one && bin->nr_slabs == 1))
+	if (slab_is_wholly_free(slab) && !(keep_one &&
+					   load_relaxed(&bin->nr_slabs) == 1))
 		(void)heap_retire(heap, slab);
 }
 

@@ -97,9 +97,12 @@ struct heap {
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
-	uint32_t wide_bytes;	/* room of magazines beyond cache_soft */
+	void **outbox_seen;	/* drain_lock: top of the outbox then */
+	uint32_t grown_bytes;	/* room of magazines beyond what they began
+				 * with; in account.cached */
 	bool grown;		/* a magazine is or was in the big store */
-	bool gated;		/* drain_lock: behind the gate at this moment */
+	uint8_t gated;		/* drain_lock: enum drain_part, behind the gate
+				 * at this moment */
 	struct bin bins[NR_CLASSES];
 	void *outbox_store[OUTBOX_SLOTS];
 	void *store[NR_CLASSES][STORE_LEN(CACHE_START)];

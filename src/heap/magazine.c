@@ -11,7 +11,7 @@
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
-#define WIDE_MOST	(4 * MIB)	/* of all that passed cache_soft */
+#define GROWN_MOST	(4 * MIB)	/* room of all: none passes cache_soft */
 #define BOUNDED_SEARCH	8	/* slabs looked at where none may be backed */
 
 struct refill_group {
@@ -51,12 +51,21 @@ static void set_store(struct heap *heap, unsigned int class, void **store,
 static void set_small(struct heap *heap, unsigned int class)
 {
 	set_store(heap, class, heap->store[class],
-		  min(CACHE_START, (unsigned int)sizeclasses[class].cache_max));
+		  min(CACHE_START, (unsigned int)sizeclasses[class].cache_soft));
+}
+
+/* The room of all magazines changes by @more bytes. */
+static void count_room(struct heap *heap, int64_t more)
+{
+	heap->grown_bytes += (uint32_t)more;
+	add_relaxed(&account.cached, (uint64_t)more);
 }
 
 void magazine_init(struct heap *heap)
 {
-	heap->wide_bytes = 0;
+	/* It was a thread's that fork() cut off inside the allocator. */
+	if (heap->grown_bytes)
+		count_room(heap, -(int64_t)heap->grown_bytes);
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_small(heap, class);
 }
@@ -64,42 +73,43 @@ void magazine_init(struct heap *heap)
 /*
  * What a magazine may grow to: beyond cache_soft only where what was flushed is
  * wanted back, or what was refilled comes back, since there a larger one saves
- * both ways; and as long as all of them together stay below WIDE_MOST.
+ * both ways; and as long as all of them together stay below GROWN_MOST.
  */
-static unsigned int most_for(struct heap *heap, struct bin *bin,
+static unsigned int next_cap(struct heap *heap, struct bin *bin,
 			     const struct sizeclass *sc, enum bin_use use)
 {
-	unsigned int cap = bin->cap;
 	bool both_ways = bin->last_use != (uint16_t)use;
-	size_t more = (size_t)min(cap, sc->cache_max - cap) * sc->size;
+	unsigned int most = both_ways ? sc->cache_max : sc->cache_soft;
+	unsigned int cap = min(bin->cap * 2u, most);
 
 	bin->last_use = (uint16_t)use;
-	if (cap < sc->cache_soft || !both_ways)
-		return sc->cache_soft;
-	if (heap->wide_bytes + more > WIDE_MOST)
-		return cap;
-	heap->wide_bytes += (uint32_t)more;
-	return sc->cache_max;
+	if (cap > sc->cache_soft && heap->grown_bytes +
+				    (size_t)(cap - bin->cap) * sc->size >
+				    GROWN_MOST)
+		cap = sc->cache_soft;
+	return max(cap, bin->cap);
 }
 
-/* Double the capacity, keeping the content. */
+/* Enlarge the magazine if it may be, keeping the content. */
 static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 {
 	const struct sizeclass *sc = &sizeclasses[class];
 	struct bin *bin = &heap->bins[class];
 	struct magazine *mag = &heap->magazines[class];
-	unsigned int most = most_for(heap, bin, sc, use);
 	void **old = bin->bottom;
 	size_t held = (size_t)(mag->top - old);
-	unsigned int cap = min(bin->cap * 2u, most);
+	unsigned int was = bin->cap, cap = next_cap(heap, bin, sc, use);
 
-	if (bin->cap >= most)
+	if (cap == was)
 		return;
 	heap->grown = true;
 	set_store(heap, class, heap->big_store + big_offset(class), cap);
 	if (bin->bottom != old)
 		memcpy(bin->bottom, old, held * sizeof(*old));
 	mag->top = bin->bottom + held;
+	count_room(heap, (int64_t)(cap - was) * sc->size);
+	/* What it takes in from now on is not told. */
+	account_look(run_dirty_bytes());
 }
 
 /* Claim up to @want free slots of @word that touch no page of @avoid. */
@@ -346,7 +356,7 @@ void magazine_flush_all(struct heap *heap)
 		if (held)
 			publish_places(heap, first, held);
 	}
-	heap->wide_bytes = 0;
+	count_room(heap, -(int64_t)heap->grown_bytes);
 	outbox_flush(heap);
 	account_tell(&heap->delta);
 }

@@ -10,8 +10,9 @@
  * Model: a magazine starts with room for CACHE_START slots inside its heap
  * and doubles at each refill or flush, up to the class's cache_soft, in the part
  * of the heap meant for that; where refills and flushes take turns up to
- * cache_max, as long as a thread's stay below 4 MiB in all beyond that.  A drain
- * makes it small again.
+ * cache_max, as long as a thread's have grown by less than 4 MiB in all.  A
+ * drain makes it small again.  What they have grown by the account knows, since
+ * it is what may be free without having been told.
  *
  * Invariant: slots larger than ZERO_SIZE_MIN that are known to read as zero lie
  * in the magazine with the sign bit of the pointer set (MAGAZINE_ZERO), so that

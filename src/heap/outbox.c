@@ -12,23 +12,22 @@ void outbox_init(struct heap *heap)
 	heap->outbox.end = heap->outbox_store + OUTBOX_SLOTS;
 }
 
-static void put_alone(struct heap *heap, struct slab_hot *hot, void *ptr)
+static void put_alone(struct slab_hot *hot, void *ptr)
 {
-	int64_t size = sizeclasses[hot->class].size;
 	unsigned int slot;
 
 	if (!slab_slot(hot, ptr, &slot))
 		misuse_die(MISUSE_INTERIOR, "free", ptr, NULL);
 	if (slab_publish(slab_of(ptr), slot / 64, 1ULL << slot % 64, 0))
 		misuse_die(MISUSE_DOUBLE_FREE, "free", ptr, NULL);
-	heap->delta.dirty += size;
-	heap->delta.handed -= size;
 }
 
 void outbox_put(struct heap *heap, struct slab_hot *hot, void *ptr)
 {
+	/* First: what is published may be another's class at once. */
+	outbox_account(heap, hot);
 	if (hot->class > OUTBOX_CLASS_MAX) {
-		put_alone(heap, hot, ptr);
+		put_alone(hot, ptr);
 		return;
 	}
 	if (heap->outbox.top == heap->outbox.end)
@@ -40,14 +39,11 @@ void outbox_put(struct heap *heap, struct slab_hot *hot, void *ptr)
 void outbox_flush(struct heap *heap)
 {
 	size_t nr = (size_t)(heap->outbox.top - heap->outbox_store);
-	int64_t bytes;
 
 	/* Empty first: what is published may be anybody's at once. */
 	heap->outbox.top = heap->outbox_store;
 	barrier();
-	bytes = gather_publish(heap->outbox_store, nr);
-	heap->delta.dirty += bytes;
-	heap->delta.handed -= bytes;
+	gather_publish(heap->outbox_store, nr);
 }
 
 __guesses bool outbox_is_empty(const struct heap *heap)

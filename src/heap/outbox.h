@@ -23,6 +23,15 @@ void outbox_init(struct heap *heap);
 /* The slot @ptr of @hot's slab, of any size; what is too large leaves at once. */
 void outbox_put(struct heap *heap, struct slab_hot *hot, void *ptr);
 
+/* A slot of @hot's slab goes to the outbox: free from now on. */
+static inline void outbox_account(struct heap *heap, const struct slab_hot *hot)
+{
+	int64_t size = sizeclasses[hot->class].size;
+
+	heap->delta.dirty += size;
+	heap->delta.handed -= size;
+}
+
 /* Publish all. */
 void outbox_flush(struct heap *heap);
 

@@ -50,7 +50,7 @@ static uint64_t find_after_us;		/* not looked for before this */
 static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
 static uint64_t room_after_us;		/* no purge for `limit' before this */
-static uint64_t room_useless;		/* dirty bytes that did not go then */
+static uint64_t room_useless;		/* free bytes that did not go then */
 static uint32_t nr_grants;		/* read anywhere */
 
 static bool found;			/* @view is; cleared by anybody */
@@ -338,7 +338,7 @@ static void look_and_grant(void)
 		return;
 	/* Nothing to give back: whose cgroup this is may wait. */
 	if (!load_relaxed(&found) && !param_int(EBB_ATTR_LIMIT) &&
-	    purge_dirty_estimate() < WORTH_IT) {
+	    purge_free_most() < WORTH_IT) {
 		grant(FIRST_ROOM, before);
 		return;
 	}
@@ -393,16 +393,16 @@ bool inband_make_room(size_t size)
 		return false;
 	/* What a pass has in hand will be free, too. */
 	leaving = load_relaxed(&run_counters.in_state[RUN_LEAVING]);
-	if (size > (bound ?: purge_dirty_estimate() + leaving)) {
+	if (size > (bound ?: purge_free_most() + leaving)) {
 		if (bound)
 			add_relaxed(&stats.nr_refused, 1);
 		return false;
 	}
 	lock_take(&inband_lock);
-	if ((purge_dirty_estimate() >= room_useless + WORTH_IT ||
+	if ((purge_free_most() >= room_useless + WORTH_IT ||
 	     clock_us() >= room_after_us) && !purge_run(&order, &result))
 		worth_it = result.clean_bytes || leaving;
-	room_useless = worth_it ? 0 : purge_dirty_estimate();
+	room_useless = worth_it ? 0 : purge_free_most();
 	if (!worth_it)
 		room_after_us = clock_us() + ROOM_US;
 	if (!worth_it && bound)

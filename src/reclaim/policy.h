@@ -52,7 +52,8 @@ struct policy_input {
 	uint64_t headroom;		/* below @limit */
 	bool protected;			/* lazily freed memory is no net here */
 	enum pressure pressure;		/* events since the last decision */
-	bool woken;			/* somebody freed memory since */
+	bool woken;			/* somebody freed memory since, or keeps
+					 * more of it in caches */
 	uint64_t dirty;			/* free and backed */
 	uint64_t retaken;		/* given back and taken again, so far */
 	struct policy_conf conf;

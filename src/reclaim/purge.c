@@ -47,6 +47,11 @@ uint64_t purge_dirty_estimate(void)
 	return account_slots_dirty() + run_dirty_bytes();
 }
 
+uint64_t purge_free_most(void)
+{
+	return purge_dirty_estimate() + load_relaxed(&account.cached);
+}
+
 uint64_t purge_retaken(void)
 {
 	return load_relaxed(&account.retaken) +
@@ -292,6 +297,7 @@ static void pass_run(struct pass *pass)
 			pass->result->aging |= left;
 		orphan_reap();
 	}
+	pass->result->cached_left = load_relaxed(&account.cached);
 	pass->now_ms = clock_coarse_ms();
 	batch_open(pass);
 	before = load_relaxed(&account.slots_dirty);

@@ -31,6 +31,7 @@ struct purge_result {
 				 * be told, with what had not been backed */
 	uint64_t refused_bytes;	/* the kernel refused (locked, EAGAIN) */
 	uint64_t dirty_left;	/* free and backed after it, lazy included */
+	uint64_t cached_left;	/* account.cached, after caches were drained */
 	uint64_t live_bytes;	/* estimate: in slots and runs handed out */
 	bool aging;		/* something will be old enough later */
 	bool undrained;		/* caches of other threads cannot be taken */
@@ -60,6 +61,9 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
  * so that between the two nothing is overlooked.  Context: any thread.
  */
 uint64_t purge_dirty_estimate(void);
+
+/* The same, with what may lie in the caches of threads at most. */
+uint64_t purge_free_most(void);
 
 /* See batch.h: clean memory that was backed; huge pages split. */
 uint64_t purge_strays(void);

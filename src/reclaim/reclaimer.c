@@ -28,11 +28,11 @@
  *	  ▲                           │ tick, source, look again  │ signalfd
  *	  └───────────────────────────┴───────────────────────────┘ wake_up()
  *
- * The reclaimer sets account.wake_level, the dirty bytes at which it wants to
- * be woken, stores ASLEEP, fences, and looks at the dirty bytes again; who
- * frees memory adds to the dirty bytes, fences, looks at the level, fences,
- * and looks at sleep_word.  One of the two sees the other, so nothing is freed
- * unnoticed.  Awake, it sets the level out of reach.
+ * The reclaimer sets account.wake_level, the free bytes at which it wants to
+ * be woken, stores ASLEEP, fences, and looks at the free bytes again; who
+ * frees memory, or lets a cache grow, adds to the free bytes, fences, looks at
+ * the level, fences, and looks at sleep_word.  One of the two sees the other,
+ * so nothing is freed unnoticed.  Awake, it sets the level out of reach.
  *
  * Signals: all are blocked around pthread_create with pthread_sigmask, which
  * leaves out the one by which glibc makes all threads change their ids.
@@ -108,6 +108,7 @@ static uint32_t asked_by;		/* sources behind what is pending */
 static uint64_t last_audit_ms;		/* when clean memory was looked at */
 static bool woken;			/* memory was freed since the last round */
 static uint64_t seen_dirty;		/* dirty bytes that are accounted for */
+static uint64_t seen_cached;		/* the same of account.cached */
 static int signal_fd;			/* -1: no private file table */
 static struct pollfd poll_set[1 + MAX_POLLED];
 static unsigned int nr_polled;
@@ -181,15 +182,17 @@ static void wait_for_any(uint32_t ms)
 
 static bool level_is_reached(void)
 {
-	return purge_dirty_estimate() >= load_relaxed(&account.wake_level);
+	return purge_free_most() >= load_relaxed(&account.wake_level);
 }
 
-/* The round saw @dirty bytes of dirty memory. */
-static void go_to_sleep(const struct policy_decision *decision, uint64_t dirty)
+/* The round saw seen_dirty and seen_cached. */
+static void go_to_sleep(const struct policy_decision *decision)
 {
-	uint64_t above = decision->wake_dirty ?: dirty;
+	uint64_t above = decision->wake_dirty ?: seen_dirty;
 
-	store_relaxed(&account.wake_level, above + (above < UINT64_MAX));
+	if (above < UINT64_MAX)
+		above += seen_cached + 1;
+	store_relaxed(&account.wake_level, above);
 	store_relaxed(&sleep_word, ASLEEP);
 	/* Pairs with reclaimer_wake() and reclaimer_alarm(). */
 	fence_seq_cst();
@@ -362,6 +365,7 @@ static void run_pass(const struct policy_decision *decision,
 	if (!purge_run(&order, &result)) {
 		last_result = result;
 		seen_dirty = result.dirty_left;
+		seen_cached = result.cached_left;
 	} else {
 		last_result.lazy_bytes = last_result.clean_bytes =
 			last_result.refused_bytes = 0;
@@ -375,6 +379,7 @@ static void run_pass(const struct policy_decision *decision,
 
 static void do_round(void)
 {
+	uint64_t cached = load_relaxed(&account.cached);
 	struct policy_decision decision;
 	struct policy_input in;
 	struct signals signals;
@@ -392,7 +397,7 @@ static void do_round(void)
 	};
 	read_conf(&signals, &in.conf);
 	/* Awake it is not woken: what was freed meanwhile shows here alone. */
-	in.woken = woken || in.dirty > seen_dirty;
+	in.woken = woken || in.dirty > seen_dirty || cached > seen_cached;
 	woken = false;
 	decision = policy_decide(&in);
 	policy_state = decision.state;
@@ -401,9 +406,10 @@ static void do_round(void)
 		return;
 	}
 	seen_dirty = in.dirty;
+	seen_cached = cached;
 	if (source_settle())
 		return;
-	go_to_sleep(&decision, in.dirty);
+	go_to_sleep(&decision);
 	wake_up();
 }
 
@@ -461,6 +467,7 @@ static void *reclaimer_main(void *unused)
 	asked_by = 0;
 	woken = false;
 	seen_dirty = 0;
+	seen_cached = 0;
 	nr_polled = 0;
 
 	/*

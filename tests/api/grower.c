@@ -15,6 +15,9 @@
  * grower slots: at the bound, with many free slots that share pages with used
  * ones; says how many of them malloc finds.
  *
+ * grower exact: at the bound, with few free slots of one size, grows an object
+ * of the next smaller to just that.
+ *
  * grower refuse: allocates until malloc says no, frees, and goes on.
  *
  * grower stray MIB TRIES: frees, has it given back, writes to what it has freed,
@@ -183,6 +186,27 @@ static int run_slots(void)
 		nr++;
 	printf("slots %u\n", nr);
 	return 0;
+}
+
+/* Of what this one grows to there are a few free slots, and of no other size. */
+static int run_exact(void)
+{
+	void *last = NULL, *object = malloc(7168), *grown;
+
+	memset(object, 1, 7168);
+	for (void *next; (next = malloc(7200)); last = next) {
+		memset(next, 1, 7200);
+		*(void **)next = last;
+	}
+	for (int i = 0; i < 8 && last; i++) {
+		void *next = *(void **)last;
+
+		free(last);
+		last = next;
+	}
+	errno = 0;
+	grown = realloc(object, 7200);
+	return grown && !errno ? 0 : 1;
 }
 
 /* Objects of @size until there are no more; how many bytes that were. */
@@ -409,6 +433,8 @@ int main(int argc, char **argv)
 		status = run_realloc(argv);
 	else if (argc == 2 && !strcmp(argv[1], "slots"))
 		status = run_slots();
+	else if (argc == 2 && !strcmp(argv[1], "exact"))
+		status = run_exact();
 	else if (argc == 2 && !strcmp(argv[1], "refuse"))
 		status = run_refuse();
 	else if (argc == 4 && !strcmp(argv[1], "stray"))

@@ -192,6 +192,15 @@ TEST_F(grower, limit_leaves_the_slots_that_are_backed)
 	EXPECT_LE(9000u, strtoul(at + 6, NULL, 10));
 }
 
+/* Room to grow on is a wish. */
+TEST_F(grower, limit_lets_grow_what_fits_exactly)
+{
+	self->run.argv[1] = (char *)"exact";
+	self->run.conf = "limit=16M";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
+}
+
 TEST_F(grower, limit_holds_without_reclaim)
 {
 	self->run.argv[1] = (char *)"refuse";

@@ -34,6 +34,11 @@ uint64_t purge_dirty_estimate(void)
 	return load_relaxed(&fake_dirty);
 }
 
+uint64_t purge_free_most(void)
+{
+	return purge_dirty_estimate();
+}
+
 uint64_t purge_retaken(void)
 {
 	return 0;

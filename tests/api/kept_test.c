@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebbmalloc tests - What threads keep for themselves is found and given back
+ *
+ * Each thread keeps less than a slab of each size, or than its outbox holds,
+ * so nothing is told by what is freed in bulk: that it is there has to be
+ * known all the same, and by a background thread that has not been started yet.
+ */
+#include <pthread.h>
+#include "harness.h"
+
+#define NR_THREADS	96
+#define NR_KEPT		250u
+
+static pthread_barrier_t barrier;
+static char *objects[NR_THREADS][NR_KEPT];
+static bool busy;			/* to go on with slots of its own */
+
+FIXTURE(kept)
+{
+	size_t before;
+};
+
+FIXTURE_SETUP(kept)
+{
+	ASSERT_EQ(0, pthread_barrier_init(&barrier, NULL, NR_THREADS + 1));
+}
+
+FIXTURE_TEARDOWN(kept)
+{
+}
+
+static void rest(void)
+{
+	while (busy) {
+		free(hide(malloc(40)));
+		sleep_ms(1);
+	}
+	for (;;)
+		pause();
+}
+
+/* Fills magazines: several times, so that they grow. */
+static void *free_own(void *arg)
+{
+	char **p = arg;
+
+	free(hide(malloc(16)));
+	pthread_barrier_wait(&barrier);
+	for (int round = 0; round < 12; round++) {
+		for (size_t i = 0; i < NR_KEPT; i++)
+			memset(p[i] = malloc(1024), 1, 1024);
+		for (size_t i = 0; i < NR_KEPT; i++)
+			free(p[i]);
+	}
+	pthread_barrier_wait(&barrier);
+	rest();
+	return NULL;
+}
+
+/* Fills the outbox. */
+static void *free_others(void *arg)
+{
+	char **p = arg;
+
+	free(hide(malloc(16)));
+	pthread_barrier_wait(&barrier);
+	for (size_t i = 0; i < NR_KEPT; i++)
+		free(p[i]);
+	pthread_barrier_wait(&barrier);
+	rest();
+	return NULL;
+}
+
+static bool start(void *(*run)(void *))
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 * KIB);
+	for (size_t i = 0; i < NR_THREADS; i++)
+		if (pthread_create(&thread, &attr, run, objects[i]))
+			return false;
+	return true;
+}
+
+/* The threads work, between two looks at what is resident. */
+static size_t let_them_work(void)
+{
+	size_t with;
+
+	pthread_barrier_wait(&barrier);
+	pthread_barrier_wait(&barrier);
+	with = rss_bytes();
+	return with;
+}
+
+static void fill_objects(void)
+{
+	for (size_t i = 0; i < NR_THREADS; i++)
+		for (size_t k = 0; k < NR_KEPT; k++)
+			memset(objects[i][k] = malloc(1024), 1, 1024);
+}
+
+#define KEPT	(NR_THREADS * NR_KEPT * 1024ull)
+
+/* A quarter of it may share its pages with what is in use. */
+static void is_given_back(struct __test_metadata *_metadata, size_t most)
+{
+	EXPECT_TRUE(WAIT_FOR(rss_bytes() <= most)) {
+		TH_LOG("%zu KiB, of at most %zu", rss_bytes() / KIB,
+		       most / KIB);
+	}
+}
+
+TEST_F(kept, by_magazines)
+{
+	size_t with;
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	ASSERT_TRUE(start(free_own));
+	with = let_them_work();
+	ASSERT_LE(KEPT, with);
+	is_given_back(_metadata, with - KEPT / 4 * 3);
+}
+
+TEST_F(kept, by_outboxes)
+{
+	size_t with;
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	ASSERT_TRUE(start(free_others));
+	fill_objects();
+	with = let_them_work();
+	ASSERT_LE(KEPT, with);
+	is_given_back(_metadata, with - KEPT / 4 * 3);
+}
+
+/* A thread that is never idle does nothing with what is in its outbox. */
+TEST_F(kept, by_outboxes_of_busy_threads)
+{
+	size_t with;
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	busy = true;
+	ASSERT_TRUE(start(free_others));
+	fill_objects();
+	with = let_them_work();
+	ASSERT_LE(KEPT, with);
+	is_given_back(_metadata, with - KEPT / 4 * 3);
+}
+
+TEST_HARNESS_MAIN
