@@ -6,6 +6,7 @@
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/tail.h"
 #include "os/map.h"
 #include "os/resident.h"
 #include "vm/run.h"
@@ -82,13 +83,21 @@ uint64_t large_unbacked(void)
 	return sum;
 }
 
+/* The run is used up to run_bytes; what is behind was in state @was. */
+static void offer_tail(struct slab *run, enum run_state was)
+{
+	run->given = was == RUN_PART && tail_bytes(run);
+	if (was != RUN_CLEAN)
+		tail_offer(run);
+}
+
 void *large_alloc(size_t size, size_t align, bool *ret_zero)
 {
 	size_t bytes = ALIGN_UP(max(size, (size_t)1), map_page_size);
 	enum run_state was;
-	struct slab *run = run_alloc(slabs_for(bytes),
-				     max(align, SLAB_SIZE) >> SLAB_SHIFT,
-				     &was);
+	struct slab *run = run_alloc_for(bytes,
+					 max(align, SLAB_SIZE) >> SLAB_SHIFT,
+					 &was);
 
 	if (!run)
 		return NULL;
@@ -105,6 +114,7 @@ void *large_alloc(size_t size, size_t align, bool *ret_zero)
 		account_take(0, (int64_t)bytes);
 	else if (was != RUN_DIRTY)
 		account_take((int64_t)bytes, 0);
+	offer_tail(run, was);
 	/* Dirty ones, too: not all of what was freed had been touched. */
 	note_recent(slab_base(run), bytes);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);
@@ -122,7 +132,8 @@ void large_free(void *ptr, const char *call)
 	if (!cas_acq_rel(&slab_hot(run)->kind, &kind, SLAB_KIND_NONE))
 		misuse_die_pointer(call, ptr);
 	sub_relaxed(&account.large_bytes, run->run_bytes);
-	run_free(run, run->run_len, RUN_DIRTY);
+	if (tail_free(run))
+		run_free(run, run->run_len, run->given ? RUN_PART : RUN_DIRTY);
 	account_look(run_dirty_bytes());
 }
 
@@ -131,17 +142,25 @@ bool large_resize(void *ptr, size_t size)
 	struct slab *run = slab_of(ptr);
 	size_t bytes = ALIGN_UP(size, map_page_size);
 	size_t before = run->run_bytes;
+	bool offered;
 
 	if (bytes > before && !heap_may_back(bytes - before))
 		return false;
-	if (!run_resize(run, run->run_len, slabs_for(bytes)))
+	if (!tail_take(run, &offered))
 		return false;
+	if (!run_resize(run, run->run_len, slabs_for(bytes))) {
+		if (offered)
+			tail_offer(run);
+		return false;
+	}
 	if (bytes > before) {
 		account_take((int64_t)(bytes - before), 0);
 		note_recent(ptr, bytes);
 	}
 	add_relaxed(&account.large_bytes, bytes - before);
 	run->run_bytes = bytes;
+	if (offered || bytes < before)
+		tail_offer(run);
 	return true;
 }
 
@@ -150,19 +169,21 @@ void *large_move(void *ptr, size_t size)
 	struct slab *from = slab_of(ptr), *to;
 	/* All of the run: beyond run_bytes may be what was there before. */
 	size_t len = (size_t)from->run_len << SLAB_SHIFT;
-	bool zero;
+	bool zero, offered;
 	void *moved;
 
 	if (!IS_ENABLED(CONFIG_MREMAP) || len < LARGE_MOVE_MIN ||
 	    load_relaxed(&move_refused) || range.pieces ||
 	    load_relaxed(&run_counters.nr_displaced) >= DISPLACED_MAX ||
-	    !map_may_move(ptr, len))
+	    !map_may_move(ptr, len) || !tail_take(from, &offered))
 		return NULL;
 	/* Below `limit' the pages that move count once. */
 	sub_relaxed(&account.large_bytes, from->run_bytes);
 	moved = large_alloc(size, SLAB_SIZE, &zero);
 	if (!moved) {
 		add_relaxed(&account.large_bytes, from->run_bytes);
+		if (offered)
+			tail_offer(from);
 		return NULL;
 	}
 	if (map_move(ptr, moved, len)) {
@@ -177,6 +198,8 @@ void *large_move(void *ptr, size_t size)
 		account_take(-(int64_t)to->run_bytes, 0);
 		to->run_bytes = 0;
 		add_relaxed(&account.large_bytes, from->run_bytes);
+		if (offered)
+			tail_offer(from);
 		return NULL;
 	}
 	/* What has moved is backed already. */

@@ -9,6 +9,7 @@
 #include "base/lock.h"
 #include "heap/misuse.h"
 #include "heap/slab.h"
+#include "heap/tail.h"
 #include "os/map.h"
 #include "os/resident.h"
 #include "reclaim/batch.h"
@@ -27,6 +28,8 @@ struct claim {
 	uint32_t nr;
 	uint32_t first_range;	/* the range its first byte lies in */
 	uint32_t lazy;		/* of @pages those that are lazy; runs: 0 or 1 */
+	struct slab *run;	/* @slab is the last of this large object, and
+				 * @pages are its tail; NULL: no tail */
 };
 
 struct batch {
@@ -301,10 +304,25 @@ static unsigned int pages_done(const struct claim *claim)
 	return done;
 }
 
+/* The tail of a large object; what the kernel refused is on offer again. */
+static void settle_tail(const struct claim *claim, bool done)
+{
+	struct slab *run = claim->run;
+
+	if (done)
+		store_relaxed(&run->given, 1);
+	if (done ? tail_settle(run) : tail_refused(run))
+		run_free(run, run->run_len, run->given ? RUN_PART : RUN_DIRTY);
+}
+
 static void settle(struct pass *pass, const struct claim *claim)
 {
 	enum run_state state;
 
+	if (claim->run) {
+		settle_tail(claim, pages_done(claim) == claim->pages);
+		return;
+	}
 	if (claim->pages) {
 		settle_pages(pass, claim, pages_done(claim));
 		return;
@@ -564,6 +582,23 @@ unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
 	else
 		cancel();
 	return pages;
+}
+
+bool batch_take_tail(struct pass *pass, struct slab *run, uint8_t state)
+{
+	bool taken;
+
+	begin(pass, ADVISE_CLEAN);
+	taken = tail_claim(run, state);
+	if (taken)
+		add(pass, (struct claim){
+			.slab = run + run->run_len - 1,
+			.pages = tail_pages(run),
+			.run = run,
+		});
+	else
+		cancel();
+	return taken;
 }
 
 size_t batch_take_run(struct pass *pass, enum advise_kind kind,

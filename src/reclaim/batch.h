@@ -59,6 +59,12 @@ struct slab_life {
 unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
 			      const struct slab_life *life, unsigned int pages);
 
+/*
+ * Claim the tail of the large object @run, for ADVISE_CLEAN; false: it is not in
+ * @state any more (heap/tail.h).
+ */
+bool batch_take_tail(struct pass *pass, struct slab *run, uint8_t state);
+
 struct run_order {
 	enum run_state from;
 	uint64_t until_ms;	/* freed no later than that */

@@ -31,9 +31,12 @@
  * (2) A forced pass that found nothing doubles the gap to the next, up to
  *     tick_max_ms; one that found something, or more dirty memory than it
  *     left, ends it.  What asks for one in between is kept and answered then.
- * (3) With nothing aging, nothing pending and an empty last pass there is no
+ * (3) Where most of what passes in a hurry give back is taken again before
+ *     the next, the gap doubles, up to VAIN_MOST times, until there is more
+ *     dirty memory than they gave, or headroom has halved.
+ * (4) With nothing aging, nothing pending and an empty last pass there is no
  *     tick, but for looks at headroom while there are dirty bytes and a limit.
- * (4) No age is below mild_ms but that of over and severe: what a thread frees
+ * (5) No age is below mild_ms but that of over and severe: what a thread frees
  *     and takes at once stays with it, however near the limit is.
  */
 #include "reclaim/policy.h"
@@ -47,6 +50,9 @@
 #define FOUND_MIN	(64 * KIB)	/* less is as good as nothing */
 #define BUDGET_MIN	MIB		/* dirty bytes left to the nearest limit */
 #define SCALE_ONE	1024u
+#define LOCKED_TICKS	64u		/* of the longest: gap between tries */
+#define VAIN_MIN	MIB		/* given back: less is not judged */
+#define VAIN_MOST	3u		/* doublings; neighbours wait as long */
 #define REFAULT_MS	1000u		/* window of what is retaken */
 
 /* === Ages ============================================================= */
@@ -206,6 +212,31 @@ static bool order_is_empty(const struct purge_order *order)
 	       order->lazy_age_ms == PURGE_NEVER;
 }
 
+/* What became dirty since is what the last passes gave in vain, no more. */
+static bool is_vain(const struct policy_input *in)
+{
+	return in->state.nr_vain &&
+	       in->headroom >= in->state.pass_headroom / 2 &&
+	       in->dirty <= in->state.dirty_left + in->state.vain_given +
+			    VAIN_MIN;
+}
+
+/* Between two passes in a hurry, the last @nr of which found nothing. */
+static uint32_t hurried_gap(const struct policy_input *in, uint32_t nr)
+{
+	const struct policy_conf *conf = &in->conf;
+
+	if (is_vain(in))
+		nr = max(nr, in->state.nr_vain);
+	return backed_off(conf->tick_min_ms, nr, conf->tick_max_ms);
+}
+
+/* Nothing but what the kernel refuses: it is tried again, ever more rarely. */
+static bool is_locked(const struct policy_input *in)
+{
+	return in->state.locked && in->dirty <= in->state.locked + FOUND_MIN;
+}
+
 /* When a pass that is not severe is due. */
 static uint64_t pass_due_ms(const struct policy_input *in, enum pressure wanted,
 			    const struct purge_order *order)
@@ -218,11 +249,12 @@ static uint64_t pass_due_ms(const struct policy_input *in, enum pressure wanted,
 	if (is_small(in, wanted))
 		gap = conf->tick_max_ms;
 	if (is_over(in))
-		gap = backed_off(conf->tick_min_ms,
-				 in->state.over ? in->state.nr_empty : 0,
-				 conf->tick_max_ms);
+		gap = hurried_gap(in, in->state.over ? in->state.nr_empty : 0);
 	if (wanted == PRESSURE_MILD)
 		gap = conf->tick_min_ms;
+	else if (is_locked(in))
+		gap = backed_off(conf->tick_max_ms, in->state.nr_empty,
+				 LOCKED_TICKS * conf->tick_max_ms);
 	return in->state.last_pass_ms + gap;
 }
 
@@ -271,6 +303,24 @@ static void note_refaults(struct policy_input *in)
 	in->state.refault_bytes = in->retaken;
 }
 
+/*
+ * Before a pass: was the last one of use?  Where most of what is given back is
+ * taken again before the next comes, giving it back makes no room.
+ */
+static void weigh_last(const struct policy_input *in,
+		       struct policy_state *state)
+{
+	state->vain_retaken = state->vain_retaken / 2 + in->retaken -
+			      state->pass_retaken;
+	state->pass_retaken = in->retaken;
+	state->pass_headroom = in->headroom;
+	if (state->vain_given >= VAIN_MIN &&
+	    state->vain_retaken >= state->vain_given / 2)
+		state->nr_vain = min(state->nr_vain + 1, VAIN_MOST);
+	else
+		state->nr_vain /= 2;
+}
+
 /* === Decision ========================================================= */
 
 /* What is asked for: events, those kept from before, low headroom. */
@@ -301,7 +351,7 @@ static void set_tick(struct policy_decision *decision,
 						   in->conf.dirty_min + 1);
 	} else if (in->state.aging || wanted != PRESSURE_NONE) {
 		decision->tick_ms = max(wait_for(in->now_ms, due_ms), 1u);
-		decision->wake_dirty = wake_bound(in);
+		decision->wake_dirty = is_locked(in) ? 0 : wake_bound(in);
 	} else if (doze_ms && !in->state.nr_empty) {
 		/* Busy until now, if little: it need not wake us each time. */
 		decision->tick_ms = doze_ms;
@@ -329,7 +379,7 @@ static struct policy_decision decide(const struct policy_input *in)
 	uint64_t due_ms;
 
 	if (wanted == PRESSURE_SEVERE && has_grown(in))
-		due_ms = in->state.last_pass_ms + in->conf.tick_min_ms;
+		due_ms = in->state.last_pass_ms + hurried_gap(in, 0);
 	else if (wanted == PRESSURE_SEVERE)
 		due_ms = in->state.forced_after_ms;
 	else
@@ -337,7 +387,9 @@ static struct policy_decision decide(const struct policy_input *in)
 	decision.run = due_ms <= in->now_ms &&
 		       (in->state.aging || wanted != PRESSURE_NONE) &&
 		       !order_is_empty(&decision.order);
-	if (!decision.run)
+	if (decision.run)
+		weigh_last(in, &decision.state);
+	else
 		set_tick(&decision, in, wanted, due_ms);
 	return decision;
 }
@@ -373,7 +425,10 @@ struct policy_state policy_note(const struct policy_decision *decision,
 	state.known = true;
 	state.aging = result->aging;
 	state.dirty_left = result->dirty_left;
+	if (found || result->refused_bytes)
+		state.locked = result->refused_bytes;
 	state.last_pass_ms = now_ms;
+	state.vain_given = state.vain_given / 2 + result->clean_bytes;
 	/* Passes of another purpose say nothing about this one's yield. */
 	if (found || state.over != decision->over)
 		state.nr_empty = 0;

@@ -41,9 +41,16 @@ struct policy_state {
 	uint64_t forced_after_ms;	/* none before this */
 	uint64_t last_pass_ms;
 	uint64_t dirty_left;		/* by that pass */
+	uint64_t locked;		/* the kernel did not take; it may be all
+					 * that there is */
 	uint32_t raised;		/* ages are times this; 0 is 1 */
 	uint64_t refault_ms;		/* when the window of retaken began */
 	uint64_t refault_bytes;		/* retaken then */
+	uint32_t nr_vain;		/* passes in a row whose yield was retaken */
+	uint64_t vain_given;		/* by the last passes, older ones less */
+	uint64_t vain_retaken;		/* the same, retaken */
+	uint64_t pass_retaken;		/* all that was, at the last pass */
+	uint64_t pass_headroom;		/* at the last pass */
 };
 
 struct policy_input {

@@ -30,6 +30,7 @@
 #include "heap/bypass.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
+#include "heap/tail.h"
 #include "os/map.h"
 #include "reclaim/audit.h"
 #include "reclaim/batch.h"
@@ -144,12 +145,31 @@ static unsigned int backed_pages(const struct slab *slab,
 					    PAGES_MASK);
 }
 
+/* The same as sweep(), for what is behind a large object. */
+static bool sweep_tail(struct pass *pass, struct slab *run, uint8_t state)
+{
+	const struct purge_order *order = pass->order;
+	bool now = order->force || !order->clean_age_ms;
+
+	if (!now && state == TAIL_DIRTY) {
+		run->idle_ms = pass->now_ms;
+		/* Lost to its owner: it is looked at by the next pass. */
+		(void)cas_relaxed(&run->tail, &state, TAIL_IDLE);
+	} else if (now || is_older(pass, run->idle_ms, order->clean_age_ms)) {
+		(void)batch_take_tail(pass, run, state);
+		return false;
+	}
+	pass->result->aging |= order->clean_age_ms != PURGE_NEVER;
+	return true;
+}
+
 /*
  * Returns whether the slab has free pages that stay backed, so that it has to
  * be found again: by the next pass, or by a malloc_trim much later.
  */
 static bool sweep(struct pass *pass, struct slab *slab)
 {
+	uint8_t tail = load_acquire(&slab->tail);
 	uint64_t ctl = load_acquire(&slab->ctl);
 	/* Perhaps of another life: then slab_debit() refuses. */
 	unsigned int class = load_relaxed(&slab_hot(slab)->class);
@@ -157,6 +177,8 @@ static bool sweep(struct pass *pass, struct slab *slab)
 	unsigned int claimed = 0, left;
 	struct verdict verdict;
 
+	if (tail == TAIL_DIRTY || tail == TAIL_IDLE)
+		return sweep_tail(pass, slab, tail);
 	if (ctl_state(ctl) == SLAB_NONE)
 		return false;
 	/* A slab that is being refilled from would only be taken again. */

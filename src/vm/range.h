@@ -84,6 +84,7 @@ struct slab {
 	uint32_t run_len;	/* slabs; first and last slab; vm_lock */
 	uint8_t given;		/* reclaimer sets, owner reads: pages of it were
 				 * given back since slab_init */
+	uint8_t tail;		/* enum tail_state; heap/tail.h */
 
 	struct list_head link;	/* owner's lists, or index of free runs */
 	struct list_head age;	/* free runs by age; vm_lock */

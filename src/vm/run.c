@@ -165,23 +165,39 @@ static bool run_fits(const struct slab *run, size_t nr, size_t align)
 	return skip_to(run, align) + nr <= run->run_len;
 }
 
-static struct slab *bin_find(struct list_head *bin, size_t nr, size_t align)
+/*
+ * Of two runs of one length that which served @bytes, or a little more, before:
+ * then nothing that is backed is left behind, and nothing has to be backed.
+ */
+static bool fits_better(const struct slab *run, const struct slab *best,
+			size_t bytes)
+{
+	if (run->run_len != best->run_len)
+		return run->run_len < best->run_len;
+	if (best->run_bytes < bytes)
+		return run->run_bytes > best->run_bytes;
+	return run->run_bytes >= bytes && run->run_bytes < best->run_bytes;
+}
+
+static struct slab *bin_find(struct list_head *bin, size_t nr, size_t align,
+			     size_t bytes)
 {
 	struct slab *run, *tmp, *best = NULL;
 	int left = FIT_SEARCH;
 
 	list_for_each_entry_safe(run, tmp, bin, link) {
 		if (run_fits(run, nr, align) &&
-		    (!best || run->run_len < best->run_len))
+		    (!best || fits_better(run, best, bytes)))
 			best = run;
-		if (best && (best->run_len == nr || !--left))
+		if (best && ((best->run_len == nr &&
+			      best->run_bytes == bytes) || !--left))
 			break;
 	}
 	return best;
 }
 
 static struct slab *index_find(struct run_index *index, size_t nr,
-			       size_t align)
+			       size_t align, size_t bytes)
 {
 	unsigned int bin = bin_of(nr);
 
@@ -194,7 +210,7 @@ static struct slab *index_find(struct run_index *index, size_t nr,
 			continue;
 		}
 		bin += bit_lowest(filled);
-		run = bin_find(&index->bins[bin], nr, align);
+		run = bin_find(&index->bins[bin], nr, align, bytes);
 		if (run)
 			return run;
 		bin++;
@@ -331,11 +347,12 @@ static bool run_recommit(struct slab *first, size_t nr)
 	return true;
 }
 
-static struct slab *alloc_indexed(size_t nr, size_t align,
+static struct slab *alloc_indexed(size_t nr, size_t align, size_t bytes,
 				  enum run_state *ret_was)
 {
 	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
-		struct slab *run = index_find(&indexes[state], nr, align);
+		struct slab *run = index_find(&indexes[state], nr, align,
+					      bytes);
 		size_t skip;
 
 		if (!run)
@@ -379,6 +396,12 @@ static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
 
 struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
 {
+	return run_alloc_for(nr << SLAB_SHIFT, align, ret_was);
+}
+
+struct slab *run_alloc_for(size_t bytes, size_t align, enum run_state *ret_was)
+{
+	size_t nr = ALIGN_UP(bytes, SLAB_SIZE) >> SLAB_SHIFT;
 	enum run_state was = RUN_CLEAN;
 	struct slab *run;
 
@@ -392,7 +415,7 @@ struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
 	} else {
 		lock_take(&vm_lock);
 		deferred_drain();
-		run = alloc_indexed(nr, align, &was);
+		run = alloc_indexed(nr, align, bytes, &was);
 		if (!run)
 			run = alloc_fresh(nr, align, true);
 		if (run)

@@ -37,6 +37,7 @@ struct run_counters {
 	uint64_t used;			/* runs handed out, slabs included */
 	uint64_t in_state[RUN_NR_STATES];
 	uint64_t retaken;		/* clean runs handed out again */
+	uint64_t tails;			/* atomic: on offer; see heap/tail.h */
 	uint64_t nr_displaced;
 };
 
@@ -46,7 +47,8 @@ static inline uint64_t run_dirty_bytes(void)
 {
 	return load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
 	       load_relaxed(&run_counters.in_state[RUN_PART]) +
-	       load_relaxed(&run_counters.in_state[RUN_LAZY]);
+	       load_relaxed(&run_counters.in_state[RUN_LAZY]) +
+	       load_relaxed(&run_counters.tails);
 }
 
 /*
@@ -57,6 +59,10 @@ static inline uint64_t run_dirty_bytes(void)
  * Context: any; takes no lock where the caller's own thread holds it.
  */
 struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was);
+
+/* The same, of slabs of which only the first @bytes will be used. */
+struct slab *run_alloc_for(size_t bytes, size_t align,
+			   enum run_state *ret_was);
 
 /*
  * Return a run of @nr slabs.  @state: what it is from now on, RUN_CLEAN only if

@@ -306,4 +306,127 @@ TEST_F(large, steady_load_of_random_sizes_does_not_grow)
 		free(p[i]);
 }
 
+/* Memory that served objects of @before bytes now serves ones of @size. */
+static size_t make_tails(char *p[], size_t nr, size_t before, size_t size)
+{
+	size_t rss = rss_bytes();
+
+	for (size_t i = 0; i < nr; i++)
+		memset(p[i] = malloc(before), 1, before);
+	for (size_t i = 0; i < nr; i++)
+		free(p[i]);
+	for (size_t i = 0; i < nr; i++)
+		memset(p[i] = malloc(size), (int)i, size);
+	return rss;
+}
+
+static bool hold_what_was_written(char *p[], size_t nr, size_t size)
+{
+	for (size_t i = 0; i < nr; i++)
+		for (size_t at = 0; at < size; at++)
+			if (p[i][at] != (char)i)
+				return false;
+	return true;
+}
+
+#define NR_TAILS	300u
+
+static const struct {
+	size_t before, size;
+} tails[] = {
+	{ 60 * KIB, 33 * KIB },
+	{ 191 * KIB, 130 * KIB },
+};
+
+TEST_F(large, what_is_behind_is_given_back)
+{
+	char *p[NR_TAILS];
+
+	NEEDS_EBBMALLOC();
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+		size_t size = tails[i].size, rss;
+
+		rss = make_tails(p, NR_TAILS, tails[i].before, size);
+		malloc_trim(0);
+		EXPECT_GE(rss + NR_TAILS * (size + self->page) + MIB,
+			  rss_bytes());
+		EXPECT_TRUE(hold_what_was_written(p, NR_TAILS, size));
+		for (size_t k = 0; k < NR_TAILS; k++)
+			free(p[k]);
+		malloc_trim(0);
+	}
+}
+
+TEST_F(large, what_is_behind_is_given_back_in_time)
+{
+	char *p[2 * NR_TAILS];
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	/* More than thread_min, so that there is a background thread. */
+	for (size_t i = 0; i < ARRAY_LEN(p); i++)
+		memset(p[i] = malloc(60 * KIB), 1, 60 * KIB);
+	for (size_t i = 0; i < ARRAY_LEN(p); i++)
+		free(p[i]);
+	for (size_t i = 0; i < ARRAY_LEN(tails); i++) {
+		size_t size = tails[i].size, most;
+
+		most = make_tails(p, NR_TAILS, tails[i].before, size) +
+		       NR_TAILS * (size + self->page) + MIB;
+		EXPECT_TRUE(WAIT_FOR(rss_bytes() <= most));
+		EXPECT_TRUE(hold_what_was_written(p, NR_TAILS, size));
+		for (size_t k = 0; k < NR_TAILS; k++)
+			free(p[k]);
+		malloc_trim(0);
+	}
+}
+
+/* Objects grow into what is behind, shrink, and go, while that is given back. */
+static void *trim_on(void *arg)
+{
+	while (!__atomic_load_n((bool *)arg, __ATOMIC_ACQUIRE))
+		malloc_trim(0);
+	return NULL;
+}
+
+TEST_F(large, what_is_behind_stays_whose_it_is)
+{
+	enum { SLOTS = 64 };
+	struct { char *p; size_t size; } slot[SLOTS] = { { NULL, 0 } };
+	bool done = false;
+	pthread_t thread;
+	struct rng rng;
+
+	rng_seed(&rng, 29);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, trim_on, &done));
+	for (int i = 0; i < 60000; i++) {
+		size_t at = rng_below(&rng, SLOTS);
+		size_t size = rng_size(&rng, 14, 18);
+		char *p = slot[at].p, byte = (char)at;
+		size_t old = slot[at].size < size ? slot[at].size : size;
+
+		if (rng_below(&rng, 2)) {
+			free(p);
+			p = malloc(size);
+			old = 0;
+		} else {
+			p = realloc(p, size);
+		}
+		ASSERT_NE(NULL, p);
+		if (old) {
+			ASSERT_EQ(byte, p[0]);
+			ASSERT_EQ(byte, p[old / 2]);
+			ASSERT_EQ(byte, p[old - 1]);
+		}
+		memset(p + old, byte, size - old);
+		slot[at].p = p;
+		slot[at].size = size;
+	}
+	__atomic_store_n(&done, true, __ATOMIC_RELEASE);
+	pthread_join(thread, NULL);
+	for (int i = 0; i < SLOTS; i++)
+		free(slot[i].p);
+}
+
 TEST_HARNESS_MAIN

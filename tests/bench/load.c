@@ -55,6 +55,9 @@ void load_init(struct load *load, size_t bytes, unsigned int low,
 			  MAP_NORESERVE, -1, 0);
 	if (load->list == MAP_FAILED)
 		die("a list of %zu objects: %s", load->most, strerror(errno));
+	/* What a huge page adds to the list is no cost of the allocator's. */
+	madvise(load->list, load->most * sizeof(struct object),
+		MADV_NOHUGEPAGE);
 	load_seed(load, 0);
 }
 

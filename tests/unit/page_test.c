@@ -9,6 +9,7 @@
 #include "reclaim/batch.c"
 
 #include "heap/drain.h"
+#include "heap/large.h"
 #include "heap/magazine.h"
 #include "harness.h"
 
@@ -267,6 +268,90 @@ TEST_F(page, is_not_claimed_for_another_life_of_the_slab)
 				 ctl_gen(ctl) - 1));
 	EXPECT_EQ(ctl, slab->ctl);
 	EXPECT_EQ(slab_all_pages(), slab_free_pages(slab, &sizeclasses[20]));
+}
+
+TEST_F(page, runs_are_handed_out_to_whom_they_fit)
+{
+	static const size_t pages[] = { 16, 10, 13, 9 };
+	struct slab *run[ARRAY_LEN(pages)][2];
+	size_t size = map_page_size;
+	bool zero;
+
+	if (SLAB_SIZE / map_page_size < 16)
+		SKIP(return, "less than 16 pages in a slab");
+	/* Each second one stays, so that they do not join. */
+	for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+		for (int k = 0; k < 2; k++)
+			run[i][k] = slab_of(large_alloc(pages[i] * size, 1,
+							&zero));
+	for (size_t i = 0; i < ARRAY_LEN(pages); i++)
+		large_free(slab_base(run[i][0]), "free");
+	EXPECT_EQ(run[2][0], slab_of(large_alloc(13 * size, 1, &zero)));
+	EXPECT_EQ(run[0][0], slab_of(large_alloc(11 * size, 1, &zero)));
+	EXPECT_EQ(run[3][0], slab_of(large_alloc(9 * size, 1, &zero)));
+	/* None is large enough: the largest. */
+	EXPECT_EQ(run[1][0], slab_of(large_alloc(16 * size, 1, &zero)));
+}
+
+/* A large object in place of a longer one, and so with something behind it. */
+static struct slab *make_tail(void)
+{
+	bool zero;
+	void *p = large_alloc(SLAB_SIZE, 1, &zero);
+
+	if (!p)
+		abort();
+	large_free(p, "free");
+	p = large_alloc(SLAB_SIZE / 2 + 1, 1, &zero);
+	if (!p)
+		abort();
+	return slab_of(p);
+}
+
+TEST_F(page, those_behind_an_object_keep_it_in_place)
+{
+	struct slab *run = make_tail();
+	uint64_t tails = run_counters.tails;
+	void *p = slab_base(run), *q;
+	bool zero;
+
+	if (!tail_bytes(run))
+		SKIP(return, "pages as large as slabs");
+	EXPECT_EQ(TAIL_DIRTY, run->tail);
+	EXPECT_EQ(tail_bytes(run), tails);
+	ASSERT_TRUE(tail_claim(run, TAIL_DIRTY));
+	EXPECT_EQ(0, run_counters.tails);
+	EXPECT_FALSE(large_resize(p, SLAB_SIZE));
+	EXPECT_FALSE(large_resize(p, 3 * SLAB_SIZE));
+	/* Freed meanwhile: nobody gets it before it is settled. */
+	large_free(p, "free");
+	q = large_alloc(SLAB_SIZE, 1, &zero);
+	EXPECT_NE(p, q);
+	ASSERT_TRUE(tail_settle(run));
+	run_free(run, 1, RUN_PART);
+	EXPECT_EQ(p, large_alloc(SLAB_SIZE, 1, &zero));
+	EXPECT_FALSE(zero);
+	EXPECT_EQ(TAIL_NONE, run->tail);
+}
+
+TEST_F(page, those_behind_an_object_are_claimed_once)
+{
+	struct slab *run = make_tail();
+	uint8_t dirty = TAIL_DIRTY;
+
+	if (!tail_bytes(run))
+		SKIP(return, "pages as large as slabs");
+	ASSERT_TRUE(cas_relaxed(&run->tail, &dirty, TAIL_IDLE));
+	EXPECT_FALSE(tail_claim(run, TAIL_DIRTY));
+	ASSERT_TRUE(tail_claim(run, TAIL_IDLE));
+	EXPECT_FALSE(tail_claim(run, TAIL_IDLE));
+	/* What the kernel refused is on offer again. */
+	EXPECT_FALSE(tail_refused(run));
+	EXPECT_EQ(TAIL_DIRTY, run->tail);
+	EXPECT_EQ(tail_bytes(run), run_counters.tails);
+	EXPECT_TRUE(large_resize(slab_base(run), SLAB_SIZE));
+	EXPECT_EQ(TAIL_NONE, run->tail);
+	EXPECT_EQ(0, run_counters.tails);
 }
 
 TEST_F(page, ranges_of_a_batch_cover_what_was_claimed)

@@ -404,6 +404,56 @@ TEST_F(policy, forced_passes_that_find_nothing_back_off_to_a_second)
 	EXPECT_EQ(10u, self->in.state.forced_gap_ms);
 }
 
+/* Low headroom; all that a pass gives back is taken again until the next. */
+static uint64_t thrash(struct policy_input *in, uint64_t bytes, uint64_t taken)
+{
+	struct policy_decision out;
+	uint64_t before = in->now_ms;
+
+	in->headroom = LIMIT / 32;
+	for (int i = 0; i < 20; i++) {
+		before = in->now_ms;
+		for (decide(in, &out); !out.run; decide(in, &out))
+			in->now_ms += max(out.tick_ms, 1u);
+		answer(in, &out, bytes, true);
+		in->dirty += bytes;
+		in->retaken += taken;
+	}
+	return in->now_ms - before;
+}
+
+TEST_F(policy, what_is_given_back_in_vain_is_so_less_often)
+{
+	EXPECT_EQ(10u, thrash(&self->in, 4 * MIB, 4 * MIB / 4));
+	EXPECT_EQ(80u, thrash(&self->in, 4 * MIB, 4 * MIB));
+	EXPECT_EQ(10u, thrash(&self->in, 4 * MIB, 0));
+	/* So little is not judged. */
+	EXPECT_EQ(10u, thrash(&self->in, MIB / 4, MIB / 4));
+}
+
+TEST_F(policy, what_else_is_freed_is_not_in_vain)
+{
+	thrash(&self->in, 4 * MIB, 4 * MIB);
+	self->in.now_ms = self->in.state.last_pass_ms + 10;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	self->in.dirty = 20 * MIB;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.order.force);
+}
+
+TEST_F(policy, what_headroom_falls_to_counts_anew)
+{
+	thrash(&self->in, 4 * MIB, 4 * MIB);
+	self->in.now_ms = self->in.state.last_pass_ms + 10;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	self->in.headroom = LIMIT / 100;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+}
+
 TEST_F(policy, low_headroom_with_nothing_to_give_sleeps)
 {
 	self->in.headroom = 0;
@@ -528,6 +578,37 @@ TEST_F(policy, memory_over_dirty_max_that_cannot_go_is_not_hammered)
 		self->in.now_ms++;
 	}
 	EXPECT_GE(60, nr_passes);
+}
+
+TEST_F(policy, memory_that_is_locked_is_tried_ever_more_rarely)
+{
+	struct purge_result result = { .refused_bytes = 10 * MIB,
+				       .dirty_left = 10 * MIB, .aging = true };
+	uint64_t start = self->in.now_ms;
+	int nr_passes = 0;
+
+	while (self->in.now_ms < start + 600000) {
+		decide(&self->in, &self->out);
+		if (self->out.run) {
+			self->in.state = policy_note(&self->out, &self->in.conf,
+						     &result, self->in.now_ms);
+			/* What waits its age again is not refused each time. */
+			result.refused_bytes ^= 10 * MIB;
+			nr_passes++;
+		}
+		self->in.now_ms += max(self->out.tick_ms, 1u);
+	}
+	EXPECT_GE(20, nr_passes);
+	EXPECT_LE(10, nr_passes);
+	/* What else is freed wakes at once, and is seen to in time. */
+	self->in.now_ms = self->in.state.last_pass_ms + 1;
+	decide(&self->in, &self->out);
+	ASSERT_FALSE(self->out.run);
+	EXPECT_EQ(0u, self->out.wake_dirty);
+	self->in.dirty += MIB;
+	self->in.woken = true;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run || self->out.tick_ms <= 1000);
 }
 
 TEST_F(policy, never_yields_to_pressure_and_dirty_max_only)
