@@ -242,6 +242,14 @@ static void check_slot(const struct slab_hot *hot, const void *ptr,
 		misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
 }
 
+/* Into @mag, which has room, with the mark by which it is known to be free. */
+__always_inline_ void push(struct magazine *mag, void *ptr)
+{
+	*heap_key_of(ptr) = heap_key(ptr);
+	*mag->top = ptr;
+	mag->top++;
+}
+
 /* @ptr is in a slab of ours: push it, after the tests that cost more. */
 static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 		     const char *call)
@@ -253,9 +261,7 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 		check_slot(hot, ptr, call);
 	if (mag->top == mag->end)
 		magazine_flush_half(heap, hot->class);
-	*heap_key_of(ptr) = heap_key(ptr);
-	*mag->top = ptr;
-	mag->top++;
+	push(mag, ptr);
 }
 
 /* @ptr is in a slab of another heap: it leaves in company. */
@@ -320,7 +326,7 @@ static cold void free_nested(void *ptr)
 
 /*
  * Inside the bracket: a slot of a slab that is not ours, if it can go to the
- * outbox without a closer look.  No slab: a run, or not in use.
+ * magazine or the outbox without a closer look.  No slab: a run, or not in use.
  */
 static noinline void free_away(void *ptr, struct slab_hot *hot)
 {
@@ -328,14 +334,20 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 	struct magazine *box = &heap->outbox;
 
 	if (unlikely(!load_relaxed(&hot->owner) || !load_relaxed(&hot->bin) ||
-		     hot->class > OUTBOX_CLASS_MAX || box->top == box->end ||
 		     *heap_key_of(ptr) == heap_key(ptr))) {
 		free_slow(ptr);
 		return;
 	}
-	*heap_key_of(ptr) = heap_key(ptr);
-	*box->top = ptr;
-	box->top++;
+	if (magazine_wants(heap, hot->class)) {
+		push(heap_magazine(heap, hot->class), ptr);
+		tcb_leave(&tcb);
+		return;
+	}
+	if (unlikely(hot->class > OUTBOX_CLASS_MAX || box->top == box->end)) {
+		free_slow(ptr);
+		return;
+	}
+	push(box, ptr);
 	/* Now, not when it is flushed: else nobody knows that it is free. */
 	outbox_account(heap, hot);
 	heap_tell(heap);
@@ -372,9 +384,7 @@ __export void free(void *ptr)
 		free_slow(ptr);
 		return;
 	}
-	*heap_key_of(ptr) = heap_key(ptr);
-	*mag->top = ptr;
-	mag->top++;
+	push(mag, ptr);
 	tcb_leave(&tcb);
 }
 

@@ -295,8 +295,7 @@ static bool any_cache_holds(const struct slab_hot *hot, const void *ptr)
 	lock_take(&drain_lock);
 	list_for_each_entry(heap, &heaps, all)
 		if (outbox_holds(heap, ptr) ||
-		    (heap == load_relaxed(&hot->owner) &&
-		     magazine_holds(heap, hot->class, ptr))) {
+		    magazine_holds(heap, hot->class, ptr)) {
 			held = true;
 			break;
 		}

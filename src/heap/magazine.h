@@ -14,6 +14,9 @@
  * drain makes it small again.  What they have grown by the account knows, since
  * it is what may be free without having been told.
  *
+ * Slots of others' slabs that the thread frees may lie in its magazines as well;
+ * how a slot is published does not depend on whose it is.
+ *
  * Invariant: slots larger than ZERO_SIZE_MIN that are known to read as zero lie
  * in the magazine with the sign bit of the pointer set (MAGAZINE_ZERO), so that
  * one test tells a slot for the fast path from these and from no slot at all.
@@ -36,6 +39,20 @@ void magazine_flush_all(struct heap *heap);
 
 /* Give back the pages of magazines that had grown; all are small. */
 void magazine_discard(struct heap *heap);
+
+/*
+ * Whether a slot of another heap's slab may stay in the magazine: below half,
+ * where a refill would have to claim the like soon.  Not in an empty one: who
+ * has not allocated any does not want this either, and if it is the thread's
+ * first shares a cache line with others.
+ */
+static inline bool magazine_wants(const struct heap *heap, unsigned int class)
+{
+	const struct magazine *mag = &heap->magazines[class];
+	const struct bin *bin = &heap->bins[class];
+
+	return mag->top[-1] && mag->top < bin->bottom + bin->cap / 2;
+}
 
 /* Bytes of slots in the heap's magazines. */
 size_t magazine_bytes(const struct heap *heap);

@@ -173,6 +173,15 @@ TEST_F_TIMEOUT(death, double_free_of_what_another_thread_freed, 120)
 				     "double free", IN_THE_END);
 }
 
+/* It lies in the magazine of a thread that the slot is not from. */
+TEST_F_TIMEOUT(death, double_free_of_what_another_thread_keeps, 120)
+{
+	for (size_t s = 0; s < ARRAY_LEN(small); s++)
+		for (size_t o = 0; o < ARRAY_LEN(nr_others); o++)
+			EXPECT_DEATH("double", small[s], nr_others[o], 3, 0,
+				     "double free", AT_ONCE);
+}
+
 /* Its whole slab may be gone by then: then it is no pointer to a slot. */
 TEST_F_TIMEOUT(death, double_free_after_a_flush, 120)
 {

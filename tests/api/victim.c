@@ -6,8 +6,9 @@
  *
  * frees an object of SIZE bytes wrongly, with OTHERS other frees before that.
  * THREADS: 0 all by the main thread, 1 the wrong call by another thread,
- * 2 the right one before it by another thread, which then ends.  FLUSH: 1 all
- * caches are emptied before the wrong call.
+ * 2 the right one before it by another thread, which then ends, 3 by one that
+ * has cached some of that size, and stays.  FLUSH: 1 all caches are emptied
+ * before the wrong call.
  *
  * Says "after" when the wrong call has returned and "end" when, after that,
  * all caches were emptied.  Before the wrong call it says its pointer.
@@ -83,12 +84,26 @@ static void start_other_thread(void)
 		_exit(9);
 }
 
-static void by_other_thread(void *(*fn)(void *), void *p)
+static void by_other_thread(void *(*fn)(void *), void *p, bool stays)
 {
 	other.fn = fn;
 	other.arg = p;
 	pthread_barrier_wait(&other.go);
-	pthread_join(other.thread, NULL);
+	if (stays)
+		pthread_barrier_wait(&other.go);
+	else
+		pthread_join(other.thread, NULL);
+}
+
+/* Frees @p below what it has of that size, so that it keeps it. */
+static void *keep_it(void *p)
+{
+	hide(malloc(size));
+	free(p);
+	pthread_barrier_wait(&other.go);
+	for (;;)
+		pause();
+	return NULL;
 }
 
 static unsigned int nr_threads(void)
@@ -175,8 +190,10 @@ int main(int argc, char **argv)
 	bad = wrong_pointer(argv[1], p);
 	if (!bad) {
 		bad = p;
-		if (threads == 2)
-			by_other_thread(free_it, p);
+		if (threads == 3)
+			by_other_thread(keep_it, p, true);
+		else if (threads == 2)
+			by_other_thread(free_it, p, false);
 		else
 			free(p);
 		if (!strcmp(argv[1], "overwritten"))
@@ -191,7 +208,7 @@ int main(int argc, char **argv)
 	snprintf(line, sizeof(line), "%p\n", (void *)bad);
 	say(line);
 	if (threads == 1)
-		by_other_thread(wrong, bad);
+		by_other_thread(wrong, bad, false);
 	else
 		wrong(bad);
 	say("after\n");
