@@ -81,8 +81,8 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 {
 	struct ebb_heap_counts counts = { 0 };
 	bool inside = tcb.busy || lock_holds_any();
+	size_t nr, runs;
 	bool held;
-	size_t nr;
 
 	if (inside || !init_ready()) {
 		errno = inside ? EDEADLK : ENOMEM;
@@ -94,10 +94,11 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 	for (size_t i = 0; i < nr; i++)
 		if (load_acquire(&hot_at(i)->kind) == SLAB_KIND_CLASS)
 			count_slab(range.slabs + i, &counts);
-	counts.cached_bytes = drain_cached_bytes();
+	counts.cached_bytes = drain_cached_bytes(&runs);
 	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
 	counts.live_bytes += load_relaxed(&account.large_bytes);
-	counts.dirty_bytes += load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
+	counts.dirty_bytes += runs +
+			      load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
 			      load_relaxed(&run_counters.in_state[RUN_PART]);
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);

@@ -126,6 +126,14 @@ static int class_for(size_t align, size_t size)
 	return size <= CLASS_SIZE_MAX ? (int)sizeclass_of(size) : -1;
 }
 
+/* This thread's heap, if it has one that it may use now. */
+static struct heap *open_heap(bool nested)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+
+	return nested || heap == EMPTY_HEAP ? NULL : heap;
+}
+
 static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
 {
 	int class;
@@ -138,7 +146,7 @@ static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
 		class = class_for(align, size);
 	if (class >= 0)
 		return alloc_slot((unsigned int)class, nested, ret_zero);
-	return large_alloc(size, align, ret_zero);
+	return large_alloc(open_heap(nested), size, align, ret_zero);
 }
 
 /* There was no memory: once more, if something was given back. */
@@ -303,7 +311,7 @@ static void free_any(void *ptr, bool nested, const char *call)
 		free_slot(hot, ptr, nested, call);
 		break;
 	case SLAB_KIND_RUN:
-		large_free(ptr, call);
+		large_free(open_heap(nested), ptr, call);
 		break;
 	default:
 		misuse_die_pointer(call, ptr);
@@ -420,7 +428,10 @@ __export void free_aligned_sized(void *ptr, size_t align, size_t size)
 
 /* --- Sizes --- */
 
-/* The usable bytes of a slot; 0: not the start of a slot that is in use. */
+/*
+ * The usable bytes of a slot; 0: not the start of a slot that is in use, or one
+ * that has to be looked at more closely.
+ */
 __always_inline_ size_t slot_usable(void *ptr)
 {
 	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)range.base;
@@ -431,7 +442,7 @@ __always_inline_ size_t slot_usable(void *ptr)
 		return 0;
 	hot = hot_of_offset(offset);
 	if (unlikely(load_relaxed(&hot->kind) != SLAB_KIND_CLASS ||
-		     !slab_slot(hot, ptr, &slot) ||
+		     !slab_slot(hot, ptr, &slot) || heap_checked ||
 		     *heap_key_of(ptr) == heap_key(ptr)))
 		return 0;
 	return sizeclasses[hot->class].size;
@@ -547,25 +558,32 @@ static size_t with_room(size_t usable, size_t size)
 	return usable + usable / 4;
 }
 
-static void *realloc_move(void *ptr, size_t usable, size_t size)
+/* The object elsewhere, by copying.  What gets shorter can stay where it is. */
+static void *realloc_copy(void *ptr, size_t usable, size_t size)
 {
-	void *moved = move_pages(ptr, usable, size);
 	size_t more = with_room(usable, size);
 	int saved = errno;
+	void *copy = malloc(more);
 
-	if (moved)
-		return moved;
-	moved = malloc(more);
 	/* Room is a wish: what was asked for may still be had. */
-	if (unlikely(!moved) && more != size) {
+	if (unlikely(!copy) && more != size) {
 		errno = saved;
-		moved = malloc(size);
+		copy = malloc(size);
 	}
-	if (!moved)
-		return NULL;
-	memcpy(moved, ptr, min(usable, size));
+	if (unlikely(!copy)) {
+		if (size > usable)
+			return NULL;
+		errno = saved;
+		return ptr;
+	}
+	memcpy(copy, ptr, min(usable, size));
 	free(ptr);
-	return moved;
+	return copy;
+}
+
+static void *realloc_move(void *ptr, size_t usable, size_t size)
+{
+	return move_pages(ptr, usable, size) ?: realloc_copy(ptr, usable, size);
 }
 
 /* In place; once more if it was `limit' that forbade it, and room was made. */
@@ -609,6 +627,9 @@ __export void *realloc(void *ptr, size_t size)
 	/* 0, of a slot or of an answer, does not pass. */
 	if (likely(size <= usable && size > usable / 2))
 		return ptr;
+	/* One compare: 0 wraps around. */
+	if (likely(usable && size - 1 < PTRDIFF_MAX))
+		return realloc_copy(ptr, usable, size);
 	return realloc_slow(ptr, size);
 }
 

@@ -7,6 +7,7 @@
 #include "heap/magazine.h"
 #include "heap/orphan.h"
 #include "heap/outbox.h"
+#include "heap/run_cache.h"
 #include "os/barrier.h"
 
 struct lock drain_lock = LOCK_INIT(3);
@@ -14,7 +15,7 @@ struct lock drain_lock = LOCK_INIT(3);
 /* What of a heap is to be emptied. */
 enum drain_part {
 	DRAIN_NOTHING,
-	DRAIN_OUTBOX,
+	DRAIN_ASIDE,		/* outbox and cached runs */
 	DRAIN_ALL,
 };
 
@@ -102,7 +103,8 @@ const char *drain_unavailable(void)
 /* A sum that changes when the thread allocates or frees, as a rule. */
 static __guesses uint64_t sum_of_tops(const struct heap *heap)
 {
-	uint64_t sum = (uintptr_t)load_guess(&heap->outbox.top);
+	uint64_t sum = (uintptr_t)load_guess(&heap->outbox.top) +
+		       ((uint64_t)load_guess(&heap->runs.turn) << 48);
 
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		sum += (uintptr_t)load_guess(&heap->magazines[class].top) *
@@ -113,23 +115,27 @@ static __guesses uint64_t sum_of_tops(const struct heap *heap)
 static bool has_cached(const struct heap *heap)
 {
 	return load_relaxed(&heap->avail) || magazine_bytes(heap) ||
-	       !outbox_is_empty(heap);
+	       !outbox_is_empty(heap) || run_cache_bytes(heap);
 }
 
 /*
  * What has not moved since the last look.  A thread that is busy with slots of
- * its own may have some of others' in its outbox for ever.
+ * its own may have some of others' in its outbox for ever, and runs of a length
+ * that it does not use any more.
  */
 static __guesses enum drain_part part_at_rest(struct heap *heap)
 {
 	uint64_t sum = sum_of_tops(heap);
 	void **outbox = load_guess(&heap->outbox.top);
+	uint32_t turn = load_guess(&heap->runs.turn);
 	bool all = sum == heap->tops_seen;
-	bool some = outbox == heap->outbox_seen && !outbox_is_empty(heap);
+	bool some = (outbox == heap->outbox_seen && !outbox_is_empty(heap)) ||
+		    (turn == heap->turn_seen && run_cache_bytes(heap));
 
 	heap->tops_seen = sum;
 	heap->outbox_seen = outbox;
-	return all ? DRAIN_ALL : some ? DRAIN_OUTBOX : DRAIN_NOTHING;
+	heap->turn_seen = turn;
+	return all ? DRAIN_ALL : some ? DRAIN_ASIDE : DRAIN_NOTHING;
 }
 
 /*
@@ -168,8 +174,17 @@ static void empty_heap_of(struct heap *heap)
 	magazine_flush_all(heap);
 	magazine_discard(heap);
 	heap_reap(heap);
+	/* What was retired just now. */
+	run_cache_flush(heap);
 	heap->tops_seen = sum_of_tops(heap);
 	heap->outbox_seen = heap->outbox_store;
+	heap->turn_seen = heap->runs.turn;
+}
+
+static void empty_aside(struct heap *heap)
+{
+	outbox_flush(heap);
+	run_cache_flush(heap);
 }
 
 /* Steps 3 and 4; without the barrier only 4. */
@@ -186,7 +201,7 @@ static void drain_gated(bool may_take, bool *ret_left)
 		else if (heap->gated == DRAIN_ALL)
 			empty_heap_of(heap);
 		else
-			outbox_flush(heap);
+			empty_aside(heap);
 		heap->gated = DRAIN_NOTHING;
 		/* Pairs with malloc() and free(), which load it. */
 		store_release(&heap->tcb->heap, heap);
@@ -245,14 +260,17 @@ void drain_after_fork(bool threaded)
 		orphan_after_fork(mine);
 }
 
-size_t drain_cached_bytes(void)
+size_t drain_cached_bytes(size_t *ret_runs)
 {
 	struct heap *heap;
 	size_t bytes = 0;
 
+	*ret_runs = 0;
 	lock_take(&drain_lock);
-	list_for_each_entry(heap, &heaps, all)
+	list_for_each_entry(heap, &heaps, all) {
 		bytes += magazine_bytes(heap) + outbox_bytes(heap);
+		*ret_runs += run_cache_bytes(heap);
+	}
 	lock_release(&drain_lock);
 	return bytes;
 }

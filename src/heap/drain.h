@@ -16,7 +16,7 @@
  *     the empty heap, fall into a slow path, see that it is gated and take
  *     the bypass; it waits for nobody.  The drainer acts as its owner: it
  *     flushes the magazines and the outbox and retires free slabs, or flushes
- *     the outbox alone where only that is at rest.  Where busy is not 0 the heap is left alone.
+ *     outbox and cached runs alone where only those are at rest.  Where busy is not 0 the heap is left alone.
  * (4) The drainer stores the heap pointer back, with release, so that the
  *     thread finds the emptied magazines.
  *
@@ -70,8 +70,11 @@ void drain_init(void);
 /* In a forked child; @threaded: its parent had other threads. */
 void drain_after_fork(bool threaded);
 
-/* Bytes in magazines and outboxes of all heaps; approximate while they run. */
-size_t drain_cached_bytes(void);
+/*
+ * Bytes of slots in magazines and outboxes of all heaps, and of cached runs;
+ * approximate while they run.
+ */
+size_t drain_cached_bytes(size_t *ret_runs);
 
 /* Bytes that heaps in use, with the magazines they have grown, take up. */
 size_t drain_heap_bytes(void);

@@ -8,6 +8,7 @@
 #include "heap/heap.h"
 #include "heap/magazine.h"
 #include "heap/orphan.h"
+#include "heap/run_cache.h"
 #include "os/map.h"
 #include "vm/run.h"
 
@@ -116,7 +117,7 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 		state = RUN_CLEAN;
 	else if (holes)
 		state = RUN_PART;
-	run_free(slab, 1, state);
+	run_cache_free(heap, slab, 1, state);
 	return true;
 }
 
@@ -204,7 +205,7 @@ static struct slab *take_fresh(struct heap *heap, unsigned int class)
 	struct slab *slab = NULL;
 
 	if (heap_may_back(SLAB_SIZE))
-		slab = run_alloc(1, 1, &was);
+		slab = run_cache_alloc(heap, SLAB_SIZE, 1, &was);
 	if (!slab)
 		return NULL;
 	slab_init(slab, class, heap, was);

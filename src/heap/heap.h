@@ -70,6 +70,24 @@ struct bin {
 	struct list_head partial[NR_FULLNESS];	/* [0]: fewest free slots */
 };
 
+/* See heap/run_cache.h. */
+#define RUN_CACHE_RUNS	8u
+#define RUN_CACHE_LEN	4u
+#define RUN_CACHE_SLABS	8u
+
+struct cached_run {
+	struct slab *run;
+	uint32_t nr_slabs;
+	uint32_t state;		/* enum run_state */
+};
+
+struct run_cache {
+	uint32_t nr;
+	uint32_t nr_slabs;	/* of all of them */
+	uint32_t turn;		/* changes with each that comes or goes */
+	struct cached_run entries[RUN_CACHE_RUNS];	/* the oldest first */
+};
+
 struct tcb {
 	struct heap *heap;	/* the gate; the empty heap while closed */
 	uintptr_t busy;
@@ -98,8 +116,10 @@ struct heap {
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
 	void **outbox_seen;	/* drain_lock: top of the outbox then */
+	uint32_t turn_seen;	/* drain_lock: turn of the run cache then */
+	struct run_cache runs;
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
-				 * with; in account.cached */
+				 * with, and cached runs; in account.cached */
 	bool grown;		/* a magazine is or was in the big store */
 	uint8_t gated;		/* drain_lock: enum drain_part, behind the gate
 				 * at this moment */
@@ -229,6 +249,13 @@ static inline void bin_need_lists(struct bin *bin)
 {
 	if (unlikely(!bin_has_lists(bin)))
 		bin_make_lists(bin);
+}
+
+/* What @heap's caches may hold changes by @more bytes. */
+static inline void heap_count_room(struct heap *heap, int64_t more)
+{
+	heap->grown_bytes += (uint32_t)more;
+	add_relaxed(&account.cached, (uint64_t)more);
 }
 
 /* Whether the admin's bound (option limit) lets @bytes more be backed. */

@@ -6,6 +6,7 @@
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
+#include "heap/run_cache.h"
 #include "heap/tail.h"
 #include "os/map.h"
 #include "os/resident.h"
@@ -91,13 +92,12 @@ static void offer_tail(struct slab *run, enum run_state was)
 		tail_offer(run);
 }
 
-void *large_alloc(size_t size, size_t align, bool *ret_zero)
+void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 {
 	size_t bytes = ALIGN_UP(max(size, (size_t)1), map_page_size);
 	enum run_state was;
-	struct slab *run = run_alloc_for(bytes,
-					 max(align, SLAB_SIZE) >> SLAB_SHIFT,
-					 &was);
+	struct slab *run = run_cache_alloc(heap, bytes, max(align, SLAB_SIZE) >>
+							SLAB_SHIFT, &was);
 
 	if (!run)
 		return NULL;
@@ -121,7 +121,7 @@ void *large_alloc(size_t size, size_t align, bool *ret_zero)
 	return slab_base(run);
 }
 
-void large_free(void *ptr, const char *call)
+void large_free(struct heap *heap, void *ptr, const char *call)
 {
 	struct slab *run = slab_of(ptr);
 	uint8_t kind = SLAB_KIND_RUN;
@@ -133,7 +133,8 @@ void large_free(void *ptr, const char *call)
 		misuse_die_pointer(call, ptr);
 	sub_relaxed(&account.large_bytes, run->run_bytes);
 	if (tail_free(run))
-		run_free(run, run->run_len, run->given ? RUN_PART : RUN_DIRTY);
+		run_cache_free(heap, run, run->run_len,
+			       run->given ? RUN_PART : RUN_DIRTY);
 	account_look(run_dirty_bytes());
 }
 
@@ -179,7 +180,7 @@ void *large_move(void *ptr, size_t size)
 		return NULL;
 	/* Below `limit' the pages that move count once. */
 	sub_relaxed(&account.large_bytes, from->run_bytes);
-	moved = large_alloc(size, SLAB_SIZE, &zero);
+	moved = large_alloc(NULL, size, SLAB_SIZE, &zero);
 	if (!moved) {
 		add_relaxed(&account.large_bytes, from->run_bytes);
 		if (offered)

@@ -19,12 +19,17 @@
 
 /*
  * @size bytes at a multiple of @align (a power of two).  *@ret_zero: it reads
- * as zero.  NULL: no memory.
+ * as zero.  NULL: no memory.  @heap: whose run cache is asked first; NULL:
+ * nobody's.
  */
-void *large_alloc(size_t size, size_t align, bool *ret_zero);
+void *large_alloc(struct heap *heap, size_t size, size_t align,
+		  bool *ret_zero);
 
-/* Free the large object @ptr; dies, naming @call, if it is none (any more). */
-void large_free(void *ptr, const char *call);
+/*
+ * Free the large object @ptr, to the run cache of @heap if it is not NULL;
+ * dies, naming @call, if it is none (any more).
+ */
+void large_free(struct heap *heap, void *ptr, const char *call);
 
 /* Change the size without moving; false: not possible. */
 bool large_resize(void *ptr, size_t size);

@@ -8,6 +8,7 @@
 #include "heap/gather.h"
 #include "heap/magazine.h"
 #include "heap/outbox.h"
+#include "heap/run_cache.h"
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
@@ -54,18 +55,12 @@ static void set_small(struct heap *heap, unsigned int class)
 		  min(CACHE_START, (unsigned int)sizeclasses[class].cache_soft));
 }
 
-/* The room of all magazines changes by @more bytes. */
-static void count_room(struct heap *heap, int64_t more)
-{
-	heap->grown_bytes += (uint32_t)more;
-	add_relaxed(&account.cached, (uint64_t)more);
-}
-
 void magazine_init(struct heap *heap)
 {
 	/* It was a thread's that fork() cut off inside the allocator. */
 	if (heap->grown_bytes)
-		count_room(heap, -(int64_t)heap->grown_bytes);
+		heap_count_room(heap, -(int64_t)heap->grown_bytes);
+	heap->runs.nr = heap->runs.nr_slabs = 0;
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_small(heap, class);
 }
@@ -107,7 +102,7 @@ static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 	if (bin->bottom != old)
 		memcpy(bin->bottom, old, held * sizeof(*old));
 	mag->top = bin->bottom + held;
-	count_room(heap, (int64_t)(cap - was) * sc->size);
+	heap_count_room(heap, (int64_t)(cap - was) * sc->size);
 	/* What it takes in from now on is not told. */
 	account_look(run_dirty_bytes());
 }
@@ -356,8 +351,9 @@ void magazine_flush_all(struct heap *heap)
 		if (held)
 			publish_places(heap, first, held);
 	}
-	count_room(heap, -(int64_t)heap->grown_bytes);
 	outbox_flush(heap);
+	run_cache_flush(heap);
+	heap_count_room(heap, -(int64_t)heap->grown_bytes);
 	account_tell(&heap->delta);
 }
 

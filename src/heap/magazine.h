@@ -34,7 +34,10 @@ bool magazine_refill(struct heap *heap, unsigned int class);
 /* Make room in the full magazine of @class. */
 void magazine_flush_half(struct heap *heap, unsigned int class);
 
-/* Publish everything the heap holds, outbox included; magazines get small. */
+/*
+ * Publish everything the heap holds, outbox and cached runs included; magazines
+ * get small.
+ */
 void magazine_flush_all(struct heap *heap);
 
 /* Give back the pages of magazines that had grown; all are small. */

@@ -18,7 +18,7 @@ static bool busy;			/* to go on with slots of its own */
 
 FIXTURE(kept)
 {
-	size_t before;
+	char unused;
 };
 
 FIXTURE_SETUP(kept)
@@ -58,6 +58,24 @@ static void *free_own(void *arg)
 	return NULL;
 }
 
+/* Fills the cache of runs: as much as the objects above. */
+static void *free_runs(void *arg)
+{
+	enum { NR = 4, SIZE = NR_KEPT * KIB / NR };
+	char *run[NR];
+
+	(void)arg;
+	free(hide(malloc(16)));
+	pthread_barrier_wait(&barrier);
+	for (int i = 0; i < NR; i++)
+		memset(run[i] = malloc(SIZE), 1, SIZE);
+	for (int i = 0; i < NR; i++)
+		free(run[i]);
+	pthread_barrier_wait(&barrier);
+	rest();
+	return NULL;
+}
+
 /* Fills the outbox. */
 static void *free_others(void *arg)
 {
@@ -85,15 +103,12 @@ static bool start(void *(*run)(void *))
 	return true;
 }
 
-/* The threads work, between two looks at what is resident. */
+/* Returns what is resident when they have. */
 static size_t let_them_work(void)
 {
-	size_t with;
-
 	pthread_barrier_wait(&barrier);
 	pthread_barrier_wait(&barrier);
-	with = rss_bytes();
-	return with;
+	return rss_bytes();
 }
 
 static void fill_objects(void)
@@ -114,47 +129,47 @@ static void is_given_back(struct __test_metadata *_metadata, size_t most)
 	}
 }
 
-TEST_F(kept, by_magazines)
+static void kept_by(struct __test_metadata *_metadata, void *(*run)(void *))
 {
 	size_t with;
 
 	NEEDS_EBBMALLOC();
 	if (SANITIZED)
 		SKIP(return, "a sanitizer backs memory beside ours");
-	ASSERT_TRUE(start(free_own));
+	ASSERT_TRUE(start(run));
+	if (run == free_others)
+		fill_objects();
 	with = let_them_work();
 	ASSERT_LE(KEPT, with);
 	is_given_back(_metadata, with - KEPT / 4 * 3);
+}
+
+TEST_F(kept, by_magazines)
+{
+	kept_by(_metadata, free_own);
 }
 
 TEST_F(kept, by_outboxes)
 {
-	size_t with;
-
-	NEEDS_EBBMALLOC();
-	if (SANITIZED)
-		SKIP(return, "a sanitizer backs memory beside ours");
-	ASSERT_TRUE(start(free_others));
-	fill_objects();
-	with = let_them_work();
-	ASSERT_LE(KEPT, with);
-	is_given_back(_metadata, with - KEPT / 4 * 3);
+	kept_by(_metadata, free_others);
 }
 
-/* A thread that is never idle does nothing with what is in its outbox. */
+TEST_F(kept, by_caches_of_runs)
+{
+	kept_by(_metadata, free_runs);
+}
+
+/* A thread that is never idle does nothing with what it has put aside. */
 TEST_F(kept, by_outboxes_of_busy_threads)
 {
-	size_t with;
-
-	NEEDS_EBBMALLOC();
-	if (SANITIZED)
-		SKIP(return, "a sanitizer backs memory beside ours");
 	busy = true;
-	ASSERT_TRUE(start(free_others));
-	fill_objects();
-	with = let_them_work();
-	ASSERT_LE(KEPT, with);
-	is_given_back(_metadata, with - KEPT / 4 * 3);
+	kept_by(_metadata, free_others);
+}
+
+TEST_F(kept, by_caches_of_runs_of_busy_threads)
+{
+	busy = true;
+	kept_by(_metadata, free_runs);
 }
 
 TEST_HARNESS_MAIN

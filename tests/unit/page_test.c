@@ -282,27 +282,27 @@ TEST_F(page, runs_are_handed_out_to_whom_they_fit)
 	/* Each second one stays, so that they do not join. */
 	for (size_t i = 0; i < ARRAY_LEN(pages); i++)
 		for (int k = 0; k < 2; k++)
-			run[i][k] = slab_of(large_alloc(pages[i] * size, 1,
+			run[i][k] = slab_of(large_alloc(NULL, pages[i] * size, 1,
 							&zero));
 	for (size_t i = 0; i < ARRAY_LEN(pages); i++)
-		large_free(slab_base(run[i][0]), "free");
-	EXPECT_EQ(run[2][0], slab_of(large_alloc(13 * size, 1, &zero)));
-	EXPECT_EQ(run[0][0], slab_of(large_alloc(11 * size, 1, &zero)));
-	EXPECT_EQ(run[3][0], slab_of(large_alloc(9 * size, 1, &zero)));
+		large_free(NULL, slab_base(run[i][0]), "free");
+	EXPECT_EQ(run[2][0], slab_of(large_alloc(NULL, 13 * size, 1, &zero)));
+	EXPECT_EQ(run[0][0], slab_of(large_alloc(NULL, 11 * size, 1, &zero)));
+	EXPECT_EQ(run[3][0], slab_of(large_alloc(NULL, 9 * size, 1, &zero)));
 	/* None is large enough: the largest. */
-	EXPECT_EQ(run[1][0], slab_of(large_alloc(16 * size, 1, &zero)));
+	EXPECT_EQ(run[1][0], slab_of(large_alloc(NULL, 16 * size, 1, &zero)));
 }
 
 /* A large object in place of a longer one, and so with something behind it. */
 static struct slab *make_tail(void)
 {
 	bool zero;
-	void *p = large_alloc(SLAB_SIZE, 1, &zero);
+	void *p = large_alloc(NULL, SLAB_SIZE, 1, &zero);
 
 	if (!p)
 		abort();
-	large_free(p, "free");
-	p = large_alloc(SLAB_SIZE / 2 + 1, 1, &zero);
+	large_free(NULL, p, "free");
+	p = large_alloc(NULL, SLAB_SIZE / 2 + 1, 1, &zero);
 	if (!p)
 		abort();
 	return slab_of(p);
@@ -324,12 +324,12 @@ TEST_F(page, those_behind_an_object_keep_it_in_place)
 	EXPECT_FALSE(large_resize(p, SLAB_SIZE));
 	EXPECT_FALSE(large_resize(p, 3 * SLAB_SIZE));
 	/* Freed meanwhile: nobody gets it before it is settled. */
-	large_free(p, "free");
-	q = large_alloc(SLAB_SIZE, 1, &zero);
+	large_free(NULL, p, "free");
+	q = large_alloc(NULL, SLAB_SIZE, 1, &zero);
 	EXPECT_NE(p, q);
 	ASSERT_TRUE(tail_settle(run));
 	run_free(run, 1, RUN_PART);
-	EXPECT_EQ(p, large_alloc(SLAB_SIZE, 1, &zero));
+	EXPECT_EQ(p, large_alloc(NULL, SLAB_SIZE, 1, &zero));
 	EXPECT_FALSE(zero);
 	EXPECT_EQ(TAIL_NONE, run->tail);
 }

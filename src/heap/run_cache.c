@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Run caches: short runs that a thread freed, to be taken again
+ */
+#include "heap/run_cache.h"
+
+static void remove_entry(struct heap *heap, unsigned int at)
+{
+	struct run_cache *cache = &heap->runs;
+	uint32_t nr_slabs = cache->entries[at].nr_slabs;
+
+	cache->nr--;
+	for (; at < cache->nr; at++)
+		cache->entries[at] = cache->entries[at + 1];
+	store_relaxed(&cache->nr_slabs, cache->nr_slabs - nr_slabs);
+	store_relaxed(&cache->turn, cache->turn + 1);
+	heap_count_room(heap, -((int64_t)nr_slabs << SLAB_SHIFT));
+}
+
+static void free_oldest(struct heap *heap)
+{
+	struct cached_run oldest = heap->runs.entries[0];
+
+	remove_entry(heap, 0);
+	run_free(oldest.run, oldest.nr_slabs, (enum run_state)oldest.state);
+}
+
+static struct slab *take(struct heap *heap, size_t nr, enum run_state *ret_was)
+{
+	struct run_cache *cache = &heap->runs;
+
+	for (unsigned int at = cache->nr; at--;) {
+		struct cached_run found = cache->entries[at];
+
+		if (found.nr_slabs != nr)
+			continue;
+		remove_entry(heap, at);
+		*ret_was = (enum run_state)found.state;
+		return found.run;
+	}
+	return NULL;
+}
+
+struct slab *run_cache_alloc(struct heap *heap, size_t bytes, size_t align,
+			     enum run_state *ret_was)
+{
+	size_t nr = ALIGN_UP(bytes, SLAB_SIZE) >> SLAB_SHIFT;
+	struct slab *run = NULL;
+
+	if (heap && heap->runs.nr && align == 1 && nr <= RUN_CACHE_LEN)
+		run = take(heap, nr, ret_was);
+	return run ?: run_alloc_for(bytes, align, ret_was);
+}
+
+/* What is not backed costs nobody anything; what moved is better undone. */
+static bool is_worth_it(const struct slab *run, size_t nr,
+			enum run_state state)
+{
+	return nr <= RUN_CACHE_LEN && !run->displaced &&
+	       (state == RUN_DIRTY || state == RUN_PART) &&
+	       !load_relaxed(&account.backed_max);
+}
+
+void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
+		    enum run_state state)
+{
+	struct run_cache *cache;
+
+	if (!heap || !heap->tcb || !is_worth_it(run, nr, state)) {
+		run_free(run, nr, state);
+		return;
+	}
+	cache = &heap->runs;
+	while (cache->nr == RUN_CACHE_RUNS ||
+	       cache->nr_slabs + nr > RUN_CACHE_SLABS)
+		free_oldest(heap);
+	cache->entries[cache->nr++] = (struct cached_run){
+		run, (uint32_t)nr, (uint32_t)state,
+	};
+	store_relaxed(&cache->nr_slabs, cache->nr_slabs + (uint32_t)nr);
+	store_relaxed(&cache->turn, cache->turn + 1);
+	heap_count_room(heap, (int64_t)nr << SLAB_SHIFT);
+}
+
+void run_cache_flush(struct heap *heap)
+{
+	while (heap->runs.nr)
+		free_oldest(heap);
+}
+
+__guesses size_t run_cache_bytes(const struct heap *heap)
+{
+	return (size_t)load_guess(&heap->runs.nr_slabs) << SLAB_SHIFT;
+}
