@@ -27,9 +27,19 @@ static inline unsigned int bit_highest(uint64_t x)
 	return 63u - (unsigned int)__builtin_clzll(x);
 }
 
+/*
+ * Sums of pairs, of fours, of bytes, of all: the first processors of an
+ * architecture have no instruction for it, and the compiler's function for those
+ * is a call to a table.  Source: H. S. Warren, Hacker's Delight, 5-1.
+ */
 static inline unsigned int bits_count(uint64_t x)
 {
-	return (unsigned int)__builtin_popcountll(x);
+	const uint64_t ones = ~0ULL;
+
+	x -= x >> 1 & ones / 3;
+	x = (x & ones / 5) + (x >> 2 & ones / 5);
+	x = (x + (x >> 4)) & ones / 17;
+	return (unsigned int)(x * (ones / 255) >> 56);
 }
 
 /* Bits @first up to, not including, @end; 0 <= first <= end <= 64. */

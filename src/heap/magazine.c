@@ -209,7 +209,8 @@ static void **expand(struct heap *heap, struct slab *slab,
 	char *base = slab_base(slab) + (size_t)group.word * 64 * sc->size;
 	uint64_t left = group.mask;
 
-	if (sc->size > ZERO_SIZE_MIN)
+	/* What is claimed cannot become clean: none is zero if none was before. */
+	if (sc->size > ZERO_SIZE_MIN && pages_clean(load_relaxed(&slab->pages)))
 		return expand_marked(heap, slab, sc, group, place);
 	touch_pages(heap, slab, slab_pages_of(sc, group.word, group.mask));
 	/* Most masks are few runs of bits: then a slot costs an addition. */

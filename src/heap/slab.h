@@ -241,7 +241,12 @@ unsigned int slab_count_bits(const struct slab *slab);
 
 static inline bool slab_has_bits(const struct slab *slab)
 {
-	return slab_count_bits(slab) != 0;
+	unsigned int nr_words = sizeclasses[slab_hot(slab)->class].nr_words;
+
+	for (unsigned int word = 0; word < nr_words; word++)
+		if (load_relaxed(&slab->free[word]))
+			return true;
+	return false;
 }
 
 /* Whether @ptr is the start of a slot whose bit says that it is free. */

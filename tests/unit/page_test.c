@@ -116,6 +116,25 @@ static unsigned int some_pages(struct rng *rng)
 	return (unsigned int)rng_next(rng) & slab_all_pages();
 }
 
+TEST(bits_are_counted)
+{
+	struct rng rng;
+
+	rng_seed(&rng, 64);
+	EXPECT_EQ(0u, bits_count(0));
+	EXPECT_EQ(64u, bits_count(~0ULL));
+	for (int i = 0; i < 10000; i++) {
+		/* Dense, sparse, and in between. */
+		uint64_t x = rng_next(&rng) >> rng_below(&rng, 64);
+		unsigned int nr = 0;
+
+		x = i % 3 ? x & rng_next(&rng) : ~x;
+		for (uint64_t left = x; left; left &= left - 1)
+			nr++;
+		ASSERT_EQ(nr, bits_count(x));
+	}
+}
+
 TEST_F(page, all_pages_of_a_slab_are_in_the_mask)
 {
 	EXPECT_EQ(NR_PAGES, bits_count(slab_all_pages()));
