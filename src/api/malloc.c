@@ -33,9 +33,11 @@
 #include "heap/misuse.h"
 #include "heap/outbox.h"
 #include "os/map.h"
+#include "reclaim/batch.h"
 #include "reclaim/inband.h"
 
 #define ALIGN_MIN	16u
+#define AGAIN_TRIES	3	/* others take what was given back, too */
 
 /*
  * Offset in struct heap of the magazine for (size - 1) / 16.  A constant, so
@@ -149,17 +151,18 @@ static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
 	return large_alloc(open_heap(nested), size, align, ret_zero);
 }
 
-/* There was no memory: once more, if something was given back. */
+/* There was no memory: again, as long as something was given back. */
 static cold void *alloc_again(size_t align, size_t size, bool *ret_zero)
 {
-	void *ptr;
+	void *ptr = NULL;
 
-	if (size > PTRDIFF_MAX || load_relaxed(&init_forking) || !init_ready() ||
-	    !inband_make_room(size))
+	if (size > PTRDIFF_MAX || load_relaxed(&init_forking) || !init_ready())
 		return NULL;
-	tcb_enter(&tcb);
-	ptr = alloc_any(align, size, false, ret_zero);
-	tcb_leave(&tcb);
+	for (int i = 0; !ptr && i < AGAIN_TRIES && inband_make_room(size); i++) {
+		tcb_enter(&tcb);
+		ptr = alloc_any(align, size, false, ret_zero);
+		tcb_leave(&tcb);
+	}
 	return ptr;
 }
 
@@ -534,6 +537,15 @@ static bool in_bracket_resize(void *ptr, size_t usable, size_t size)
 	return fits;
 }
 
+/* The same of one whose tail is being given back: that does not take long. */
+static cold bool resize_settled(void *ptr, size_t usable, size_t size)
+{
+	if (usable <= CLASS_SIZE_MAX || tcb.busy)
+		return false;
+	batch_wait();
+	return in_bracket_resize(ptr, usable, size);
+}
+
 static void *move_pages(void *ptr, size_t usable, size_t size)
 {
 	void *moved;
@@ -570,8 +582,9 @@ static void *realloc_copy(void *ptr, size_t usable, size_t size)
 		errno = saved;
 		copy = malloc(size);
 	}
+	/* No room for a second one. */
 	if (unlikely(!copy)) {
-		if (size > usable)
+		if (size > usable && !resize_settled(ptr, usable, size))
 			return NULL;
 		errno = saved;
 		return ptr;
@@ -590,6 +603,10 @@ static void *realloc_move(void *ptr, size_t usable, size_t size)
 static bool resize_bounded(void *ptr, size_t usable, size_t size)
 {
 	if (in_bracket_resize(ptr, usable, size))
+		return true;
+	/* To wait costs less than to copy it. */
+	if (usable >= LARGE_MOVE_MIN && unlikely(large_is_leaving(ptr)) &&
+	    resize_settled(ptr, usable, size))
 		return true;
 	return unlikely(load_relaxed(&account.backed_max)) && !tcb.busy &&
 	       usable > CLASS_SIZE_MAX && size > usable &&

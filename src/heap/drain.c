@@ -2,6 +2,8 @@
 /*
  * ebbmalloc - The gate: emptying the caches of other threads
  */
+#include <string.h>
+
 #include "base/err.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
@@ -31,17 +33,22 @@ static struct heap *heap_new(void)
 {
 	size_t nr = ALIGN_UP(magazine_heap_size(), SLAB_SIZE) >> SLAB_SHIFT;
 	struct heap *heap = closed;
+	enum run_state was;
 	struct slab *run;
 
 	if (heap) {
 		closed = heap->next_free;
 		return heap;
 	}
-	run = run_alloc(nr, 1, NULL);
+	run = run_alloc(nr, 1, &was);
 	if (!run)
 		return NULL;
-	slab_hot(run)->kind = SLAB_KIND_META;
-	return (struct heap *)slab_base(run);
+	store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
+	heap = (struct heap *)slab_base(run);
+	/* Behind it are the stores, where only what was written is read. */
+	if (was != RUN_CLEAN)
+		memset(heap, 0, sizeof(*heap));
+	return heap;
 }
 
 struct heap *drain_open_heap(void)
@@ -112,10 +119,11 @@ static __guesses uint64_t sum_of_tops(const struct heap *heap)
 	return sum;
 }
 
-static bool has_cached(const struct heap *heap)
+/* Room counts: what it takes in later is not told. */
+static __guesses bool has_cached(const struct heap *heap)
 {
 	return load_relaxed(&heap->avail) || magazine_bytes(heap) ||
-	       !outbox_is_empty(heap) || run_cache_bytes(heap);
+	       load_guess(&heap->grown_bytes) || !outbox_is_empty(heap);
 }
 
 /*

@@ -92,12 +92,13 @@ static void offer_tail(struct slab *run, enum run_state was)
 		tail_offer(run);
 }
 
-void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
+/* The same as large_alloc(), with the tail not on offer yet. */
+static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
+			      enum run_state *ret_was)
 {
 	size_t bytes = ALIGN_UP(max(size, (size_t)1), map_page_size);
-	enum run_state was;
 	struct slab *run = run_cache_alloc(heap, bytes, max(align, SLAB_SIZE) >>
-							SLAB_SHIFT, &was);
+							SLAB_SHIFT, ret_was);
 
 	if (!run)
 		return NULL;
@@ -105,18 +106,28 @@ void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 	/* Counted first: of two at once at most one stays below the bound. */
 	if (!heap_may_back(0)) {
 		sub_relaxed(&account.large_bytes, bytes);
-		run_free(run, slabs_for(bytes), was);
+		run_free(run, slabs_for(bytes), *ret_was);
 		return NULL;
 	}
-	*ret_zero = was == RUN_CLEAN;
 	run->run_bytes = bytes;
-	if (was == RUN_LAZY)
+	if (*ret_was == RUN_LAZY)
 		account_take(0, (int64_t)bytes);
-	else if (was != RUN_DIRTY)
+	else if (*ret_was != RUN_DIRTY)
 		account_take((int64_t)bytes, 0);
-	offer_tail(run, was);
 	/* Dirty ones, too: not all of what was freed had been touched. */
 	note_recent(slab_base(run), bytes);
+	return run;
+}
+
+void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
+{
+	enum run_state was;
+	struct slab *run = alloc_run(heap, size, align, &was);
+
+	if (!run)
+		return NULL;
+	*ret_zero = was == RUN_CLEAN;
+	offer_tail(run, was);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);
 	return slab_base(run);
 }
@@ -136,6 +147,11 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 		run_cache_free(heap, run, run->run_len,
 			       run->given ? RUN_PART : RUN_DIRTY);
 	account_look(run_dirty_bytes());
+}
+
+bool large_is_leaving(const void *ptr)
+{
+	return load_relaxed(&slab_of(ptr)->tail) == TAIL_LEAVING;
 }
 
 bool large_resize(void *ptr, size_t size)
@@ -162,6 +178,8 @@ bool large_resize(void *ptr, size_t size)
 	run->run_bytes = bytes;
 	if (offered || bytes < before)
 		tail_offer(run);
+	if (bytes < before)
+		account_look(run_dirty_bytes());
 	return true;
 }
 
@@ -170,8 +188,9 @@ void *large_move(void *ptr, size_t size)
 	struct slab *from = slab_of(ptr), *to;
 	/* All of the run: beyond run_bytes may be what was there before. */
 	size_t len = (size_t)from->run_len << SLAB_SHIFT;
-	bool zero, offered;
-	void *moved;
+	enum run_state was;
+	bool offered;
+	char *moved;
 
 	if (!IS_ENABLED(CONFIG_MREMAP) || len < LARGE_MOVE_MIN ||
 	    load_relaxed(&move_refused) || range.pieces ||
@@ -180,21 +199,28 @@ void *large_move(void *ptr, size_t size)
 		return NULL;
 	/* Below `limit' the pages that move count once. */
 	sub_relaxed(&account.large_bytes, from->run_bytes);
-	moved = large_alloc(NULL, size, SLAB_SIZE, &zero);
-	if (!moved) {
+	to = alloc_run(NULL, size, SLAB_SIZE, &was);
+	if (!to) {
 		add_relaxed(&account.large_bytes, from->run_bytes);
 		if (offered)
 			tail_offer(from);
 		return NULL;
 	}
+	moved = slab_base(to);
+	/* What is backed there goes now: later it may be somebody else's. */
+	if (was != RUN_CLEAN)
+		map_discard(moved, len);
 	if (map_move(ptr, moved, len)) {
+		size_t whole = (size_t)to->run_len << SLAB_SHIFT;
+
 		/*
 		 * The kernel may have unmapped the target before it failed,
 		 * and it may be somebody else's by now: it is never touched
 		 * again, and this is not tried again.
 		 */
 		store_relaxed(&move_refused, true);
-		to = slab_of(moved);
+		if (was != RUN_CLEAN && whole > len)
+			map_discard(moved + len, whole - len);
 		sub_relaxed(&account.large_bytes, to->run_bytes);
 		account_take(-(int64_t)to->run_bytes, 0);
 		to->run_bytes = 0;
@@ -205,9 +231,10 @@ void *large_move(void *ptr, size_t size)
 	}
 	/* What has moved is backed already. */
 	account_take(-(int64_t)len, 0);
-	to = slab_of(moved);
 	to->displaced = 1;
 	add_relaxed(&run_counters.nr_displaced, 1);
+	offer_tail(to, was);
+	store_release(&slab_hot(to)->kind, SLAB_KIND_RUN);
 	store_relaxed(&slab_hot(from)->kind, SLAB_KIND_NONE);
 	run_free(from, from->run_len, RUN_CLEAN);
 	return moved;

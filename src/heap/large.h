@@ -40,6 +40,9 @@ bool large_resize(void *ptr, size_t size);
  */
 void *large_move(void *ptr, size_t size);
 
+/* Whether what is behind it is being given back, so that it stays as it is. */
+bool large_is_leaving(const void *ptr);
+
 static inline size_t large_usable(const void *ptr)
 {
 	return slab_of(ptr)->run_bytes;

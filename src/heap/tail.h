@@ -17,6 +17,9 @@
  *	  └──────────────────────────────────────────────────┴──┘
  *	                          tail_settle()
  *
+ * and from LEAVING back to DIRTY by tail_refused(), which also puts it back on
+ * the list of what a pass has to see.
+ *
  * Invariants:
  * (1) While the word is LEAVING the run is not freed, resized or moved: its
  *     last pages are in the reclaimer's hand.  Who frees it leaves that to the
@@ -88,11 +91,20 @@ static inline bool tail_take(struct slab *run, bool *ret_offered)
 /* The owner frees @run; false: the reclaimer will do that. */
 static inline bool tail_free(struct slab *run)
 {
-	uint8_t leaving = TAIL_LEAVING;
+	size_t bytes = (size_t)run->run_len << SLAB_SHIFT;
 	bool offered;
 
-	return tail_take(run, &offered) ||
-	       !cas_acq_rel(&run->tail, &leaving, TAIL_FREED);
+	/* What the kernel refuses may be on offer again at any time. */
+	while (!tail_take(run, &offered)) {
+		uint8_t leaving = TAIL_LEAVING;
+
+		/* First: from then on the run may be anybody's. */
+		add_relaxed(&run_counters.tails_freed, bytes);
+		if (cas_acq_rel(&run->tail, &leaving, TAIL_FREED))
+			return false;
+		sub_relaxed(&run_counters.tails_freed, bytes);
+	}
+	return true;
 }
 
 /* For the reclaimer: false, where it is not in @state any more. */
@@ -123,8 +135,11 @@ static inline bool tail_refused(struct slab *run)
 	size_t bytes = tail_bytes(run);
 
 	add_relaxed(&run_counters.tails, bytes);
-	if (cas_acq_rel(&run->tail, &leaving, TAIL_DIRTY))
+	if (cas_acq_rel(&run->tail, &leaving, TAIL_DIRTY)) {
+		/* It is on no list any more. */
+		slab_dirty_push(run);
 		return false;
+	}
 	sub_relaxed(&run_counters.tails, bytes);
 	return tail_settle(run);
 }

@@ -305,14 +305,21 @@ static unsigned int pages_done(const struct claim *claim)
 }
 
 /* The tail of a large object; what the kernel refused is on offer again. */
-static void settle_tail(const struct claim *claim, bool done)
+static void settle_tail(struct pass *pass, const struct claim *claim, bool done)
 {
 	struct slab *run = claim->run;
+	size_t bytes;
 
 	if (done)
 		store_relaxed(&run->given, 1);
-	if (done ? tail_settle(run) : tail_refused(run))
-		run_free(run, run->run_len, run->given ? RUN_PART : RUN_DIRTY);
+	if (!(done ? tail_settle(run) : tail_refused(run)))
+		return;
+	bytes = (size_t)run->run_len << SLAB_SHIFT;
+	run_free(run, run->run_len, run->given ? RUN_PART : RUN_DIRTY);
+	sub_relaxed(&run_counters.tails_freed, bytes);
+	/* Who freed it looked before it counted as dirty, as did this pass. */
+	pass->result->aging = true;
+	account_look(run_dirty_bytes());
 }
 
 static void settle(struct pass *pass, const struct claim *claim)
@@ -320,7 +327,7 @@ static void settle(struct pass *pass, const struct claim *claim)
 	enum run_state state;
 
 	if (claim->run) {
-		settle_tail(claim, pages_done(claim) == claim->pages);
+		settle_tail(pass, claim, pages_done(claim) == claim->pages);
 		return;
 	}
 	if (claim->pages) {
@@ -616,6 +623,12 @@ size_t batch_take_run(struct pass *pass, enum advise_kind kind,
 	add(pass, (struct claim){ .slab = run, .nr = (uint32_t)nr,
 				  .lazy = wanted->from == RUN_LAZY });
 	return nr << SLAB_SHIFT;
+}
+
+void batch_wait(void)
+{
+	if (!lock_holds_any() && lock_try_for(&batch_lock, LOCK_PATIENCE_MS))
+		lock_release(&batch_lock);
 }
 
 /* Whether prefork took batch_lock: not where a handler forks in a batch. */

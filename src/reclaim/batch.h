@@ -93,6 +93,9 @@ uint64_t batch_strays(void);
 /* Huge pages of which a part was given back, split so that it counts. */
 uint64_t batch_splits(void);
 
+/* Wait for the batch in progress, unless the caller may not, or it takes long. */
+void batch_wait(void);
+
 /* Fork handlers; the first waits for the batch in progress, if it @may_wait. */
 void batch_prefork(bool may_wait);
 void batch_postfork_parent(void);

@@ -392,8 +392,11 @@ bool inband_make_room(size_t size)
 	if (lock_holds_any())
 		return false;
 	/* What a pass has in hand will be free, too. */
-	leaving = load_relaxed(&run_counters.in_state[RUN_LEAVING]);
-	if (size > (bound ?: purge_free_most() + leaving)) {
+	leaving = load_relaxed(&run_counters.in_state[RUN_LEAVING]) +
+		  load_relaxed(&run_counters.tails_freed);
+	/* What it gave back already lies beside it, and joins it in the end. */
+	if (size > (bound ?: purge_free_most() + leaving +
+		    load_relaxed(&run_counters.in_state[RUN_CLEAN]))) {
 		if (bound)
 			add_relaxed(&stats.nr_refused, 1);
 		return false;
@@ -408,7 +411,10 @@ bool inband_make_room(size_t size)
 	if (!worth_it && bound)
 		add_relaxed(&stats.nr_refused, 1);
 	lock_release(&inband_lock);
-	return worth_it;
+	/* There was enough without a bound: it is in the hand of another pass. */
+	if (!worth_it && !bound && purge_hold())
+		purge_release();
+	return worth_it || !bound;
 }
 
 void inband_forget(void)

@@ -64,7 +64,8 @@ void inband_look(void);
 /*
  * A request for @size bytes found no memory.  Returns whether trying again is
  * worth it: memory was given back, and it might have been that which is
- * missing below `limit' or, under strict overcommit, the kernel's.
+ * missing below `limit' or, under strict overcommit, the kernel's; or there is
+ * no limit, and a pass may have had in hand what is free by now.
  * Context: as inband_look().
  */
 bool inband_make_room(size_t size);

@@ -403,6 +403,8 @@ struct policy_decision policy_decide(const struct policy_input *in)
 	if (!headroom_is_low(&now))
 		now.state.low_answered = false;
 	now.state.pending = max(now.pressure, now.state.pending);
+	/* What was locked and is not dirty any more was taken, and may be freed. */
+	now.state.locked = min(now.state.locked, now.dirty);
 	if (now.conf.tight)
 		now.conf.tight = max(now.conf.tight, now.conf.soft);
 	if (now.conf.dirty_max)

@@ -38,6 +38,7 @@ struct run_counters {
 	uint64_t in_state[RUN_NR_STATES];
 	uint64_t retaken;		/* clean runs handed out again */
 	uint64_t tails;			/* atomic: on offer; see heap/tail.h */
+	uint64_t tails_freed;		/* atomic: runs freed, tails LEAVING */
 	uint64_t nr_displaced;
 };
 

@@ -172,4 +172,47 @@ TEST_F(kept, by_caches_of_runs_of_busy_threads)
 	kept_by(_metadata, free_runs);
 }
 
+static void *stay(void *unused)
+{
+	free(hide(malloc(100)));
+	pthread_barrier_wait(&barrier);
+	rest();
+	return unused;
+}
+
+#define NR_RUNS	400u
+#define RUN	(60 * KIB)
+#define BIG	(64 * MIB)
+
+/*
+ * What the heap of a new thread is made of had been somebody's before: none of
+ * it may count.  A large object is the most that can be freed between two
+ * looks.
+ */
+TEST_F(kept, after_a_heap_was_made_of_used_memory)
+{
+	static char *p[NR_RUNS];
+	pthread_t thread;
+	size_t before;
+	char *big;
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	ASSERT_EQ(0, pthread_barrier_init(&barrier, NULL, 2));
+	before = rss_bytes();
+	for (unsigned int i = 0; i < NR_RUNS; i++)
+		memset(p[i] = malloc(RUN), 1, RUN);
+	for (unsigned int i = 0; i < NR_RUNS; i++)
+		free(p[i]);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, stay, NULL));
+	pthread_barrier_wait(&barrier);
+	ASSERT_TRUE(WAIT_FOR(rss_bytes() < before + NR_RUNS * RUN / 4));
+	memset(big = malloc(BIG), 1, BIG);
+	/* Until the background thread sleeps for want of anything to do. */
+	sleep_ms(4000);
+	free(big);
+	EXPECT_TRUE(WAIT_FOR(rss_bytes() < before + BIG / 4));
+}
+
 TEST_HARNESS_MAIN

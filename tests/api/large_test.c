@@ -382,6 +382,46 @@ TEST_F(large, what_is_behind_is_given_back_in_time)
 	}
 }
 
+/* What the kernel refused, since it was locked, is taken by a later pass. */
+TEST_F(large, what_is_behind_is_tried_again)
+{
+	size_t size = tails[0].size, with;
+	size_t behind = ((size_t)64 * KIB - size) & ~(self->page - 1);
+	char *p[NR_TAILS];
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	make_tails(p, NR_TAILS, tails[0].before, size);
+	if (mlockall(MCL_CURRENT))
+		SKIP(return, "no memory may be locked");
+	malloc_trim(0);
+	with = rss_bytes();
+	munlockall();
+	malloc_trim(0);
+	malloc_trim(0);
+	EXPECT_GE(with - NR_TAILS * behind / 4 * 3, rss_bytes());
+	EXPECT_TRUE(hold_what_was_written(p, NR_TAILS, size));
+}
+
+TEST_F(large, what_a_shorter_one_leaves_is_given_back_in_time)
+{
+	enum { NR = 64 };
+	size_t from = 1024 * KIB, to = 600 * KIB, with;
+	char *p[NR];
+
+	NEEDS_EBBMALLOC();
+	if (SANITIZED)
+		SKIP(return, "a sanitizer backs memory beside ours");
+	for (size_t i = 0; i < NR; i++)
+		memset(p[i] = malloc(from), (int)i, from);
+	with = rss_bytes();
+	for (size_t i = 0; i < NR; i++)
+		p[i] = realloc(p[i], to);
+	EXPECT_TRUE(WAIT_FOR(rss_bytes() <= with - NR * (from - to) / 4 * 3));
+	EXPECT_TRUE(hold_what_was_written(p, NR, to));
+}
+
 /* Objects grow into what is behind, shrink, and go, while that is given back. */
 static void *trim_on(void *arg)
 {

@@ -2,6 +2,8 @@
 /*
  * ebbmalloc tests - Patterned objects of the torture test
  */
+#include <sched.h>
+#include <sys/mman.h>
 #include "stress/objects.h"
 #include "stress/real.h"
 
@@ -58,7 +60,18 @@ static size_t draw_size(struct rng *rng)
 {
 	if (!rng_below(rng, 20000))
 		return rng_size(rng, 20, 26);
+	/* A few slabs, and so something behind it, as often as not backed. */
+	if (!rng_below(rng, 16))
+		return 33 * KIB + rng_below(rng, 160 * KIB);
 	return rng_size(rng, 0, rng_below(rng, 8) ? 14 : 20);
+}
+
+/* Large ones mostly into what is behind them, or to leave more of it. */
+static size_t draw_other_size(struct rng *rng, size_t len)
+{
+	if (len <= 33 * KIB || len > 4 * MIB || !rng_below(rng, 4))
+		return draw_size(rng);
+	return len - 20 * KIB + rng_below(rng, 40 * KIB);
 }
 
 static void *allocate_aligned(size_t size, unsigned int shift)
@@ -123,9 +136,25 @@ static void drop(struct seat *seat, struct object *object)
 	end(object);
 }
 
+/* The kernel refuses to take what is behind it, while it is freed. */
+static void drop_locked(struct seat *seat, struct object *object)
+{
+	char *start = object->start;
+	size_t len = (object->len + 64 * KIB - 1) & ~(64 * KIB - 1);
+
+	if (object->len <= 33 * KIB || len > MIB || !is_aligned(start, 64 * KIB) ||
+	    mlock(start, len)) {
+		drop(seat, object);
+		return;
+	}
+	sched_yield();
+	drop(seat, object);
+	munlock(start, len);
+}
+
 static void resize(struct seat *seat, struct object *object)
 {
-	size_t size = draw_size(&seat->rng);
+	size_t size = draw_other_size(&seat->rng, object->len);
 	size_t kept = size < object->len ? size & ~(size_t)7 : object->len;
 	uint64_t seed = seed_of(object);
 	char *p;
@@ -197,6 +226,8 @@ void seat_step(struct seat *seat)
 		resize(seat, object);
 	else if (kind < 35)
 		check(object, "visit");
+	else if (kind < 40)
+		drop_locked(seat, object);
 	else
 		drop(seat, object);
 }

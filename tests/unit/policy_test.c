@@ -609,6 +609,13 @@ TEST_F(policy, memory_that_is_locked_is_tried_ever_more_rarely)
 	self->in.woken = true;
 	decide(&self->in, &self->out);
 	EXPECT_TRUE(self->out.run || self->out.tick_ms <= 1000);
+	/* It was taken into use: what is freed now is other memory. */
+	self->in.dirty = MIB;
+	decide(&self->in, &self->out);
+	self->in.state = self->out.state;
+	self->in.dirty = 10 * MIB;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run || self->out.tick_ms <= 1000);
 }
 
 TEST_F(policy, never_yields_to_pressure_and_dirty_max_only)
