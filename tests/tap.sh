@@ -70,7 +70,8 @@ check()
 	tap_number=$((tap_number + 1))
 	"$@" >"$WORK/.output" 2>&1
 	status=$?
-	sed 's/^/# /' "$WORK/.output"
+	# The last line may have no end, of a program that was killed.
+	sed -e 's/^/# /' -e '$a\' "$WORK/.output"
 	if [ $status = 0 ]; then
 		echo "ok $tap_number $name"
 	else
