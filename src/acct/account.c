@@ -3,11 +3,13 @@
  * ebbmalloc - The account: running totals that decide when to reclaim
  */
 #include "acct/account.h"
+#include "base/clock.h"
 
 struct account account = {
 	.wake_level = UINT64_MAX,
 	.room = ACCOUNT_NO_ROOM_LIMIT,
 	.step = ACCOUNT_STEP,
+	.show_ms = UINT64_MAX,
 };
 
 void account_take(int64_t clean, int64_t lazy)
@@ -36,6 +38,9 @@ void account_tell(struct account_delta *delta)
 	if (delta->retaken)
 		add_relaxed(&account.retaken, (uint64_t)delta->retaken);
 	*delta = (struct account_delta){ 0 };
+	if (load_relaxed(&account.show_ms) != UINT64_MAX &&
+	    clock_coarse_ms() >= load_relaxed(&account.show_ms))
+		or_relaxed(&account.wanted, WANTED_SHOW);
 }
 
 void account_look(uint64_t dirty_elsewhere)

@@ -49,6 +49,7 @@ struct account_delta {
 enum account_wanted {
 	WANTED_PASS = 1,	/* dirty memory has reached wake_level */
 	WANTED_ROOM = 2,	/* room is used up */
+	WANTED_SHOW = 4,	/* show_ms has come */
 };
 
 struct account {
@@ -68,6 +69,9 @@ struct account {
 	uint64_t lazy_reused;	/* atomic: bytes made lazy and taken again */
 	uint64_t lazy_empty;	/* atomic: made lazy without being backed */
 	uint32_t wanted;	/* atomic: enum account_wanted, not seen to */
+	uint64_t show_ms;	/* atomic: from this time on, as
+				 * clock_coarse_ms(), the numbers are to be
+				 * shown anew; UINT64_MAX: not */
 };
 
 extern struct account account __attribute__((visibility("hidden")));

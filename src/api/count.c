@@ -12,6 +12,7 @@
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/slab.h"
+#include "heap/tally.h"
 #include "os/map.h"
 #include "reclaim/purge.h"
 #include "vm/run.h"
@@ -71,12 +72,6 @@ static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
 						    ~lazy) << shift;
 }
 
-static uint64_t tables_in_use(size_t nr_slabs)
-{
-	return ALIGN_UP(nr_slabs * sizeof(struct slab_hot), map_page_size) +
-	       ALIGN_UP(nr_slabs * sizeof(struct slab), map_page_size);
-}
-
 __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 {
 	struct ebb_heap_counts counts = { 0 };
@@ -102,7 +97,7 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 			      load_relaxed(&run_counters.in_state[RUN_PART]);
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
-	counts.meta_bytes = tables_in_use(nr) + drain_heap_bytes();
+	counts.meta_bytes = tally_table_bytes() + drain_heap_bytes();
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);
 	counts.mapped_bytes = load_relaxed(&range.used);
 	if (held)

@@ -14,10 +14,12 @@
 #include "api/init.h"
 #include "base/lock.h"
 #include "base/param.h"
+#include "ctl/ctl.h"
 #include "ebb/stats.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "os/advise.h"
+#include "reclaim/counters.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -101,104 +103,41 @@ __export int mallopt(int param, int value)
 	return 0;
 }
 
-/* The counters by name, for malloc_info() and malloc_stats(). */
-struct counter {
-	const char *name;
-	uint64_t value;
-};
-
-/* What the heap is made of. */
-#define NR_HEAP_COUNTERS	11
-
-static void name_heap_counters(const struct ebb_heap_counts *counts,
-			       struct counter *list)
+/* All counters, those of the heap by the exact walk. */
+static int read_counters(uint64_t *values)
 {
-	const struct counter all[NR_HEAP_COUNTERS] = {
-		{ "live", counts->live_bytes },
-		{ "cached", counts->cached_bytes },
-		{ "dirty", counts->dirty_bytes },
-		{ "lazy", counts->lazy_bytes },
-		{ "clean", counts->clean_bytes },
-		{ "metadata", counts->meta_bytes },
-		{ "locked", counts->locked_bytes },
-		{ "mapped", counts->mapped_bytes },
-		{ "slabs", counts->slabs },
-		{ "free_blocks", counts->free_blocks },
-		{ "stranded_blocks", counts->stranded_blocks },
-	};
+	struct ebb_heap_counts counts;
 
-	memcpy(list, all, sizeof(all));
-}
-
-static uint64_t none_is_zero(uint64_t limit)
-{
-	return limit == UINT64_MAX ? 0 : limit;
-}
-
-/* What reclaim has done since the process began; bytes unless it says so. */
-#define NR_RECLAIM_COUNTERS	22
-
-static void name_reclaim_counters(struct counter *list)
-{
-	struct reclaim_stats reclaim;
-	struct inband_stats inband;
-
-	reclaimer_stats(&reclaim);
-	inband_stats(&inband);
-	const struct counter all[NR_RECLAIM_COUNTERS] = {
-		{ "nr_passes", reclaim.nr_passes },
-		{ "nr_forced_passes", reclaim.nr_forced },
-		{ "nr_over_passes", reclaim.nr_over },
-		{ "nr_wakes", reclaim.nr_wakes },
-		{ "made_lazy", reclaim.lazy_bytes },
-		{ "given_back", reclaim.clean_bytes },
-		{ "refused", reclaim.refused_bytes },
-		{ "retaken", purge_retaken() },
-		{ "lazy_reused", load_relaxed(&account.lazy_reused) },
-		{ "lazy_taken_by_kernel", purge_lazy_taken() },
-		{ "strays_given_back", purge_strays() },
-		{ "nr_huge_pages_split", purge_splits() },
-		{ "limit", none_is_zero(reclaim.limit) },
-		{ "headroom", none_is_zero(reclaim.headroom) },
-		{ "inband_looks", inband.nr_looks },
-		{ "inband_near", inband.nr_near },
-		{ "inband_purges", inband.nr_purges },
-		{ "inband_given_back", inband.purged_bytes },
-		{ "inband_waits", inband.nr_waits },
-		{ "inband_helped", inband.nr_helped },
-		{ "inband_worst_us", inband.worst_us },
-		{ "inband_refused", inband.nr_refused },
-	};
-
-	memcpy(list, all, sizeof(all));
-}
-
-#define NR_COUNTERS	(NR_HEAP_COUNTERS + NR_RECLAIM_COUNTERS)
-
-static void name_counters(const struct ebb_heap_counts *counts,
-			  struct counter *list)
-{
-	name_heap_counters(counts, list);
-	name_reclaim_counters(list + NR_HEAP_COUNTERS);
+	if (ebb_heap_count(&counts))
+		return -1;
+	counters_read(values);
+	values[EBB_COUNTER_LIVE] = counts.live_bytes;
+	values[EBB_COUNTER_CACHED] = counts.cached_bytes;
+	values[EBB_COUNTER_DIRTY] = counts.dirty_bytes;
+	values[EBB_COUNTER_LAZY] = counts.lazy_bytes;
+	values[EBB_COUNTER_CLEAN] = counts.clean_bytes;
+	values[EBB_COUNTER_METADATA] = counts.meta_bytes;
+	values[EBB_COUNTER_MAPPED] = counts.mapped_bytes;
+	values[EBB_COUNTER_SLABS] = counts.slabs;
+	values[EBB_COUNTER_STRANDED] = counts.stranded_blocks << BLOCK_SHIFT;
+	return 0;
 }
 
 __export int malloc_info(int options, FILE *stream)
 {
-	struct counter list[NR_COUNTERS];
-	struct ebb_heap_counts counts;
+	uint64_t values[EBB_NR_COUNTERS];
 	char signal[SIGNAL_MAX];
 
 	if (options) {
 		errno = EINVAL;
 		return -1;
 	}
-	if (ebb_heap_count(&counts))
+	if (read_counters(values))
 		return -1;
-	name_counters(&counts, list);
 	fputs("<malloc version=\"ebbmalloc-1\">\n", stream);
-	for (unsigned int i = 0; i < NR_COUNTERS; i++)
+	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
 		fprintf(stream, "<counter name=\"%s\" value=\"%llu\"/>\n",
-			list[i].name, (unsigned long long)list[i].value);
+			ebb_counters[i].name, (unsigned long long)values[i]);
 	fprintf(stream, "<reclaimer state=\"%s\" backend=\"%s\"/>\n",
 		reclaimer_state(), advise_name());
 	for (unsigned int i = 0; source_at(i); i++) {
@@ -218,18 +157,18 @@ __export int malloc_info(int options, FILE *stream)
 __export void malloc_stats(void)
 {
 	const char *undrained = drain_unavailable();
-	struct counter list[NR_COUNTERS];
-	struct ebb_heap_counts counts;
+	uint64_t values[EBB_NR_COUNTERS];
 	char report[REPORT_MAX];
 
-	if (ebb_heap_count(&counts))
+	if (read_counters(values))
 		return;
-	name_counters(&counts, list);
 	fputs("ebbmalloc:\n", stderr);
-	for (unsigned int i = 0; i < NR_COUNTERS; i++)
-		fprintf(stderr, "  %-20s %12llu\n", list[i].name,
-			(unsigned long long)list[i].value);
+	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
+		fprintf(stderr, "  %-20s %12llu\n", ebb_counters[i].name,
+			(unsigned long long)values[i]);
 	fprintf(stderr, "  reclaimer: %s\n", reclaimer_state());
+	if (IS_ENABLED(CONFIG_CONTROL) && ctl_describe(report, sizeof(report)))
+		fprintf(stderr, "  %s\n", report);
 	if (undrained)
 		fprintf(stderr, "  caches of idle threads are kept: %s\n",
 			undrained);

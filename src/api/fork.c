@@ -23,6 +23,7 @@
 
 #include "api/init.h"
 #include "base/log.h"
+#include "ctl/ctl.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
 #include "reclaim/inband.h"
@@ -111,6 +112,8 @@ static void postfork_child(void)
 	purge_postfork_child(threaded);
 	inband_postfork_child();
 	reclaimer_postfork_child();
+	if (IS_ENABLED(CONFIG_CONTROL))
+		ctl_postfork_child();
 	release_locks();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();

@@ -26,6 +26,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
+#include "ctl/ctl.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "os/advise.h"
@@ -173,6 +174,11 @@ static cold void see_to_reclaim(const void *caller, bool freeing)
 	}
 	if (load_relaxed(&account.wanted) & WANTED_PASS)
 		see_to_pass(caller, freeing);
+	if (IS_ENABLED(CONFIG_CONTROL) &&
+	    load_relaxed(&account.wanted) & WANTED_SHOW) {
+		and_relaxed(&account.wanted, ~(uint32_t)WANTED_SHOW);
+		ctl_visit();
+	}
 	errno = saved;
 }
 
@@ -237,6 +243,14 @@ __attribute__((constructor(101))) static void init_constructor(void)
 			      (uint64_t)param_int(EBB_ATTR_THREAD_MIN));
 	if (IS_ENABLED(CONFIG_WATCH))
 		watch_note_environment(environ, getauxval(AT_SECURE));
+	if (IS_ENABLED(CONFIG_CONTROL))
+		ctl_init(environ, getauxval(AT_SECURE));
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();
+}
+
+__attribute__((destructor)) static void init_destructor(void)
+{
+	if (IS_ENABLED(CONFIG_CONTROL))
+		ctl_exit();
 }

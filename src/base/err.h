@@ -22,6 +22,12 @@ void ebb_bug(const char *fmt, ...) __attribute__((__noreturn__, __cold__))
 /* "EPERM" for EPERM and -EPERM, and so on; "error" for rare ones. */
 const char *err_name(int err);
 
+/* For a failure that changes nothing, since it is tried again anyway. */
+static inline void err_ignore(int err)
+{
+	(void)err;
+}
+
 /* Internal consistency, checked in debug builds only. */
 #define ebb_assert(cond) do {						\
 	if (IS_ENABLED(CONFIG_DEBUG) && unlikely(!(cond)))		\

@@ -329,6 +329,7 @@ static int64_t changes[EBB_NR_ATTRS];
 enum {
 	STRING_LOG,
 	STRING_INJECT,
+	STRING_CONTROL_DIR,
 	NR_STRINGS
 };
 
@@ -344,6 +345,8 @@ static unsigned int string_slot(enum ebb_attr_id id)
 		return STRING_LOG;
 	if (id == EBB_ATTR_INJECT)
 		return STRING_INJECT;
+	if (id == EBB_ATTR_CONTROL_DIR)
+		return STRING_CONTROL_DIR;
 	ebb_bug("option %d is not a string", (int)id);
 }
 
@@ -376,7 +379,10 @@ static int apply_string(enum ebb_attr_id id, const char *text)
 {
 	if (id == EBB_ATTR_LOG)
 		return log_set_target(text);
-	return inject_set(text);
+	if (id == EBB_ATTR_INJECT)
+		return inject_set(text);
+	return *text == '/' || str_equal(text, "auto") ||
+	       str_equal(text, "off") ? 0 : -EINVAL;
 }
 
 static int set_string(enum ebb_attr_id id, const char *text)

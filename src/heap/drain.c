@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/sys.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
 #include "heap/orphan.h"
@@ -53,6 +54,7 @@ static struct heap *heap_new(void)
 
 struct heap *drain_open_heap(void)
 {
+	int tid = sys_gettid();
 	struct heap *heap;
 
 	/* A handler above a pass, or a walk over the heaps: the bypass will do. */
@@ -71,6 +73,7 @@ struct heap *drain_open_heap(void)
 		/* Pairs with slab_avail_push(): open for pushers again. */
 		store_release(&heap->avail, NULL);
 		heap->tcb = &tcb;
+		heap->tid = tid;
 		list_add(&heap->all, &heaps);
 		add_relaxed(&account.nr_heaps, 1);
 		thread.heap = heap;
@@ -251,6 +254,8 @@ void drain_after_fork(bool threaded)
 	struct heap *mine = thread.heap;
 
 	barrier_after_fork();
+	if (mine)
+		mine->tid = sys_gettid();
 	list_for_each_entry_safe(heap, tmp, &heaps, all) {
 		if (heap == mine)
 			continue;
@@ -266,6 +271,18 @@ void drain_after_fork(bool threaded)
 	}
 	if (threaded)
 		orphan_after_fork(mine);
+}
+
+bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
+{
+	struct heap *heap;
+
+	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
+		return false;
+	list_for_each_entry(heap, &heaps, all)
+		fn(heap, arg);
+	lock_release(&drain_lock);
+	return true;
 }
 
 size_t drain_cached_bytes(size_t *ret_runs)
@@ -289,13 +306,8 @@ size_t drain_heap_bytes(void)
 	size_t bytes = 0;
 
 	lock_take(&drain_lock);
-	list_for_each_entry(heap, &heaps, all) {
-		bytes += sizeof(struct heap);
-		for (unsigned int class = 0; class < NR_CLASSES; class++)
-			if (heap->bins[class].cap > CACHE_START)
-				bytes += STORE_LEN(heap->bins[class].cap) *
-					 sizeof(void *);
-	}
+	list_for_each_entry(heap, &heaps, all)
+		bytes += magazine_footprint(heap);
 	lock_release(&drain_lock);
 	return bytes;
 }

@@ -71,6 +71,13 @@ void drain_init(void);
 void drain_after_fork(bool threaded);
 
 /*
+ * Call @fn for each heap in use, with drain_lock held.  False: whoever holds it
+ * does not let go, and nothing was called.
+ */
+bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
+	__must_check;
+
+/*
  * Bytes of slots in magazines and outboxes of all heaps, and of cached runs;
  * approximate while they run.
  */

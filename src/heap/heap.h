@@ -111,6 +111,10 @@ struct heap_front {
 struct heap {
 	HEAP_FRONT;
 	struct tcb *tcb;	/* whose heap; NULL: nobody's */
+	int tid;		/* of that thread; set when it is opened */
+	uint32_t tally_turn;	/* see heap/tally.h, whose walker alone ... */
+	uint32_t tally_slabs;	/* ... reads and writes these */
+	uint64_t tally_taken;
 	struct account_delta delta;
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */

@@ -382,3 +382,16 @@ __guesses size_t magazine_bytes(const struct heap *heap)
 			 sizeclasses[class].size;
 	return bytes;
 }
+
+__guesses size_t magazine_footprint(const struct heap *heap)
+{
+	size_t bytes = sizeof(struct heap);
+
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		unsigned int cap = load_guess(&heap->bins[class].cap);
+
+		if (cap > CACHE_START)
+			bytes += STORE_LEN(cap) * sizeof(void *);
+	}
+	return bytes;
+}

@@ -60,6 +60,9 @@ static inline bool magazine_wants(const struct heap *heap, unsigned int class)
 /* Bytes of slots in the heap's magazines. */
 size_t magazine_bytes(const struct heap *heap);
 
+/* A guess, of any thread's: bytes of @heap, with the magazines it has grown. */
+size_t magazine_footprint(const struct heap *heap);
+
 /* Bytes a heap needs with room for full-grown magazines. */
 size_t magazine_heap_size(void);
 

@@ -14,6 +14,7 @@
 #include "base/sys.h"
 #include "heap/large.h"
 #include "reclaim/gauge.h"
+#include "reclaim/history.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "vm/run.h"
@@ -168,6 +169,18 @@ __startup void inband_init(void)
 		store_relaxed(&account.room, option ? 0 : FIRST_ROOM);
 	if (option && !(option & EBB_PERCENT_BIT))
 		set_bound(CGROUP_NO_LIMIT);
+}
+
+void inband_option_changed(void)
+{
+	lock_take(&inband_lock);
+	unbounded_told = false;
+	if (!param_int(EBB_ATTR_LIMIT)) {
+		set_bound(CGROUP_NO_LIMIT);
+		store_relaxed(&account.step, ACCOUNT_STEP);
+	}
+	inband_init();
+	lock_release(&inband_lock);
 }
 
 /* === Looking ========================================================== */
@@ -326,6 +339,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 	}
 	add_stat(&stats.spent_us, now - start);
 	store_relaxed(&stats.worst_us, max(stats.worst_us, now - start));
+	history_note_wait(now - start);
 	return headroom;
 }
 

@@ -56,6 +56,12 @@ struct inband_stats {
 void inband_init(void);
 
 /*
+ * The options behind it were changed: `limit' is in force at once, or when the
+ * next thread looks.  Context: holds no lock of floor 5 or below.
+ */
+void inband_option_changed(void);
+
+/*
  * WANTED_ROOM was set.  Context: an application thread outside of the
  * allocator and of its locks; may take inband_ms; keeps no errno.
  */

@@ -58,6 +58,7 @@
 #include "os/probe.h"
 #include "reclaim/app.h"
 #include "reclaim/fdtable.h"
+#include "reclaim/history.h"
 #include "reclaim/inband.h"
 #include "reclaim/policy.h"
 #include "reclaim/purge.h"
@@ -68,6 +69,7 @@
 #define WAKE_SIGNAL	SIGSTKFLT
 #define KERNEL_SIGSET	8		/* bytes of the kernel's signal set */
 #define MAX_POLLED	32
+#define OWN_POLLED	2		/* signalfd, the guest's */
 #define REPEAT_WAKE	256		/* unheard calls until the next signal */
 #define FAILED_WAIT_MS	100		/* where waiting itself fails */
 #define SHARE_FLOOR	(1 * MIB)	/* what is a share of live: not less */
@@ -95,6 +97,9 @@ static uint32_t sleep_word;		/* enum sleep_state; see above */
 static uint32_t nr_unheard;		/* wakes asked for while WOKEN */
 static int wake_pid, wake_tid;		/* set before it first sleeps */
 
+static const struct reclaimer_guest *guest;	/* set once, or NULL */
+static uint32_t visit_wanted;		/* reclaimer_visit() was called */
+
 static struct reclaim_stats stats = {	/* one writer: the thread */
 	.limit = CGROUP_NO_LIMIT,
 	.headroom = CGROUP_NO_LIMIT,
@@ -110,8 +115,10 @@ static bool woken;			/* memory was freed since the last round */
 static uint64_t seen_dirty;		/* dirty bytes that are accounted for */
 static uint64_t seen_cached;		/* the same of account.cached */
 static int signal_fd;			/* -1: no private file table */
-static struct pollfd poll_set[1 + MAX_POLLED];
-static unsigned int nr_polled;
+static struct pollfd poll_set[OWN_POLLED + MAX_POLLED];
+static unsigned int nr_polled;		/* of the sources */
+static bool guest_ready;		/* its descriptor can be read */
+static uint64_t asked_us;		/* since when asked_by is not 0 */
 
 /* === Sleeping and waking ============================================== */
 
@@ -168,8 +175,13 @@ static void wait_for_any(uint32_t ms)
 		return;
 	}
 	poll_set[0] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
-	nr_polled = source_poll_set(poll_set + 1, MAX_POLLED);
-	ret = sys_ppoll(poll_set, 1 + nr_polled, ms ? &ts : NULL);
+	/* -1 is left out by the kernel. */
+	poll_set[1] = (struct pollfd){
+		.fd = guest ? guest->poll_fd() : -1,
+		.events = POLLIN,
+	};
+	nr_polled = source_poll_set(poll_set + OWN_POLLED, MAX_POLLED);
+	ret = sys_ppoll(poll_set, OWN_POLLED + nr_polled, ms ? &ts : NULL);
 	if (ret < 0) {
 		nr_polled = 0;
 		if (ret != -EINTR)
@@ -178,6 +190,7 @@ static void wait_for_any(uint32_t ms)
 	}
 	if (poll_set[0].revents)
 		drain_signal();
+	guest_ready = poll_set[1].revents;
 }
 
 static bool level_is_reached(void)
@@ -186,7 +199,8 @@ static bool level_is_reached(void)
 }
 
 /* The round saw seen_dirty and seen_cached. */
-static void go_to_sleep(const struct policy_decision *decision)
+static void go_to_sleep(const struct policy_decision *decision,
+			uint32_t tick_ms)
 {
 	uint64_t above = decision->wake_dirty ?: seen_dirty;
 
@@ -198,14 +212,19 @@ static void go_to_sleep(const struct policy_decision *decision)
 	fence_seq_cst();
 	nr_polled = 0;
 	woken = level_is_reached();
-	if (!woken && !app_is_waiting())
-		wait_for_any(decision->tick_ms);
+	if (!woken && !app_is_waiting() && !load_relaxed(&visit_wanted))
+		wait_for_any(tick_ms);
 }
 
 static void wake_up(void)
 {
+	bool reached = level_is_reached();
+
 	store_relaxed(&account.wake_level, UINT64_MAX);
 	if (xchg_acquire(&sleep_word, AWAKE) != WOKEN)
+		return;
+	/* For a visit alone: nobody freed anything. */
+	if (load_relaxed(&visit_wanted) && !reached)
 		return;
 	woken = true;
 	store_relaxed(&stats.nr_wakes, stats.nr_wakes + 1);
@@ -238,7 +257,8 @@ void reclaimer_wake(void)
 		send_wake();
 }
 
-void reclaimer_alarm(void)
+/* Have it look, whatever the level is. */
+static void wake_anyway(void)
 {
 	uint32_t word;
 
@@ -249,6 +269,22 @@ void reclaimer_alarm(void)
 		send_wake();
 	else if (word == ASLEEP && cas_acq_rel(&sleep_word, &word, WOKEN))
 		send_wake();
+}
+
+void reclaimer_alarm(void)
+{
+	wake_anyway();
+}
+
+void reclaimer_visit(void)
+{
+	store_relaxed(&visit_wanted, 1);
+	wake_anyway();
+}
+
+void reclaimer_set_guest(const struct reclaimer_guest *new_guest)
+{
+	guest = new_guest;
 }
 
 /* === A round ========================================================== */
@@ -312,12 +348,14 @@ static void hear_sources(struct signals *signals)
 	struct inband_mark mark = inband_mark();
 
 	signals_init(signals, clock_ms());
-	source_dispatch(poll_set + 1, nr_polled, signals);
+	source_dispatch(poll_set + OWN_POLLED, nr_polled, signals);
 	nr_polled = 0;
 	if (source_refind("", signals->now_ms))
 		inband_forget();
 	source_sample_all(signals);
 	inband_sampled(signals->limit, signals->headroom, mark);
+	if (!asked_by && signals->by_source)
+		asked_us = clock_us();
 	asked_by |= signals->by_source;
 	store_relaxed(&stats.limit, signals->limit);
 	store_relaxed(&stats.headroom, signals->headroom);
@@ -354,11 +392,32 @@ static bool audit_is_due(const struct purge_order *order)
 	return true;
 }
 
+static void note_history(const struct policy_decision *decision,
+			 const struct policy_input *in, uint64_t start_us)
+{
+	struct ebb_event event = {
+		.headroom = in->headroom,
+		.dirty = in->dirty,
+		.lazy_bytes = last_result.lazy_bytes,
+		.clean_bytes = last_result.clean_bytes,
+		.took_us = (uint32_t)(clock_us() - start_us),
+		.waited_us = asked_by ? (uint32_t)(start_us - asked_us) : 0,
+		.by_source = asked_by,
+		.pressure = (uint8_t)decision->state.pending,
+		.flags = (uint8_t)((decision->order.force ?
+				    EBB_EVENT_FORCED : 0) |
+				   (decision->over ? EBB_EVENT_OVER : 0)),
+	};
+
+	history_note_pass(&event);
+}
+
 static void run_pass(const struct policy_decision *decision,
-		     const struct policy_conf *conf)
+		     const struct policy_input *in)
 {
 	struct purge_order order = decision->order;
 	struct purge_result result = { 0 };
+	uint64_t start_us = clock_us();
 
 	order.own_table = signal_fd >= 0;
 	order.audit = audit_is_due(&order);
@@ -371,14 +430,33 @@ static void run_pass(const struct policy_decision *decision,
 			last_result.refused_bytes = 0;
 	}
 	count_pass(decision);
-	policy_state = policy_note(decision, conf, &last_result,
+	note_history(decision, in, start_us);
+	policy_state = policy_note(decision, &in->conf, &last_result,
 				   clock_ms());
 	if (policy_state.pending == PRESSURE_NONE)
 		asked_by = 0;
 }
 
+/* How long to sleep; 0 is for as long as it takes. */
+static uint32_t sooner(uint32_t tick_ms, uint32_t visit_ms)
+{
+	if (visit_ms == RECLAIMER_NO_VISIT)
+		return tick_ms;
+	return tick_ms ? min(tick_ms, visit_ms) : visit_ms;
+}
+
+static uint32_t visit_guest(void)
+{
+	bool ready = guest_ready;
+
+	guest_ready = false;
+	store_relaxed(&visit_wanted, 0);
+	return guest ? guest->visit(ready) : RECLAIMER_NO_VISIT;
+}
+
 static void do_round(void)
 {
+	uint32_t visit_ms = visit_guest();
 	uint64_t cached = load_relaxed(&account.cached);
 	struct policy_decision decision;
 	struct policy_input in;
@@ -400,16 +478,24 @@ static void do_round(void)
 	in.woken = woken || in.dirty > seen_dirty || cached > seen_cached;
 	woken = false;
 	decision = policy_decide(&in);
+	/* Turned off meanwhile: it goes on being here, for who turns it on. */
+	if (!param_int(EBB_ATTR_RECLAIM)) {
+		decision.run = false;
+		decision.tick_ms = 0;
+		decision.wake_dirty = UINT64_MAX;
+		decision.state.pending = PRESSURE_NONE;
+	}
 	policy_state = decision.state;
+	store_relaxed(&stats.pressure, policy_state.pending);
 	if (decision.run) {
-		run_pass(&decision, &in.conf);
+		run_pass(&decision, &in);
 		return;
 	}
 	seen_dirty = in.dirty;
 	seen_cached = cached;
-	if (source_settle())
+	if (!visit_ms || source_settle())
 		return;
-	go_to_sleep(&decision);
+	go_to_sleep(&decision, sooner(decision.tick_ms, visit_ms));
 	wake_up();
 }
 
@@ -465,6 +551,7 @@ static void *reclaimer_main(void *unused)
 	policy_state = (struct policy_state){ 0 };
 	last_result = (struct purge_result){ 0 };
 	asked_by = 0;
+	guest_ready = false;
 	woken = false;
 	seen_dirty = 0;
 	seen_cached = 0;
@@ -480,6 +567,8 @@ static void *reclaimer_main(void *unused)
 	/* First: who frees meanwhile need not wait for it with a pass. */
 	store_release(&thread_state, THREAD_RUNNING);
 	choose_backend(no_table);
+	if (guest)
+		guest->begin(!no_table);
 	hear_sources(&signals);
 	policy_state.pending = signals.pressure;
 	if (param_int(EBB_ATTR_VERBOSE)) {
@@ -584,6 +673,17 @@ void reclaimer_stats(struct reclaim_stats *ret_stats)
 		to[i] = load_relaxed(&from[i]);
 }
 
+void reclaimer_option_changed(void)
+{
+	bool on = param_int(EBB_ATTR_RECLAIM);
+
+	/* The thread sets the level as it sleeps. */
+	if (load_relaxed(&thread_state) != THREAD_RUNNING)
+		store_relaxed(&account.wake_level,
+			      on ? (uint64_t)param_int(EBB_ATTR_THREAD_MIN) :
+				   UINT64_MAX);
+}
+
 /* === Fork ============================================================= */
 
 void reclaimer_prefork(void)
@@ -601,6 +701,7 @@ void reclaimer_postfork_child(void)
 	store_relaxed(&nr_forking, 0);
 	store_relaxed(&sleep_word, AWAKE);
 	store_relaxed(&nr_unheard, 0);
+	store_relaxed(&visit_wanted, 0);
 	source_reset_all();
 	advise_postfork_child();
 	if (load_relaxed(&thread_state) == THREAD_RUNNING)

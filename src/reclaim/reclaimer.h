@@ -33,6 +33,42 @@ bool reclaimer_running(void);
 /* Whether it runs or may be started yet; false: off, or it failed to. */
 bool reclaimer_possible(void);
 
+/*
+ * Something else that the thread sees to, told by a higher floor; all functions
+ * run on the thread.
+ */
+struct reclaimer_guest {
+	/*
+	 * The thread begins.  @own_table: descriptors that it opens from now
+	 * on are its own, and may be kept.
+	 */
+	void (*begin)(bool own_table);
+
+	/* What is to be waited for until it can be read; -1: nothing. */
+	int (*poll_fd)(void);
+
+	/*
+	 * Once in each round.  @ready: poll_fd() can be read.  Returns the
+	 * milliseconds after which it wants to be called again at the latest,
+	 * 0 for at once, since it changed options; or RECLAIMER_NO_VISIT.
+	 */
+	uint32_t (*visit)(bool ready);
+};
+
+#define RECLAIMER_NO_VISIT	UINT32_MAX
+
+/* Before the thread is started. */
+void reclaimer_set_guest(const struct reclaimer_guest *guest);
+
+/*
+ * Have the thread make a round now, whatever there is to see.  Context: as
+ * reclaimer_alarm().
+ */
+void reclaimer_visit(void);
+
+/* thread_min or reclaim were changed. */
+void reclaimer_option_changed(void);
+
 /* Fork handlers: before (waits for a pass in progress), after in both. */
 void reclaimer_prefork(void);
 void reclaimer_postfork_parent(void);
@@ -49,6 +85,7 @@ struct reclaim_stats {
 	uint64_t refused_bytes;
 	uint64_t limit;			/* last sample; UINT64_MAX: none */
 	uint64_t headroom;
+	uint64_t pressure;		/* enum pressure, not answered yet */
 };
 
 /* Context: any thread; each number whole, not all of one moment. */

@@ -425,6 +425,14 @@ const struct source *source_at(unsigned int i)
 	return NULL;
 }
 
+const char *source_name(unsigned int i, const struct source **ret_source)
+{
+	if (i >= ARRAY_SIZE(table))
+		return NULL;
+	*ret_source = table[i].source;
+	return table[i].name;
+}
+
 bool source_is_live(const struct source *source)
 {
 	return get_state(source) == SOURCE_LIVE;

@@ -187,6 +187,12 @@ uint32_t source_headroom_bit(void);
 /* The @i-th configured source; NULL behind the last.  Context: any thread. */
 const struct source *source_at(unsigned int i);
 
+/*
+ * The name of bit @i of signals.by_source, NULL behind the last; *@ret_source
+ * is NULL where it is not built in.  Context: any thread.
+ */
+const char *source_name(unsigned int i, const struct source **ret_source);
+
 bool source_is_live(const struct source *source);
 
 /*

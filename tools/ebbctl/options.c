@@ -78,6 +78,11 @@ static void print_wrapped(const char *text)
 	}
 }
 
+static const char *mode_text(const struct ebb_attr *attr)
+{
+	return attr->flags & EBB_FLAG_START ? "start" : "rw";
+}
+
 static void print_attr(const struct ebb_attr *attr)
 {
 	char range[RANGE_TEXT], zero[160];
@@ -86,6 +91,8 @@ static void print_attr(const struct ebb_attr *attr)
 	printf("%-*s%-9s %s\n", INDENT, attr->name,
 	       *attr->def_text ? attr->def_text : "(none)", range);
 	print_wrapped(attr->help);
+	if (attr->flags & EBB_FLAG_START)
+		print_wrapped("read at start only");
 	if (attr->zero) {
 		snprintf(zero, sizeof(zero), "%s: %s",
 			 attr->type == EBB_TYPE_BOOL ? "off" : "0", attr->zero);
@@ -132,6 +139,7 @@ static void print_json(void)
 			json_signed(&json, "min", attr->min);
 			json_signed(&json, "max", attr->max);
 		}
+		json_text(&json, "mode", mode_text(attr));
 		json_text(&json, "zero", attr->zero);
 		json_text(&json, "since", attr->since);
 		json_text(&json, "help", attr->help);

@@ -8,7 +8,9 @@
  *
  * An option is set, the later winning, by the built-in default, the program's
  * own `const char *ebb_conf`, /etc/ebbmalloc.conf (one name=value a line) and
- * the environment, EBB_CONF="name=value,name=value".
+ * the environment, EBB_CONF="name=value,name=value".  While the process runs,
+ * what is not EBB_FLAG_START can be set through the file of its name
+ * (ebb/stat_page.h).
  *
  * Values: sizes take a suffix K, M, G or T (powers of 1024), times a suffix
  * us, ms or s, on their own they count in the option's unit; what may be a
@@ -70,6 +72,7 @@ enum ebb_attr_id {
 	EBB_ATTR_PSI_FULL,
 	EBB_ATTR_DEBOUNCE_MS,
 	EBB_ATTR_BACKEND,
+	EBB_ATTR_CONTROL_DIR,
 	EBB_NR_ATTRS
 };
 
@@ -94,6 +97,8 @@ enum ebb_backend {
 
 /* The value must be a power of two. */
 #define EBB_FLAG_POWER2		1u
+/* Read once, at start: what is written later is refused. */
+#define EBB_FLAG_START		2u
 
 /**
  * struct ebb_attr - One option
@@ -318,13 +323,15 @@ static const struct ebb_attr ebb_attrs[] = {
 		.help = "time between two looks for clean memory that is backed",
 	},
 	[EBB_ATTR_CHECK] = {
-		.name = "check", .type = EBB_TYPE_BOOL, .unit = "",
+		.name = "check", .type = EBB_TYPE_BOOL,
+		.flags = EBB_FLAG_START, .unit = "",
 		.min = 0, .max = 1, .def = 0, .def_text = "off",
 		.since = "0.1",
 		.help = "verify every free at once (slow)",
 	},
 	[EBB_ATTR_VERBOSE] = {
-		.name = "verbose", .type = EBB_TYPE_BOOL, .unit = "",
+		.name = "verbose", .type = EBB_TYPE_BOOL,
+		.flags = EBB_FLAG_START, .unit = "",
 		.min = 0, .max = 1, .def = 0, .def_text = "off",
 		.since = "0.1",
 		.help = "print version, cgroup, limits, signals at start",
@@ -337,7 +344,8 @@ static const struct ebb_attr ebb_attrs[] = {
 		.help = "where messages go",
 	},
 	[EBB_ATTR_INJECT] = {
-		.name = "inject", .type = EBB_TYPE_STRING, .unit = "",
+		.name = "inject", .type = EBB_TYPE_STRING,
+		.flags = EBB_FLAG_START, .unit = "",
 		.def_text = "",
 		.accepts = "site:period, in the debug config only",
 		.since = "0.1",
@@ -345,14 +353,15 @@ static const struct ebb_attr ebb_attrs[] = {
 	},
 	[EBB_ATTR_RESERVE] = {
 		.name = "reserve", .type = EBB_TYPE_BYTES,
-		.flags = EBB_FLAG_POWER2, .unit = "bytes",
+		.flags = EBB_FLAG_POWER2 | EBB_FLAG_START, .unit = "bytes",
 		.min = INT64_C(64) << 20, .max = INT64_C(1) << 40,
 		.def = INT64_C(1) << 40, .def_text = "1T",
 		.since = "0.1",
 		.help = "address space reserved at start (costs no memory)",
 	},
 	[EBB_ATTR_PSI_US] = {
-		.name = "psi_us", .type = EBB_TYPE_US, .unit = "us",
+		.name = "psi_us", .type = EBB_TYPE_US,
+		.flags = EBB_FLAG_START, .unit = "us",
 		.min = 0, .max = EBB_PSI_WINDOW_US,
 		.def = 100000, .def_text = "100000",
 		.zero = "no PSI trigger",
@@ -381,12 +390,21 @@ static const struct ebb_attr ebb_attrs[] = {
 		.help = "time between two hits of memory.max that count",
 	},
 	[EBB_ATTR_BACKEND] = {
-		.name = "backend", .type = EBB_TYPE_CHOICE, .unit = "",
+		.name = "backend", .type = EBB_TYPE_CHOICE,
+		.flags = EBB_FLAG_START, .unit = "",
 		.min = EBB_BACKEND_AUTO, .max = EBB_BACKEND_URING,
 		.def = EBB_BACKEND_AUTO, .def_text = "auto",
 		.accepts = "auto, madvise, process_madvise, io_uring",
 		.since = "0.1",
 		.help = "how memory is given back; auto: the cheapest",
+	},
+	[EBB_ATTR_CONTROL_DIR] = {
+		.name = "control_dir", .type = EBB_TYPE_STRING,
+		.flags = EBB_FLAG_START, .unit = "",
+		.def_text = "auto",
+		.accepts = "auto, off, or an absolute path",
+		.since = "0.1",
+		.help = "where PID/ is made, to observe and steer the process",
 	},
 };
 

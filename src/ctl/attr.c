@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Attributes: files whose contents can be written
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "base/sys.h"
+#include "ctl/attr.h"
+#include "ctl/board.h"
+#include "ctl/file.h"
+#include "reclaim/inband.h"
+#include "reclaim/purge.h"
+#include "reclaim/reclaimer.h"
+
+#define VALUE_SIZE	(EBB_STRING_MAX + 1)
+#define READ_SIZE	(VALUE_SIZE + 2)	/* one too many, and a newline */
+#define WHY_SIZE	256
+#define ERROR_FILE	"error"
+
+static const struct ebb_attr trim_attr = {
+	.name = "trim", .type = EBB_TYPE_BYTES, .unit = "bytes",
+	.min = 1, .max = INT64_C(1) << 50,
+};
+
+/* What we put there; of another inode or time it is somebody else's. */
+static struct file_mark marks[NR_FILES];
+static uint64_t last_trimmed;
+
+static const char *name_of(unsigned int file)
+{
+	return file == ATTR_TRIM ? trim_attr.name : ebb_attrs[file].name;
+}
+
+uint64_t attr_bit(const char *name)
+{
+	int id = param_find(name);
+
+	if (id >= 0)
+		return 1ULL << id;
+	return strcmp(name, trim_attr.name) ? 0 : 1ULL << ATTR_TRIM;
+}
+
+void attr_reset(void)
+{
+	memset(marks, 0, sizeof(marks));
+}
+
+/* === Writing ============================================================== */
+
+static size_t format_value(unsigned int file, char *buf, size_t size)
+{
+	if (file == ATTR_TRIM)
+		return fmt_line(buf, size, "%llu",
+				(unsigned long long)last_trimmed);
+	if (ebb_attrs[file].type == EBB_TYPE_STRING)
+		return fmt_line(buf, size, "%s",
+				param_str((enum ebb_attr_id)file));
+	return param_format(&ebb_attrs[file],
+			    param_int((enum ebb_attr_id)file), buf, size);
+}
+
+static bool is_read_only(unsigned int file)
+{
+	return file != ATTR_TRIM && ebb_attrs[file].flags & EBB_FLAG_START;
+}
+
+static int put_one(int dir_fd, unsigned int file)
+{
+	char text[VALUE_SIZE + 1];
+	size_t len = format_value(file, text, VALUE_SIZE);
+
+	text[len++] = '\n';
+	return file_put(dir_fd, name_of(file), is_read_only(file) ? 0400 : 0600,
+			text, len, &marks[file]);
+}
+
+int attr_put(int dir_fd, uint64_t which)
+{
+	int first_err = 0;
+
+	for (unsigned int file = 0; file < NR_FILES; file++) {
+		int err = which >> file & 1 ? put_one(dir_fd, file) : 0;
+
+		first_err = first_err ?: err;
+	}
+	return first_err;
+}
+
+/* === Reading ============================================================== */
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* Without blanks at both ends; NULL where it is no text. */
+static char *trimmed(char *text, size_t len)
+{
+	while (len && is_blank(text[len - 1]))
+		len--;
+	text[len] = '\0';
+	while (is_blank(*text)) {
+		text++;
+		len--;
+	}
+	for (size_t i = 0; i < len; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			return NULL;
+	return text;
+}
+
+/* Its length, cut at what fits, or -errno. */
+static long read_value(int dir_fd, unsigned int file, uint32_t uid,
+		       char buf[READ_SIZE], struct file_mark *ret_mark)
+{
+	struct stat st;
+	long len;
+	int fd = file_open(dir_fd, name_of(file), O_RDONLY);
+
+	if (fd < 0)
+		return fd;
+	len = sys_fstat(fd, &st);
+	if (!len && (!S_ISREG(st.st_mode) || (st.st_uid && st.st_uid != uid)))
+		len = -EINVAL;
+	if (!len)
+		*ret_mark = file_mark_of(&st);
+	if (!len)
+		len = sys_pread(fd, buf, READ_SIZE - 1, 0);
+	sys_close(fd);
+	return len;
+}
+
+/* === Applying ============================================================= */
+
+static int refuse(unsigned int file, const char *text, const char *reason,
+		  char *why)
+{
+	char now[VALUE_SIZE];
+
+	format_value(file, now, sizeof(now));
+	fmt_line(why, WHY_SIZE, "%s%s%s refused: %s; stays %s", name_of(file),
+		 *text ? "=" : "", text, reason, now);
+	return -EINVAL;
+}
+
+static int apply_trim(const char *text, char *why)
+{
+	struct purge_order order = {
+		.lazy_age_ms = PURGE_NEVER,
+		.drain = true,
+		.force = true,
+	};
+	struct purge_result result;
+	int64_t bytes = 0;
+	char range[80];
+	int err = 0;
+
+	if (strcmp(text, "all"))
+		err = param_parse(&trim_attr, text, &bytes);
+	if (err) {
+		param_format_range(&trim_attr, range, sizeof(range));
+		fmt_line(why, WHY_SIZE, "trim=%s refused: %s; accepts all or %s",
+			 text, err == -ERANGE ? "out of range" : "not a size",
+			 range);
+		return err;
+	}
+	order.want_bytes = (uint64_t)bytes;
+	err = purge_run(&order, &result);
+	if (err) {
+		fmt_line(why, WHY_SIZE, "trim=%s refused: a pass is in "
+			 "progress below a signal handler", text);
+		return err;
+	}
+	last_trimmed = result.clean_bytes;
+	fmt_line(why, WHY_SIZE, "%llu bytes given back",
+		 (unsigned long long)last_trimmed);
+	return 0;
+}
+
+/* What is not read anew each time has to be told. */
+static void tell(enum ebb_attr_id id)
+{
+	switch (id) {
+	case EBB_ATTR_LIMIT:
+	case EBB_ATTR_INBAND_MS:
+		inband_option_changed();
+		break;
+	case EBB_ATTR_RECLAIM:
+		inband_option_changed();
+		reclaimer_option_changed();
+		break;
+	case EBB_ATTR_THREAD_MIN:
+		reclaimer_option_changed();
+		break;
+	default:
+		break;
+	}
+}
+
+static int apply_option(enum ebb_attr_id id, const char *text, char *why)
+{
+	int err;
+
+	if (is_read_only(id))
+		return refuse(id, text, "it is read at start only", why);
+	err = param_set(ebb_attrs[id].name, text, why, WHY_SIZE);
+	if (err)
+		return err;
+	tell(id);
+	format_value(id, why, WHY_SIZE);
+	return 0;
+}
+
+/* @len bytes of @value, or -errno, were found in the file. */
+static int apply(unsigned int file, char *value, long len, char *why)
+{
+	char *text;
+
+	if (len < 0)
+		return refuse(file, "", "not a regular file of this user's",
+			      why);
+	if (len >= READ_SIZE - 1)
+		return refuse(file, "", "longer than 255 bytes", why);
+	if (!len)
+		return refuse(file, "", "empty", why);
+	text = trimmed(value, (size_t)len);
+	if (!text || !*text)
+		return refuse(file, "", text ? "empty" : "not text", why);
+	if (file == ATTR_TRIM)
+		return apply_trim(text, why);
+	return apply_option((enum ebb_attr_id)file, text, why);
+}
+
+static void put_error(int dir_fd, const char *why)
+{
+	char text[WHY_SIZE + 1];
+	size_t len = fmt_line(text, WHY_SIZE, "%s", why);
+
+	text[len++] = '\n';
+	/* The verdict is on the page, too. */
+	err_ignore(file_put(dir_fd, ERROR_FILE, 0400, text, len, NULL));
+}
+
+/* Returns whether it was somebody's, and accepted. */
+static bool read_one(int dir_fd, unsigned int file, bool written, uint32_t uid)
+{
+	char value[READ_SIZE], why[WHY_SIZE] = "";
+	struct file_mark mark = { 0 };
+	long len = read_value(dir_fd, file, uid, value, &mark);
+	int err = -ENOENT;
+
+	if (!written && len >= 0 && mark.ino == marks[file].ino &&
+	    mark.ns == marks[file].ns)
+		return false;
+	if (len != -ENOENT) {
+		if (len >= 0)
+			value[len] = '\0';
+		err = apply(file, value, len, why);
+		board_verdict(name_of(file), err, why);
+	}
+	if (err && *why)
+		put_error(dir_fd, why);
+	/* Who wrote it finds the value in force, whatever it is. */
+	err_ignore(put_one(dir_fd, file));
+	return !err;
+}
+
+bool attr_read(int dir_fd, uint64_t which, uint64_t written, uint32_t uid)
+{
+	bool changed = false;
+
+	for (unsigned int file = 0; file < NR_FILES; file++)
+		if (which >> file & 1)
+			changed |= read_one(dir_fd, file, written >> file & 1,
+					    uid);
+	return changed;
+}
+
+static bool add_bit(const char *name, void *arg)
+{
+	uint64_t *bits = arg;
+
+	*bits |= attr_bit(name);
+	return true;
+}
+
+uint64_t attr_present(int dir_fd)
+{
+	uint64_t bits = 0;
+
+	return file_for_each(dir_fd, add_bit, &bits) ? 0 : bits;
+}

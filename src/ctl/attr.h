@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Attributes: files whose contents can be written
+ *
+ * What it is: the options of ebb/control.h, one file each, and `trim'.  What
+ * somebody wrote is read when the file is closed, parsed strictly, applied, and
+ * answered: the file then holds the value in force, and the board a verdict.
+ * A refused value changes nothing, and `error' says why.
+ *
+ * Trust: the directory is this user's, but what lies in it may be anything: a
+ * link, a FIFO, a device, a gigabyte.  Only regular files of this user or root
+ * are read, and no more of them than the longest value has.
+ *
+ * Locking: ctl_lock.
+ */
+#ifndef EBB_CTL_ATTR_H
+#define EBB_CTL_ATTR_H
+
+#include "base/compiler.h"
+#include "ebb/control.h"
+
+/* Options by their number, then these. */
+enum {
+	ATTR_TRIM = EBB_NR_ATTRS,
+	NR_FILES
+};
+
+_Static_assert(NR_FILES <= 64, "files that were written are bits of a word");
+
+/* The bit of @name among those files; 0: it is none of them. */
+uint64_t attr_bit(const char *name);
+
+/* Put all files in place that are in @which, as they are in force. */
+int attr_put(int dir_fd, uint64_t which) __must_check;
+
+/*
+ * Of @which, see to those that are not as we left them; of @written it is known
+ * that somebody wrote to them, whatever they look like.  Returns whether an
+ * option changed.  Context: outside of the allocator; may make a pass.
+ */
+bool attr_read(int dir_fd, uint64_t which, uint64_t written, uint32_t uid);
+
+/* Those of them that are in the directory. */
+uint64_t attr_present(int dir_fd);
+
+/* Forget which files are ours: those of another process. */
+void attr_reset(void);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The board: what this process shows of itself
+ */
+#include <string.h>
+
+#include "acct/account.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "ctl/board.h"
+#include "ctl/file.h"
+#include "ebb/abi.h"
+#include "heap/tally.h"
+#include "os/advise.h"
+#include "os/map.h"
+#include "reclaim/counters.h"
+#include "reclaim/history.h"
+#include "reclaim/reclaimer.h"
+#include "reclaim/source.h"
+#include "vm/run.h"
+
+#define WALK_GAP_US	1000000
+#define WALK_SHARE	1000		/* of one CPU's time */
+
+_Static_assert(NR_CLASSES <= EBB_NR_CLASSES_MAX, "classes: no room");
+
+/* All under ctl_lock. */
+static struct ebb_page page;
+static struct tally tally;
+static struct thread_tally threads[EBB_NR_THREADS_MAX];
+static uint64_t walk_after_us;		/* no walk before this */
+static uint64_t nr_verdicts;
+
+static uint64_t realtime_ms(void)
+{
+	return clock_ns_of(CLOCK_REALTIME) / 1000000;
+}
+
+/* Control characters could be taken for the end of a line or a field. */
+static void copy_text(char *to, size_t size, const char *from)
+{
+	size_t i = 0;
+
+	for (; i < size - 1 && from[i]; i++)
+		to[i] = (unsigned char)from[i] < ' ' || from[i] == 0x7f ?
+			'?' : from[i];
+	memset(to + i, 0, size - i);
+}
+
+/* === Beginning ============================================================ */
+
+#define SECTION(member) (struct ebb_section){				\
+	.offset = offsetof(struct ebb_page, member),			\
+	.stride = sizeof(page.member[0]),				\
+	.nr = ARRAY_SIZE(page.member),					\
+}
+
+static void set_sections(struct ebb_page_head *head)
+{
+	head->counters = SECTION(counters);
+	head->counters.used = EBB_NR_COUNTERS;
+	head->histograms = SECTION(histograms);
+	head->histograms.used = EBB_NR_HISTOGRAMS;
+	head->signals = SECTION(signals);
+	head->backends = SECTION(backends);
+	head->events = SECTION(events);
+	head->verdicts = SECTION(verdicts);
+	head->classes = SECTION(classes);
+	head->classes.used = NR_CLASSES;
+	head->threads = SECTION(threads);
+	head->text = SECTION(text);
+}
+
+void board_begin(const struct place_self *self, uint64_t features)
+{
+	struct ebb_page_head *head = &page.head;
+	char text[sizeof(head->cgroup)];
+
+	memset(&page, 0, sizeof(page));
+	memcpy(head->magic, EBB_PAGE_MAGIC, sizeof(head->magic));
+	head->abi = EBB_ABI_VERSION;
+	head->size = sizeof(page);
+	head->pid = self->pid;
+	head->uid = self->uid;
+	head->page_size = (uint32_t)map_page_size;
+	head->start_ticks = self->start_ticks;
+	head->pid_ns = self->pid_ns;
+	head->features = features;
+	head->errata = EBB_ERRATA_NONE;
+	set_sections(head);
+	copy_text(head->version, sizeof(head->version), EBB_VERSION);
+	if (file_read_path("/proc/self/comm", text, sizeof(head->comm)) > 0) {
+		text[strcspn(text, "\n")] = '\0';
+		copy_text(head->comm, sizeof(head->comm), text);
+	}
+	nr_verdicts = 0;
+	walk_after_us = 0;
+}
+
+/* === Gathering ============================================================ */
+
+static void gather_walk(void)
+{
+	uint64_t start_us = clock_us(), took_us;
+
+	if (start_us < walk_after_us)
+		return;
+	if (!tally_take(&tally, threads, EBB_NR_THREADS_MAX))
+		return;
+	took_us = clock_us() - start_us;
+	walk_after_us = start_us + max((uint64_t)WALK_GAP_US,
+				       took_us * WALK_SHARE);
+	page.head.walk_ms = realtime_ms();
+}
+
+static void gather_classes(void)
+{
+	for (unsigned int i = 0; i < NR_CLASSES; i++)
+		page.classes[i] = (struct ebb_class){
+			.size = sizeclasses[i].size,
+			.slabs = (uint32_t)tally.classes[i].nr_slabs,
+			.slots = tally.classes[i].nr_slabs *
+				 sizeclasses[i].nr_slots,
+			.taken = tally.classes[i].nr_taken,
+			.clean = tally.classes[i].clean_bytes,
+			.lazy = tally.classes[i].lazy_bytes,
+		};
+}
+
+static void name_thread(struct ebb_thread_row *row)
+{
+	char path[64], text[sizeof(row->name) + 1];
+
+	if (!row->tid) {
+		copy_text(row->name, sizeof(row->name), "(ended)");
+		return;
+	}
+	fmt_line(path, sizeof(path), "/proc/self/task/%u/comm", row->tid);
+	if (file_read_path(path, text, sizeof(text)) <= 0)
+		text[0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	copy_text(row->name, sizeof(row->name), text);
+}
+
+static void gather_threads(void)
+{
+	page.head.threads.used = tally.nr_threads;
+	for (unsigned int i = 0; i < tally.nr_threads; i++) {
+		struct ebb_thread_row *row = &page.threads[i];
+		bool known = row->tid == (uint32_t)threads[i].tid &&
+			     row->name[0];
+
+		row->tid = (uint32_t)threads[i].tid;
+		row->slabs = (uint32_t)threads[i].nr_slabs;
+		row->taken = threads[i].taken_bytes;
+		row->cached = threads[i].cached_bytes;
+		if (!known)
+			name_thread(row);
+	}
+}
+
+static void gather_counters(void)
+{
+	uint64_t *values = page.counters;
+	uint64_t taken = 0, slabs = 0, lazy = 0, clean = 0, dirty;
+
+	for (unsigned int i = 0; i < NR_CLASSES; i++) {
+		taken += tally.classes[i].nr_taken * sizeclasses[i].size;
+		slabs += tally.classes[i].nr_slabs;
+		lazy += tally.classes[i].lazy_bytes;
+		clean += tally.classes[i].clean_bytes;
+	}
+	lazy += load_relaxed(&run_counters.in_state[RUN_LAZY]);
+	clean += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	dirty = account_slots_dirty() + run_dirty_bytes() +
+		tally.run_cache_bytes;
+	counters_read(values);
+	values[EBB_COUNTER_LIVE] = taken - min(taken, tally.cached_bytes) +
+				   values[EBB_COUNTER_LARGE];
+	values[EBB_COUNTER_CACHED] = tally.cached_bytes;
+	values[EBB_COUNTER_DIRTY] = dirty - min(dirty, lazy);
+	values[EBB_COUNTER_LAZY] = lazy;
+	values[EBB_COUNTER_CLEAN] = clean;
+	values[EBB_COUNTER_METADATA] = tally_table_bytes() + tally.heap_bytes;
+	values[EBB_COUNTER_SLABS] = slabs;
+}
+
+static void gather_signal(struct ebb_signal *row, const char *name,
+			  const struct source *source)
+{
+	uint64_t last_ms = source ? load_relaxed(&source->last_event_ms) : 0;
+
+	memset(row, 0, sizeof(*row));
+	copy_text(row->name, sizeof(row->name), name);
+	if (!source) {
+		copy_text(row->what, sizeof(row->what), "not built in");
+		return;
+	}
+	row->live = source_is_live(source);
+	copy_text(row->what, sizeof(row->what),
+		  load_relaxed(&source->state) == SOURCE_CLOSED ?
+			  "the reclaimer has not run yet" :
+			  load_relaxed(&source->reason));
+	if (!row->live && load_relaxed(&source->error) != -EOPNOTSUPP)
+		row->error = (uint32_t)-load_relaxed(&source->error);
+	row->nr_events = load_relaxed(&source->nr_events);
+	row->nr_purges = load_relaxed(&source->nr_purges);
+	row->nr_found = load_relaxed(&source->nr_found);
+	if (last_ms)
+		row->last_ms = realtime_ms() - (clock_ms() - last_ms);
+}
+
+static void gather_signals(void)
+{
+	const struct source *source;
+	const char *name;
+	unsigned int i;
+
+	for (i = 0; i < EBB_NR_SIGNALS_MAX; i++) {
+		name = source_name(i, &source);
+		if (!name)
+			break;
+		gather_signal(&page.signals[i], name, source);
+	}
+	page.head.signals.used = i;
+}
+
+static void gather_backends(void)
+{
+	char line[sizeof(page.backends[0].line)];
+	unsigned int i;
+
+	for (i = 0; i < EBB_NR_BACKENDS_MAX &&
+		    advise_describe(i, line, sizeof(line)); i++)
+		copy_text(page.backends[i].line, sizeof(line), line);
+	page.head.backends.used = i;
+}
+
+static size_t add_option(char *buf, size_t size, const struct ebb_attr *attr,
+			 enum ebb_attr_id id)
+{
+	char value[EBB_STRING_MAX + 1];
+	size_t len = fmt_line(buf, size, "%s=", attr->name);
+
+	if (attr->type == EBB_TYPE_STRING)
+		copy_text(value, sizeof(value), param_str(id));
+	else
+		param_format(attr, param_int(id), value, sizeof(value));
+	len += fmt_line(buf + len, size - len, "%s\n", value);
+	return len;
+}
+
+static void gather_options(void)
+{
+	size_t len = 0;
+
+	for (int i = 0; i < EBB_NR_ATTRS; i++)
+		len += add_option(page.text + len, sizeof(page.text) - len,
+				  &ebb_attrs[i], (enum ebb_attr_id)i);
+	page.head.text.used = (uint32_t)len;
+}
+
+static void seal(enum ebb_page_state state)
+{
+	page.head.state = state;
+	page.head.time_ms = realtime_ms();
+	page.head.nr_written++;
+	page.head.seq = page.tail_seq = page.head.nr_written;
+}
+
+void board_gather(enum ebb_page_state state)
+{
+	struct ebb_page_head *head = &page.head;
+
+	gather_walk();
+	gather_counters();
+	gather_classes();
+	gather_threads();
+	gather_signals();
+	gather_backends();
+	gather_options();
+	for (int i = 0; i < EBB_NR_HISTOGRAMS; i++)
+		history_histogram((enum ebb_histogram_id)i,
+				  &page.histograms[i]);
+	head->events.used = history_events(page.events);
+	copy_text(head->reclaimer, sizeof(head->reclaimer), reclaimer_state());
+	if (file_read_path("/proc/self/cgroup", head->cgroup,
+			   sizeof(head->cgroup)) < 0)
+		head->cgroup[0] = '\0';
+	seal(state);
+}
+
+void board_verdict(const char *name, int err, const char *text)
+{
+	struct ebb_verdict *row = &page.verdicts[++nr_verdicts %
+						 EBB_NR_VERDICTS];
+
+	memset(row, 0, sizeof(*row));
+	row->nr = nr_verdicts;
+	row->time_ms = realtime_ms();
+	row->error = (uint32_t)-err;
+	copy_text(row->name, sizeof(row->name), name);
+	copy_text(row->text, sizeof(row->text), text);
+	page.head.verdicts.used = (uint32_t)min(nr_verdicts,
+						(uint64_t)EBB_NR_VERDICTS);
+}
+
+uint64_t board_nr_verdicts(void)
+{
+	return nr_verdicts;
+}
+
+uint64_t board_stamp(void)
+{
+	struct reclaim_stats stats;
+
+	reclaimer_stats(&stats);
+	return stats.nr_passes * 0x9e3779b97f4a7c15 +
+	       (uint64_t)load_relaxed(&account.slots_handed) * 31 +
+	       (uint64_t)load_relaxed(&account.slots_dirty) * 37 +
+	       load_relaxed(&account.large_bytes) * 41 +
+	       load_relaxed(&account.nr_heaps) * 43 +
+	       stats.pressure * 47 + nr_verdicts * 53 +
+	       run_dirty_bytes() * 59;
+}
+
+const struct ebb_page *board_page(void)
+{
+	return &page;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The board: what this process shows of itself
+ *
+ * What it is: the one struct ebb_page of the process (ebb/stat_page.h), filled
+ * from the counters of lower floors.  All that is shown, as a page or as text,
+ * comes from it, so that all of it is of one moment.
+ *
+ * Cost: the walk over the heap (heap/tally.h) is repeated after a second at
+ * the earliest, and after a thousand times what it took: a thousandth of one
+ * CPU at most.  In between its numbers stay.
+ *
+ * Locking: ctl_lock.
+ */
+#ifndef EBB_CTL_BOARD_H
+#define EBB_CTL_BOARD_H
+
+#include "base/compiler.h"
+#include "ctl/place.h"
+#include "ebb/stat_page.h"
+
+/* Forget all, but for who we are; @features of ebb/abi.h. */
+void board_begin(const struct place_self *self, uint64_t features);
+
+/* Look at everything now; @state is what the page shall say of the process. */
+void board_gather(enum ebb_page_state state);
+
+/* The answer to what was written to @name. */
+void board_verdict(const char *name, int err, const char *text);
+
+/* How many there were. */
+uint64_t board_nr_verdicts(void);
+
+/*
+ * A number that changes when what the board shows has changed visibly; cheap.
+ */
+uint64_t board_stamp(void);
+
+/* As it was gathered last. */
+const struct ebb_page *board_page(void);
+
+#endif

@@ -1,0 +1,552 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The control directory
+ */
+#include <fcntl.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+
+#include "acct/account.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/lock.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "base/sys.h"
+#include "ctl/attr.h"
+#include "ctl/board.h"
+#include "ctl/ctl.h"
+#include "ctl/file.h"
+#include "ctl/place.h"
+#include "ctl/text.h"
+#include "ebb/abi.h"
+#include "os/probe.h"
+#include "reclaim/reclaimer.h"
+
+#define SHOW_GAP_MS	1000u	/* between two writings of all files */
+#define HASTE_GAP_MS	20u	/* of the page, while there is pressure */
+#define READ_GAP_MS	10u	/* between two looks at what was written */
+#define RETRY_MIN_MS	5000u	/* where something failed */
+#define RETRY_MAX_MS	300000u
+#define NOTES_SIZE	4096
+#define NOTES_READS	64	/* of the queue at one time */
+#define TEXT_SIZE	(24 * KIB)
+#define ALL_FILES	((1ULL << NR_FILES) - 1)
+
+enum ctl_state {
+	CTL_OFF,		/* control_dir=off, or not built in */
+	CTL_WAITING,		/* the process is too young, or see retry_ms */
+	CTL_OPEN,		/* there is a directory */
+	CTL_CLOSED,		/* the process ends */
+};
+
+static struct lock ctl_lock = LOCK_INIT(6);
+
+/* ctl_lock; @state, @why and @error are also read by ctl_describe(). */
+static struct {
+	enum ctl_state state;
+	const char *why;	/* of what failed last, or NULL */
+	int error;
+	char path[PLACE_PATH_MAX];
+	struct place_self self;
+	int filters;		/* seccomp's, when calls were tried */
+	uint64_t retry_ms;	/* nothing is tried before this */
+	uint32_t retry_gap_ms;
+	uint64_t shown_ms;	/* all files were written; 0: never */
+	uint64_t paged_ms;	/* the page was */
+	uint64_t shown_stamp;
+	uint64_t forced_seen;	/* forced passes, at the last look */
+	bool settled;		/* the thread has put all files in place */
+} ctl;
+
+/* Reclaimer thread only: descriptors of its own table, or -1. */
+static int dir_fd = -1, page_fd = -1, notes_fd = -1;
+static bool may_hold;		/* it has such a table */
+static uint64_t read_after_ms;	/* notes are left alone until then */
+static bool unread;		/* and there are some */
+
+/* === Failing ============================================================== */
+
+/* Descriptors are the reclaimer's; others hold none. */
+static void close_all(void)
+{
+	int *const fds[] = { &dir_fd, &page_fd, &notes_fd };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(fds); i++) {
+		if (*fds[i] >= 0)
+			sys_close(*fds[i]);
+		*fds[i] = -1;
+	}
+}
+
+/* Tried again later, each time after twice as long. */
+static void fail(const char *why, int err)
+{
+	ctl.retry_gap_ms = min(max(ctl.retry_gap_ms * 2, RETRY_MIN_MS),
+			       RETRY_MAX_MS);
+	ctl.retry_ms = clock_coarse_ms() + ctl.retry_gap_ms;
+	ctl.error = err;
+	store_relaxed(&ctl.why, why);
+	store_relaxed(&ctl.state, CTL_WAITING);
+	store_relaxed(&account.show_ms, ctl.retry_ms);
+}
+
+/* === Making =============================================================== */
+
+/* With arguments that are refused before anything is done. */
+static const struct probe_call needed_calls[] = {
+	{ SYS_openat, { -1, (long)"", 0 } },
+	{ SYS_mkdirat, { -1, (long)"" } },
+	{ SYS_fchmodat, { -1, (long)"" } },
+	{ SYS_fchmod, { -1 } },
+	{ SYS_unlinkat, { -1, (long)"" } },
+	{ SYS_renameat, { -1, (long)"", -1, (long)"" } },
+	{ SYS_getdents64, { -1 } },
+	{ SYS_lseek, { -1 } },
+	{ SYS_fstatfs, { -1 } },
+	{ SYS_pwrite64, { -1, 0, 0, 0 } },
+	{ SYS_kill, { 0x7fffffff, 0 } },
+	{ SYS_geteuid, { 0 } },
+	{ SYS_inotify_init1, { -1 } },
+	{ SYS_inotify_add_watch, { -1, (long)"", 0 } },
+};
+
+/* NULL, or why the calls cannot be made. */
+static const char *check_filters(bool on_thread)
+{
+	int filters = probe_filters(-1);
+	const char *reason;
+
+	if (!filters || filters == ctl.filters)
+		return NULL;
+	if (!on_thread)
+		return "a seccomp filter is in force, and there is no thread "
+		       "to try calls with";
+	for (unsigned int i = 0; i < ARRAY_SIZE(needed_calls); i++)
+		if (probe_allowed(&needed_calls[i], &reason))
+			return "a seccomp filter refuses what is needed";
+	ctl.filters = filters;
+	return NULL;
+}
+
+static uint64_t features(void)
+{
+	return EBB_FEATURE_CONTROL | EBB_FEATURE_LIMIT |
+	       (reclaimer_running() ? EBB_FEATURE_THREAD : 0);
+}
+
+/* Returns a descriptor of the directory, or -errno. */
+static int make(void)
+{
+	const char *why = "";
+	int fd;
+
+	place_look_at_self(&ctl.self);
+	fd = place_make(&ctl.self, param_str(EBB_ATTR_CONTROL_DIR), ctl.path,
+			&why);
+	if (fd < 0) {
+		fail(why, fd);
+		return fd;
+	}
+	board_begin(&ctl.self, features());
+	attr_reset();
+	ctl.shown_ms = ctl.paged_ms = 0;
+	ctl.settled = false;
+	ctl.retry_gap_ms = 0;
+	store_relaxed(&ctl.why, (const char *)NULL);
+	store_relaxed(&ctl.state, CTL_OPEN);
+	return fd;
+}
+
+/* The directory's descriptor, which it is made for if need be; or -errno. */
+static int get_dir(bool on_thread)
+{
+	const char *refused = check_filters(on_thread);
+	int fd;
+
+	if (refused) {
+		fail(refused, -EPERM);
+		return -EPERM;
+	}
+	if (on_thread && dir_fd >= 0)
+		return dir_fd;
+	if (ctl.state == CTL_OPEN) {
+		fd = place_open(ctl.path, ctl.self.uid);
+		/* Removed, or out of reach since the user changed. */
+		if (fd >= 0)
+			return fd;
+	}
+	return make();
+}
+
+/* === Showing ============================================================== */
+
+static int open_page(int dir)
+{
+	const struct ebb_page *page = board_page();
+	struct stat st;
+	int err;
+
+	if (page_fd >= 0 && !sys_fstat(page_fd, &st) && st.st_nlink)
+		return page_fd;
+	if (page_fd >= 0)
+		sys_close(page_fd);
+	page_fd = -1;
+	err = file_put(dir, EBB_PAGE_FILE, 0600, (const char *)page,
+		       sizeof(*page), NULL);
+	return err ?: file_open(dir, EBB_PAGE_FILE, O_WRONLY);
+}
+
+static int write_page(int dir, bool on_thread)
+{
+	const struct ebb_page *page = board_page();
+	int fd = open_page(dir);
+	long len;
+
+	if (fd < 0)
+		return fd;
+	len = sys_call4(SYS_pwrite64, fd, (long)page, sizeof(*page), 0);
+	if (on_thread && may_hold)
+		page_fd = fd;
+	else
+		sys_close(fd);
+	return len == (long)sizeof(*page) ? 0 : len < 0 ? (int)len : -ENOSPC;
+}
+
+static int write_texts(int dir)
+{
+	static char buf[TEXT_SIZE];
+	const struct text_file *file;
+	int err = 0;
+
+	for (unsigned int i = 0; !err && (file = text_file_at(i)); i++) {
+		struct text text = { buf, sizeof(buf), 0 };
+
+		file->render(&text, board_page());
+		err = file_put(dir, file->name, 0400, buf, text.len, NULL);
+	}
+	return err;
+}
+
+/* Where the page is all that there is, @on_thread is false. */
+static int show(int dir, bool on_thread, bool page_only)
+{
+	uint64_t now_ms = clock_coarse_ms();
+	uint64_t stamp = board_stamp();
+	int err;
+
+	board_gather(on_thread ? EBB_PAGE_RUNNING : EBB_PAGE_INBAND);
+	err = write_page(dir, on_thread);
+	ctl.paged_ms = now_ms;
+	if (err || page_only)
+		return err;
+	if (on_thread)
+		err = write_texts(dir);
+	ctl.shown_ms = now_ms;
+	ctl.shown_stamp = stamp;
+	return err;
+}
+
+/* === As the reclaimer's guest ============================================= */
+
+static const uint32_t notes_mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE |
+				   IN_MOVED_FROM;
+
+static void begin(bool own_table)
+{
+	may_hold = own_table;
+	unread = false;
+	read_after_ms = 0;
+}
+
+static int poll_fd(void)
+{
+	return unread ? -1 : notes_fd;
+}
+
+static void watch(void)
+{
+	char path[40];
+
+	notes_fd = (int)sys_call1(SYS_inotify_init1, IN_CLOEXEC | IN_NONBLOCK);
+	if (notes_fd < 0)
+		return;
+	fmt_line(path, sizeof(path), "/proc/thread-self/fd/%d", dir_fd);
+	if (sys_call3(SYS_inotify_add_watch, notes_fd, (long)path,
+		      notes_mask) >= 0)
+		return;
+	sys_close(notes_fd);
+	notes_fd = -1;
+}
+
+/* The thread has the directory from now on: all files are put in place. */
+static int settle_in(int dir)
+{
+	int err;
+
+	if (ctl.settled)
+		return 0;
+	if (may_hold) {
+		dir_fd = dir;
+		watch();
+	}
+	/* What was written before there were notes. */
+	attr_read(dir, attr_present(dir), 0, ctl.self.uid);
+	err = file_put(dir, "error", 0400, "", 0, NULL);
+	err = err ?: attr_put(dir, ALL_FILES);
+	ctl.settled = !err;
+	return err;
+}
+
+/* Which files may have changed, and which somebody wrote to, by the notes. */
+static uint64_t read_notes(uint64_t *ret_written, bool *ret_more)
+{
+	static char buf[NOTES_SIZE] __aligned_(8);
+	uint64_t which = 0;
+	long len = 0;
+
+	for (unsigned int i = 0; i < NOTES_READS; i++) {
+		len = sys_read(notes_fd, buf, sizeof(buf));
+		for (long at = 0; at < len;) {
+			const struct inotify_event *note =
+				(const void *)(buf + at);
+			uint64_t bit = note->len ? attr_bit(note->name) : 0;
+
+			at += (long)(sizeof(*note) + note->len);
+			which |= note->mask & IN_Q_OVERFLOW ? ALL_FILES : bit;
+			if (note->mask & IN_CLOSE_WRITE)
+				*ret_written |= bit;
+		}
+		if (len <= 0)
+			break;
+	}
+	*ret_more = len > 0;
+	return which;
+}
+
+/* See to what was written; returns whether an option changed. */
+static bool answer(int dir)
+{
+	uint64_t now_ms = clock_coarse_ms();
+	uint64_t written = 0, which;
+
+	if (notes_fd < 0)
+		return attr_read(dir, attr_present(dir), 0, ctl.self.uid);
+	if (now_ms < read_after_ms)
+		return false;
+	which = read_notes(&written, &unread);
+	if (!which)
+		return false;
+	read_after_ms = now_ms + READ_GAP_MS;
+	return attr_read(dir, which, written, ctl.self.uid);
+}
+
+/* Whether the page is due though the texts are not. */
+static bool in_haste(uint64_t now_ms)
+{
+	struct reclaim_stats stats;
+
+	reclaimer_stats(&stats);
+	return now_ms - ctl.paged_ms >= HASTE_GAP_MS &&
+	       (stats.pressure || stats.nr_forced != ctl.forced_seen);
+}
+
+/* Whether there is anything to do but to answer. */
+static bool is_due(uint64_t now_ms)
+{
+	return in_haste(now_ms) || (board_stamp() != ctl.shown_stamp &&
+				    now_ms - ctl.shown_ms >= SHOW_GAP_MS);
+}
+
+static int show_if_due(int dir, bool answered)
+{
+	uint64_t now_ms = clock_coarse_ms();
+	struct reclaim_stats stats;
+	int err = 0;
+
+	if (board_stamp() != ctl.shown_stamp &&
+	    now_ms - ctl.shown_ms >= SHOW_GAP_MS)
+		err = show(dir, true, false);
+	else if (answered || in_haste(now_ms))
+		err = show(dir, true, true);
+	reclaimer_stats(&stats);
+	ctl.forced_seen = stats.nr_forced;
+	return err;
+}
+
+/* When there will be something to do, if nothing happens. */
+static uint32_t next_visit(void)
+{
+	uint64_t now_ms = clock_coarse_ms();
+	uint64_t at_ms = UINT64_MAX;
+
+	if (board_stamp() != ctl.shown_stamp)
+		at_ms = ctl.shown_ms + SHOW_GAP_MS;
+	if (unread)
+		at_ms = min(at_ms, read_after_ms);
+	/* What is allocated is told from then on, by who allocates. */
+	store_relaxed(&account.show_ms, ctl.shown_ms + SHOW_GAP_MS);
+	if (at_ms == UINT64_MAX)
+		return RECLAIMER_NO_VISIT;
+	return (uint32_t)max(at_ms - min(at_ms, now_ms), (uint64_t)1);
+}
+
+static uint32_t visit_locked(bool ready)
+{
+	uint64_t now_ms = clock_coarse_ms(), verdicts;
+	bool changed;
+	int dir, err;
+
+	if (ctl.state == CTL_WAITING && now_ms < ctl.retry_ms)
+		/* An idle process is woken once to be seen, not to retry. */
+		return ctl.why ? RECLAIMER_NO_VISIT :
+		       (uint32_t)(ctl.retry_ms - now_ms);
+	unread |= ready;
+	if (ctl.settled && !unread && !is_due(now_ms))
+		return next_visit();
+	dir = get_dir(true);
+	if (dir < 0) {
+		close_all();
+		return RECLAIMER_NO_VISIT;
+	}
+	err = settle_in(dir);
+	verdicts = board_nr_verdicts();
+	changed = !err && answer(dir);
+	if (!err)
+		err = show_if_due(dir, board_nr_verdicts() != verdicts);
+	if (err) {
+		fail("files cannot be written", err);
+		close_all();
+	}
+	if (dir != dir_fd && (err || !may_hold))
+		sys_close(dir);
+	return changed ? 0 : err ? RECLAIMER_NO_VISIT : next_visit();
+}
+
+static uint32_t visit(bool ready)
+{
+	uint32_t ret;
+
+	if (load_relaxed(&ctl.state) == CTL_OFF ||
+	    load_relaxed(&ctl.state) == CTL_CLOSED)
+		return RECLAIMER_NO_VISIT;
+	if (!lock_try(&ctl_lock)) {
+		unread |= ready;
+		return READ_GAP_MS;
+	}
+	ret = ctl.state == CTL_CLOSED ? RECLAIMER_NO_VISIT :
+					visit_locked(ready);
+	lock_release(&ctl_lock);
+	return ret;
+}
+
+static const struct reclaimer_guest guest = {
+	.begin = begin,
+	.poll_fd = poll_fd,
+	.visit = visit,
+};
+
+/* === Without the reclaimer ================================================ */
+
+static void visit_alone(void)
+{
+	int dir, err;
+
+	if (ctl.state == CTL_WAITING && clock_coarse_ms() < ctl.retry_ms)
+		return;
+	dir = get_dir(false);
+	if (dir < 0)
+		return;
+	attr_read(dir, attr_present(dir), 0, ctl.self.uid);
+	err = show(dir, false, false);
+	sys_close(dir);
+	if (err)
+		fail("files cannot be written", err);
+	else
+		store_relaxed(&account.show_ms, ctl.shown_ms + SHOW_GAP_MS);
+}
+
+void ctl_visit(void)
+{
+	store_relaxed(&account.show_ms, UINT64_MAX);
+	if (reclaimer_running()) {
+		reclaimer_visit();
+		return;
+	}
+	if (load_relaxed(&ctl.state) == CTL_OFF || !lock_try(&ctl_lock))
+		return;
+	if (ctl.state != CTL_CLOSED)
+		visit_alone();
+	lock_release(&ctl_lock);
+}
+
+/* === Life ================================================================= */
+
+static void begin_waiting(void)
+{
+	ctl.state = CTL_WAITING;
+	ctl.why = NULL;
+	ctl.filters = 0;
+	ctl.retry_gap_ms = 0;
+	ctl.retry_ms = clock_coarse_ms() + EBB_CONTROL_AFTER_MS;
+	ctl.settled = false;
+	ctl.path[0] = '\0';
+	store_relaxed(&account.show_ms, ctl.retry_ms);
+}
+
+__startup void ctl_init(char *const *env, bool secure)
+{
+	if (!strcmp(param_str(EBB_ATTR_CONTROL_DIR), "off"))
+		return;
+	place_note_environment(env, secure);
+	begin_waiting();
+	reclaimer_set_guest(&guest);
+}
+
+void ctl_exit(void)
+{
+	int fd;
+
+	if (load_relaxed(&ctl.state) != CTL_OPEN ||
+	    !lock_try_for(&ctl_lock, LOCK_PATIENCE_MS))
+		return;
+	store_relaxed(&ctl.state, CTL_CLOSED);
+	fd = place_open(ctl.path, ctl.self.uid);
+	if (fd >= 0) {
+		place_remove(fd, ctl.path);
+		sys_close(fd);
+	}
+	lock_release(&ctl_lock);
+}
+
+void ctl_postfork_child(void)
+{
+	if (!lock_is_mine(&ctl_lock))
+		lock_reset(&ctl_lock);
+	/* They are not in this process's table. */
+	dir_fd = page_fd = notes_fd = -1;
+	unread = may_hold = false;
+	if (ctl.state != CTL_OFF)
+		begin_waiting();
+}
+
+size_t ctl_describe(char *buf, size_t size)
+{
+	const char *why = load_relaxed(&ctl.why);
+
+	switch (load_relaxed(&ctl.state)) {
+	case CTL_OFF:
+		return fmt_line(buf, size, "control: off");
+	case CTL_OPEN:
+		return fmt_line(buf, size, "control: %s", ctl.path);
+	case CTL_CLOSED:
+		return fmt_line(buf, size, "control: removed");
+	case CTL_WAITING:
+		break;
+	}
+	if (!why)
+		return fmt_line(buf, size, "control: not yet");
+	return fmt_line(buf, size, "control: none: %s (%s)", why,
+			err_name(ctl.error));
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Small files in a directory that others may write to
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/err.h"
+#include "base/sys.h"
+#include "ctl/file.h"
+
+#define NEW_NAME	".new"	/* what file_put() is making */
+#define NAMES_SIZE	4096
+
+struct kernel_dirent {
+	uint64_t ino;
+	int64_t off;
+	uint16_t len;
+	uint8_t type;
+	char name[];
+};
+
+struct file_mark file_mark_of(const struct stat *st)
+{
+	return (struct file_mark){
+		.ino = st->st_ino,
+		.ns = (uint64_t)st->st_mtim.tv_sec * 1000000000 +
+		      (uint64_t)st->st_mtim.tv_nsec,
+	};
+}
+
+static int open_at(int dir_fd, const char *name, int flags, unsigned int mode)
+{
+	if (inject_hit(INJECT_OPEN))
+		return -EMFILE;
+	return (int)sys_call4(SYS_openat, dir_fd, (long)name,
+			      flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
+				      O_NOCTTY, mode);
+}
+
+int file_open(int dir_fd, const char *name, int flags)
+{
+	return open_at(dir_fd, name, flags, 0);
+}
+
+int file_open_dir(int dir_fd, const char *name)
+{
+	return open_at(dir_fd, name, O_RDONLY | O_DIRECTORY, 0);
+}
+
+/* umask(2) shall not decide who sees it. */
+int file_make_dir(int dir_fd, const char *name, unsigned int mode)
+{
+	int err = (int)sys_call3(SYS_mkdirat, dir_fd, (long)name, mode);
+
+	return err ?: (int)sys_call3(SYS_fchmodat, dir_fd, (long)name, mode);
+}
+
+int file_remove(int dir_fd, const char *name)
+{
+	int err = (int)sys_call3(SYS_unlinkat, dir_fd, (long)name, 0);
+
+	if (err == -EISDIR)
+		err = (int)sys_call3(SYS_unlinkat, dir_fd, (long)name,
+				     AT_REMOVEDIR);
+	return err == -ENOENT ? 0 : err;
+}
+
+static int write_all(int fd, const char *text, size_t len)
+{
+	while (len) {
+		long done = sys_write(fd, text, len);
+
+		if (done == -EINTR)
+			continue;
+		if (done <= 0)
+			return done ? (int)done : -EIO;
+		text += done;
+		len -= (size_t)done;
+	}
+	return 0;
+}
+
+static int fill(int fd, unsigned int mode, const char *text, size_t len)
+{
+	int err = (int)sys_call2(SYS_fchmod, fd, mode);
+
+	return err ?: write_all(fd, text, len);
+}
+
+int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
+	     size_t len, struct file_mark *ret_mark)
+{
+	struct stat st = { 0 };
+	int fd, err;
+
+	/* Whoever may put something in the way may also try this twice. */
+	err = file_remove(dir_fd, NEW_NAME);
+	if (err)
+		return err;
+	fd = open_at(dir_fd, NEW_NAME, O_WRONLY | O_CREAT | O_EXCL, mode);
+	if (fd < 0)
+		return fd;
+	err = fill(fd, mode, text, len);
+	if (!err)
+		err = sys_fstat(fd, &st);
+	sys_close(fd);
+	if (!err)
+		err = (int)sys_call4(SYS_renameat, dir_fd, (long)NEW_NAME,
+				     dir_fd, (long)name);
+	if (err)
+		err_ignore(file_remove(dir_fd, NEW_NAME));
+	else if (ret_mark)
+		*ret_mark = file_mark_of(&st);
+	return err;
+}
+
+static bool is_dots(const char *name)
+{
+	return name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2]));
+}
+
+static bool tell_names(const char *buf, long len,
+		       bool (*fn)(const char *name, void *arg), void *arg)
+{
+	char name[FILE_NAME_SIZE];
+
+	for (long at = 0; at < len;) {
+		const struct kernel_dirent *entry = (const void *)(buf + at);
+		size_t i = 0;
+
+		at += entry->len;
+		if (is_dots(entry->name))
+			continue;
+		for (; i < sizeof(name) - 1 && entry->name[i]; i++)
+			name[i] = entry->name[i];
+		name[i] = '\0';
+		if (!fn(name, arg))
+			return false;
+	}
+	return true;
+}
+
+int file_for_each(int dir_fd, bool (*fn)(const char *name, void *arg),
+		  void *arg)
+{
+	static char names[NAMES_SIZE] __aligned_(8);
+	long len = sys_call3(SYS_lseek, dir_fd, 0, SEEK_SET);
+
+	if (len < 0)
+		return (int)len;
+	do {
+		len = sys_call3(SYS_getdents64, dir_fd, (long)names,
+				sizeof(names));
+	} while (len > 0 && tell_names(names, len, fn, arg));
+	return len < 0 ? (int)len : 0;
+}
+
+long file_read_path(const char *path, char *buf, size_t size)
+{
+	int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	size_t len = 0;
+	long ret;
+
+	buf[0] = '\0';
+	if (fd < 0)
+		return fd;
+	do {
+		ret = sys_read(fd, buf + len, size - 1 - len);
+		len += ret > 0 ? (size_t)ret : 0;
+	} while (ret > 0 && len < size - 1);
+	sys_close(fd);
+	buf[len] = '\0';
+	return ret < 0 ? ret : (long)len;
+}

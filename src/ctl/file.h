@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Small files in a directory that others may write to
+ *
+ * What it is: the few system calls of src/ctl, by directory descriptor, none of
+ * which follows a symbolic link in the last component.  All return -errno.
+ *
+ * Files are put in place whole, by rename(2), so that a reader sees the old
+ * one or the new one; none is opened for writing by its name.
+ */
+#ifndef EBB_CTL_FILE_H
+#define EBB_CTL_FILE_H
+
+#include <sys/types.h>
+#include "base/compiler.h"
+
+#define FILE_NAME_SIZE	32	/* of ours, its final zero byte included */
+
+/* By which a file is known again: another one, or written to, has another. */
+struct file_mark {
+	uint64_t ino;
+	uint64_t ns;		/* of its last change of contents */
+};
+
+struct stat;
+struct file_mark file_mark_of(const struct stat *st);
+
+/* @flags beside O_CLOEXEC, O_NOFOLLOW and O_NONBLOCK. */
+int file_open(int dir_fd, const char *name, int flags) __must_check;
+
+/* A directory; with O_NOFOLLOW. */
+int file_open_dir(int dir_fd, const char *name) __must_check;
+
+int file_make_dir(int dir_fd, const char *name, unsigned int mode)
+	__must_check;
+
+/*
+ * Put a file of @len bytes in the place of @name, whatever was there; its mark
+ * in *@ret_mark, if wanted.  Failure: @name is as it was.
+ */
+int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
+	     size_t len, struct file_mark *ret_mark) __must_check;
+
+/* Remove @name, also an empty directory; an absent one is no error. */
+int file_remove(int dir_fd, const char *name) __must_check;
+
+/*
+ * Call @fn for each name in the directory, "." and ".." left out, until it
+ * returns false.  Names that are longer than FILE_NAME_SIZE - 1 are cut.
+ * Context: one thread at a time (ctl_lock).
+ */
+int file_for_each(int dir_fd, bool (*fn)(const char *name, void *arg),
+		  void *arg) __must_check;
+
+/* The start of @path's contents as a string; its length or -errno. */
+long file_read_path(const char *path, char *buf, size_t size) __must_check;
+
+#endif

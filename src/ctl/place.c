@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Where the directory of this process is
+ */
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "ctl/file.h"
+#include "ctl/place.h"
+
+#define SWEEP_MAX	16	/* gone processes seen to at one time */
+#define LOOK_MAX	256	/* entries looked at for them */
+#define STAT_TEXT	1024	/* /proc/PID/stat */
+
+/* Set once, at start. */
+static char runtime_dir[200];
+
+/* === Self and others ====================================================== */
+
+/* Field 22 of /proc/PID/stat, which may have blanks in its second. */
+static uint64_t start_of(const char *who)
+{
+	char path[48], text[STAT_TEXT];
+	const char *at;
+	uint64_t ticks = 0;
+
+	fmt_line(path, sizeof(path), "/proc/%s/stat", who);
+	if (file_read_path(path, text, sizeof(text)) <= 0)
+		return 0;
+	at = strrchr(text, ')');
+	for (unsigned int field = 2; at && field < 22; field++) {
+		at = strchr(at, ' ');
+		at += at != NULL;
+	}
+	for (; at && *at >= '0' && *at <= '9'; at++)
+		ticks = ticks * 10 + (uint64_t)(*at - '0');
+	return ticks;
+}
+
+static uint64_t inode_of(const char *path)
+{
+	struct stat st;
+	int fd = sys_open(path, O_PATH | O_CLOEXEC, 0);
+	int err;
+
+	if (fd < 0)
+		return 0;
+	err = sys_fstat(fd, &st);
+	sys_close(fd);
+	return err ? 0 : st.st_ino;
+}
+
+void place_look_at_self(struct place_self *ret_self)
+{
+	ret_self->pid = (uint32_t)sys_getpid();
+	ret_self->uid = (uint32_t)sys_call0(SYS_geteuid);
+	ret_self->start_ticks = start_of("self");
+	ret_self->pid_ns = inode_of("/proc/self/ns/pid");
+}
+
+void place_note_environment(char *const *env, bool secure)
+{
+	static const char name[] = "XDG_RUNTIME_DIR=";
+	size_t len = sizeof(name) - 1;
+
+	for (; !secure && env && *env; env++)
+		if (!strncmp(*env, name, len) && (*env)[len] == '/' &&
+		    strlen(*env + len) < sizeof(runtime_dir)) {
+			memcpy(runtime_dir, *env + len, strlen(*env + len) + 1);
+			return;
+		}
+}
+
+/* === Trust ================================================================ */
+
+static bool may_trust(int fd, uint32_t uid)
+{
+	struct stat st;
+
+	if (sys_fstat(fd, &st) || !S_ISDIR(st.st_mode))
+		return false;
+	if (st.st_uid && st.st_uid != uid)
+		return false;
+	return !(st.st_mode & (S_IWGRP | S_IWOTH)) || st.st_mode & S_ISVTX;
+}
+
+static bool is_ours(int fd, uint32_t uid)
+{
+	struct stat st;
+
+	return !sys_fstat(fd, &st) && S_ISDIR(st.st_mode) &&
+	       st.st_uid == uid && !(st.st_mode & (S_IWGRP | S_IWOTH));
+}
+
+static bool is_memory(int fd)
+{
+	struct statfs fs;
+
+	return !sys_call2(SYS_fstatfs, fd, (long)&fs) &&
+	       (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC);
+}
+
+/* === Sweeping ============================================================= */
+
+/* What one sweep has found. */
+struct sweep {
+	const struct place_self *self;
+	int base_fd;
+	unsigned int nr_looked;
+	unsigned int nr;
+	char names[SWEEP_MAX][16];
+};
+
+/* "123", with nothing before or behind it; 0 for anything else. */
+static uint32_t parse_pid(const char *name)
+{
+	uint32_t pid = 0;
+
+	for (; *name >= '0' && *name <= '9' && pid < 100000000; name++)
+		pid = pid * 10 + (uint32_t)(*name - '0');
+	return *name ? 0 : pid;
+}
+
+static bool read_head(int dir_fd, struct ebb_page_head *head)
+{
+	int fd = file_open(dir_fd, EBB_PAGE_FILE, O_RDONLY);
+	long len;
+
+	if (fd < 0)
+		return false;
+	len = sys_pread(fd, head, sizeof(*head), 0);
+	sys_close(fd);
+	return len == (long)sizeof(*head) &&
+	       !memcmp(head->magic, EBB_PAGE_MAGIC, sizeof(head->magic));
+}
+
+/* Who made PID/ behind @dir_fd is not there any more. */
+static bool is_gone(const struct place_self *self, int dir_fd,
+		    const char *name)
+{
+	struct ebb_page_head head;
+	uint64_t now;
+
+	if (!read_head(dir_fd, &head))
+		return sys_call2(SYS_kill, (long)parse_pid(name), 0) == -ESRCH;
+	/* A number of another namespace says nothing here. */
+	if (!self->pid_ns || head.pid_ns != self->pid_ns)
+		return false;
+	if (sys_call2(SYS_kill, (long)parse_pid(name), 0) == -ESRCH)
+		return true;
+	now = start_of(name);
+	return now && head.start_ticks && now != head.start_ticks;
+}
+
+static bool note_gone(const char *name, void *arg)
+{
+	struct sweep *sweep = arg;
+	int fd;
+
+	if (!parse_pid(name))
+		return true;
+	fd = file_open_dir(sweep->base_fd, name);
+	if (fd >= 0 && is_ours(fd, sweep->self->uid) &&
+	    is_gone(sweep->self, fd, name))
+		fmt_line(sweep->names[sweep->nr++], sizeof(sweep->names[0]),
+			 "%s", name);
+	if (fd >= 0)
+		sys_close(fd);
+	return sweep->nr < SWEEP_MAX && ++sweep->nr_looked < LOOK_MAX;
+}
+
+/* The names of a directory, as far as they fit; removing goes on the side. */
+struct names {
+	unsigned int nr;
+	char names[64][FILE_NAME_SIZE];
+};
+
+static bool note_name(const char *name, void *arg)
+{
+	struct names *names = arg;
+
+	memcpy(names->names[names->nr++], name, FILE_NAME_SIZE);
+	return names->nr < ARRAY_SIZE(names->names);
+}
+
+static struct names seen;	/* one user at a time */
+
+static void empty_dir(int fd)
+{
+	/* Each turn removes something, or is the last. */
+	for (unsigned int turn = 0; turn < 8; turn++) {
+		unsigned int failed = 0;
+
+		seen.nr = 0;
+		if (file_for_each(fd, note_name, &seen) || !seen.nr)
+			return;
+		for (unsigned int i = 0; i < seen.nr; i++)
+			failed += file_remove(fd, seen.names[i]) != 0;
+		if (failed == seen.nr)
+			return;
+	}
+}
+
+/* Names begin with a time of fixed width: the least is the oldest. */
+static void keep_newest(int dead_fd)
+{
+	for (;;) {
+		unsigned int oldest = 0;
+
+		seen.nr = 0;
+		if (file_for_each(dead_fd, note_name, &seen) ||
+		    seen.nr <= EBB_DEAD_MAX)
+			return;
+		for (unsigned int i = 1; i < seen.nr; i++)
+			if (strcmp(seen.names[i], seen.names[oldest]) < 0)
+				oldest = i;
+		if (file_remove(dead_fd, seen.names[oldest]))
+			return;
+	}
+}
+
+static int open_dead(int base_fd, uint32_t uid)
+{
+	char name[FILE_NAME_SIZE];
+	int fd, err;
+
+	fmt_line(name, sizeof(name), EBB_DEAD_DIR "%u", uid);
+	err = file_make_dir(base_fd, name, 0700);
+	if (err && err != -EEXIST)
+		return err;
+	fd = file_open_dir(base_fd, name);
+	if (fd < 0 || is_ours(fd, uid))
+		return fd;
+	sys_close(fd);
+	return -EPERM;
+}
+
+/* The page of who did not end by itself tells how it stood. */
+static void keep_page(const struct sweep *sweep, int dir_fd, const char *pid)
+{
+	struct ebb_page_head head;
+	char name[FILE_NAME_SIZE];
+	int dead_fd;
+
+	if (!read_head(dir_fd, &head) || head.state == EBB_PAGE_EXITED ||
+	    head.time_ms / 10000000000000)
+		return;
+	dead_fd = open_dead(sweep->base_fd, sweep->self->uid);
+	if (dead_fd < 0)
+		return;
+	/* 13 digits until the year 2286. */
+	fmt_line(name, sizeof(name), "%llu-%s",
+		 (unsigned long long)head.time_ms, pid);
+	if (!sys_call4(SYS_renameat, dir_fd, (long)EBB_PAGE_FILE, dead_fd,
+		       (long)name))
+		keep_newest(dead_fd);
+	sys_close(dead_fd);
+}
+
+static void bury(const struct sweep *sweep, const char *pid)
+{
+	int fd = file_open_dir(sweep->base_fd, pid);
+
+	if (fd < 0)
+		return;
+	if (is_ours(fd, sweep->self->uid)) {
+		keep_page(sweep, fd, pid);
+		empty_dir(fd);
+	}
+	sys_close(fd);
+	/* Who comes after us tries again. */
+	err_ignore(file_remove(sweep->base_fd, pid));
+}
+
+static void sweep_base(int base_fd, const struct place_self *self)
+{
+	static struct sweep sweep;
+
+	sweep = (struct sweep){ .self = self, .base_fd = base_fd };
+	if (file_for_each(base_fd, note_gone, &sweep))
+		return;
+	for (unsigned int i = 0; i < sweep.nr; i++)
+		bury(&sweep, sweep.names[i]);
+}
+
+/* === Bases ================================================================ */
+
+/* A directory named by the system or the admin; it is there, or it is not. */
+static int open_base(const char *path, uint32_t uid, bool any_fs)
+{
+	int fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+			  0);
+
+	if (fd < 0)
+		return fd;
+	if (may_trust(fd, uid) && (any_fs || is_memory(fd)))
+		return fd;
+	sys_close(fd);
+	return -EPERM;
+}
+
+/* @name in @parent, for this user alone. */
+static int open_own(const char *parent, const char *name, uint32_t uid)
+{
+	int parent_fd = open_base(parent, uid, false);
+	int fd, err;
+
+	if (parent_fd < 0)
+		return parent_fd;
+	err = file_make_dir(parent_fd, name, 0700);
+	fd = err && err != -EEXIST ? err : file_open_dir(parent_fd, name);
+	sys_close(parent_fd);
+	if (fd >= 0 && !is_ours(fd, uid)) {
+		sys_close(fd);
+		return -EPERM;
+	}
+	return fd;
+}
+
+/* Root makes what tmpfiles.d did not; for others that is root's to do. */
+static int open_run(uint32_t uid)
+{
+	int fd = open_base(EBB_DIR_RUN, uid, false);
+
+	if (fd != -ENOENT || uid)
+		return fd;
+	if (file_make_dir(AT_FDCWD, EBB_DIR_RUN, 0755))
+		return -EACCES;
+	return open_base(EBB_DIR_RUN, uid, false);
+}
+
+enum base {
+	BASE_RUN,
+	BASE_RUNTIME,
+	BASE_SHM,
+	NR_BASES
+};
+
+/* Open it, and say where it is. */
+static int open_auto(enum base base, uint32_t uid, char *path)
+{
+	char name[FILE_NAME_SIZE];
+
+	switch (base) {
+	case BASE_RUN:
+		fmt_line(path, PLACE_PATH_MAX, "%s", EBB_DIR_RUN);
+		return open_run(uid);
+	case BASE_RUNTIME:
+		if (!runtime_dir[0])
+			return -ENOENT;
+		fmt_line(path, PLACE_PATH_MAX, "%s/%s", runtime_dir,
+			 EBB_DIR_RUNTIME);
+		return open_own(runtime_dir, EBB_DIR_RUNTIME, uid);
+	default:
+		fmt_line(path, PLACE_PATH_MAX, "%s%u", EBB_DIR_SHM, uid);
+		fmt_line(name, sizeof(name), "ebb-%u", uid);
+		return open_own("/dev/shm", name, uid);
+	}
+}
+
+/* === PID/ ================================================================= */
+
+/* What is there under our number is of a process that had it before us. */
+static int take_over(int base_fd, const struct place_self *self,
+		     const char *name)
+{
+	struct sweep sweep = { .self = self, .base_fd = base_fd };
+	struct ebb_page_head head;
+	int fd = file_open_dir(base_fd, name);
+
+	if (fd < 0)
+		return fd;
+	if (!is_ours(fd, self->uid)) {
+		sys_close(fd);
+		return -EEXIST;
+	}
+	/* The same process: it was another program before execve(2). */
+	if (read_head(fd, &head) && head.start_ticks != self->start_ticks)
+		keep_page(&sweep, fd, name);
+	empty_dir(fd);
+	return fd;
+}
+
+/* PID/ in @base_fd, which is closed. */
+static int make_in(int base_fd, const struct place_self *self, char *path)
+{
+	char name[FILE_NAME_SIZE];
+	size_t len = strlen(path);
+	int fd, err;
+
+	fmt_line(name, sizeof(name), "%u", self->pid);
+	fmt_line(path + len, PLACE_PATH_MAX - len, "/%s", name);
+	sweep_base(base_fd, self);
+	err = file_make_dir(base_fd, name, 0700);
+	if (err == -EEXIST)
+		fd = take_over(base_fd, self, name);
+	else
+		fd = err ? err : file_open_dir(base_fd, name);
+	sys_close(base_fd);
+	return fd;
+}
+
+static int make_named(const struct place_self *self, const char *wanted,
+		      char *path, const char **ret_why)
+{
+	int fd = open_base(wanted, self->uid, true);
+
+	*ret_why = "control_dir cannot be used: it must exist, be root's or "
+		   "the user's, and nobody else's to write to";
+	if (fd < 0)
+		return fd;
+	fmt_line(path, PLACE_PATH_MAX, "%s", wanted);
+	fd = make_in(fd, self, path);
+	if (fd < 0)
+		*ret_why = "PID/ cannot be made in control_dir";
+	return fd;
+}
+
+int place_make(const struct place_self *self, const char *wanted, char *path,
+	       const char **ret_why)
+{
+	int fd = -ENOENT;
+
+	if (*wanted == '/')
+		return make_named(self, wanted, path, ret_why);
+	for (enum base base = BASE_RUN; base < NR_BASES; base++) {
+		fd = open_auto(base, self->uid, path);
+		if (fd >= 0)
+			fd = make_in(fd, self, path);
+		if (fd >= 0)
+			return fd;
+	}
+	*ret_why = "neither " EBB_DIR_RUN " nor $XDG_RUNTIME_DIR nor /dev/shm "
+		   "can be used";
+	return fd;
+}
+
+int place_open(const char *path, uint32_t uid)
+{
+	int fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+			  0);
+
+	if (fd < 0 || is_ours(fd, uid))
+		return fd;
+	sys_close(fd);
+	return -EPERM;
+}
+
+void place_remove(int dir_fd, const char *path)
+{
+	empty_dir(dir_fd);
+	/* What was put into it meanwhile is swept with it one day. */
+	sys_call3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The counters of ebb/stat_page.h, collected
+ */
+#include "acct/account.h"
+#include "reclaim/counters.h"
+#include "reclaim/inband.h"
+#include "reclaim/purge.h"
+#include "reclaim/reclaimer.h"
+#include "vm/run.h"
+
+static uint64_t none_is_zero(uint64_t limit)
+{
+	return limit == UINT64_MAX ? 0 : limit;
+}
+
+static void read_heap(uint64_t *values)
+{
+	values[EBB_COUNTER_LOCKED] = load_relaxed(&account.locked_bytes);
+	values[EBB_COUNTER_MAPPED] = load_relaxed(&range.used);
+	values[EBB_COUNTER_LARGE] = load_relaxed(&account.large_bytes);
+	values[EBB_COUNTER_THREADS] = load_relaxed(&account.nr_heaps);
+	values[EBB_COUNTER_STRANDED] = (uint64_t)max(
+		load_relaxed(&account.slots_stranded), (int64_t)0);
+}
+
+static void read_reclaimer(uint64_t *values)
+{
+	struct reclaim_stats stats;
+
+	reclaimer_stats(&stats);
+	values[EBB_COUNTER_PRESSURE] = stats.pressure;
+	values[EBB_COUNTER_NR_PASSES] = stats.nr_passes;
+	values[EBB_COUNTER_NR_FORCED] = stats.nr_forced;
+	values[EBB_COUNTER_NR_OVER] = stats.nr_over;
+	values[EBB_COUNTER_NR_WAKES] = stats.nr_wakes;
+	values[EBB_COUNTER_MADE_LAZY] = stats.lazy_bytes;
+	values[EBB_COUNTER_GIVEN_BACK] = stats.clean_bytes;
+	values[EBB_COUNTER_REFUSED] = stats.refused_bytes;
+	values[EBB_COUNTER_RETAKEN] = purge_retaken();
+	values[EBB_COUNTER_LAZY_REUSED] = load_relaxed(&account.lazy_reused);
+	values[EBB_COUNTER_LAZY_TAKEN] = purge_lazy_taken();
+	values[EBB_COUNTER_STRAYS] = purge_strays();
+	values[EBB_COUNTER_SPLITS] = purge_splits();
+	values[EBB_COUNTER_LIMIT] = none_is_zero(stats.limit);
+	values[EBB_COUNTER_HEADROOM] = none_is_zero(stats.headroom);
+}
+
+static void read_inband(uint64_t *values)
+{
+	struct inband_stats stats;
+
+	inband_stats(&stats);
+	values[EBB_COUNTER_INBAND_LOOKS] = stats.nr_looks;
+	values[EBB_COUNTER_INBAND_NEAR] = stats.nr_near;
+	values[EBB_COUNTER_INBAND_PURGES] = stats.nr_purges;
+	values[EBB_COUNTER_INBAND_GIVEN] = stats.purged_bytes;
+	values[EBB_COUNTER_INBAND_WAITS] = stats.nr_waits;
+	values[EBB_COUNTER_INBAND_HELPED] = stats.nr_helped;
+	values[EBB_COUNTER_INBAND_WORST] = stats.worst_us;
+	values[EBB_COUNTER_INBAND_REFUSED] = stats.nr_refused;
+}
+
+void counters_read(uint64_t values[EBB_NR_COUNTERS])
+{
+	read_heap(values);
+	read_reclaimer(values);
+	read_inband(values);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - The counters of ebb/stat_page.h, collected
+ *
+ * What it is: the one place that knows where each of them is kept, but for
+ * what only a walk over the heap can tell: that is left to the caller, who does
+ * it exactly (api/count.c) or at a glance (heap/tally.h).
+ */
+#ifndef EBB_RECLAIM_COUNTERS_H
+#define EBB_RECLAIM_COUNTERS_H
+
+#include "base/compiler.h"
+#include "ebb/stat_page.h"
+
+/*
+ * Fill @values but for LIVE, CACHED, DIRTY, LAZY, CLEAN, METADATA and SLABS.
+ * Each number is whole, but not all are of one moment.  Context: any thread.
+ */
+void counters_read(uint64_t values[EBB_NR_COUNTERS]);
+
+#endif
