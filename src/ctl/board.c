@@ -294,7 +294,7 @@ void board_gather(enum ebb_page_state state)
 
 void board_verdict(const char *name, int err, const char *text)
 {
-	struct ebb_verdict *row = &page.verdicts[++nr_verdicts %
+	struct ebb_verdict *row = &page.verdicts[nr_verdicts++ %
 						 EBB_NR_VERDICTS];
 
 	memset(row, 0, sizeof(*row));

@@ -25,8 +25,11 @@
 /* Exit statuses of every command; those of `run` are env(1)'s. */
 enum {
 	STATUS_OK	= 0,
-	STATUS_NO	= 1,	/* doctor: the library does not load there */
+	STATUS_NO	= 1,	/* doctor: the library does not load there;
+				 * set, trim: refused */
 	STATUS_USAGE	= 2,
+	STATUS_ABSENT	= 3,	/* no such process, or none on ebbmalloc */
+	STATUS_PENDING	= 4,	/* set, trim: not answered yet */
 	STATUS_FAILED	= 125,
 	STATUS_NO_EXEC	= 126,
 	STATUS_NO_FILE	= 127,
@@ -41,6 +44,12 @@ struct command {
 int cmd_run(int argc, char **argv);
 int cmd_options(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_list(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_threads(int argc, char **argv);
+int cmd_get(int argc, char **argv);
+int cmd_set(int argc, char **argv);
+int cmd_trim(int argc, char **argv);
 
 /* === util.c =============================================================== */
 

@@ -7,6 +7,12 @@
 
 static const struct command commands[] = {
 	{ "run", cmd_run, "run a command on ebbmalloc, in a limited cgroup" },
+	{ "list", cmd_list, "list processes that run on ebbmalloc" },
+	{ "status", cmd_status, "show what a process holds, hears and does" },
+	{ "threads", cmd_threads, "show which of its threads hold memory" },
+	{ "get", cmd_get, "show the options of a process" },
+	{ "set", cmd_set, "change options of a process, and wait" },
+	{ "trim", cmd_trim, "have processes give memory back now" },
 	{ "options", cmd_options, "list the options of the library" },
 	{ "doctor", cmd_doctor, "say whether the library loads, and why not" },
 };

@@ -460,7 +460,7 @@ struct ebb_thread_row {
  * struct ebb_page - The whole file, as this ABI has it
  *
  * @text holds the options in force, one NAME=VALUE a line; its section counts
- * bytes.  Events and verdicts are rings: row nr % rows.
+ * bytes.  Events and verdicts are rings: number nr is in row (nr - 1) % rows.
  */
 struct ebb_page {
 	struct ebb_page_head head;

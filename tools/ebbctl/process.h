@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbctl - Processes that keep a control directory
+ *
+ * Looks in the places of ebb/stat_page.h, in this mount namespace and in those
+ * of the processes that can be seen (containers, through /proc/PID/root), and
+ * finds out which process each directory belongs to: the page has the number
+ * that the process itself knows, and its pid namespace.
+ */
+#ifndef EBBCTL_PROCESS_H
+#define EBBCTL_PROCESS_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include "page.h"
+
+struct process {
+	int pid;		/* as this tool sees it; 0: it is gone */
+	int inner_pid;		/* as it sees itself */
+	unsigned int uid;	/* who owns the directory */
+	int dir_fd;
+	char dir[PATH_MAX];	/* for messages */
+	struct ebb_page page;
+};
+
+/*
+ * All that are found, by number; those that are gone, too, if @dead.
+ * False after a message.
+ */
+bool process_list(struct process ***ret_list, size_t *ret_nr, bool dead);
+void process_free(struct process **list, size_t nr);
+
+/* One alone, or one taken out of a list. */
+void process_put(struct process *process);
+
+/* The one named by @text, a number.  NULL after a message. */
+struct process *process_find(const char *text);
+
+/* Read its page again; false if it is gone. */
+bool process_refresh(struct process *process);
+
+/* Whether it is the same process as when it was found. */
+bool process_lives(const struct process *process);
+
+/* Directories with pages of processes that have died; fn gets each of them. */
+void process_each_dead(void (*fn)(int dir_fd, const char *dir, void *arg),
+		       void *arg);
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbctl threads - Which threads of a process hold memory
+ */
+#include <getopt.h>
+#include "ebbctl.h"
+#include "process.h"
+
+static const char usage[] =
+"usage: ebbctl threads [--json] PID\n"
+"\n"
+"Shows the threads of process PID that have caches, those whose slabs hold\n"
+"most first.  TAKEN is what is handed out from the slabs of a thread, whoever\n"
+"has it now; CACHED is what lies free in the thread's caches.  Threads that\n"
+"have ended are one row; large objects belong to no thread.\n"
+"\n"
+"      --json   as a JSON array\n"
+"  -h, --help   this\n"
+"\n"
+"Exit status: 0; 2 for wrong usage; 3 if there is no such process on\n"
+"ebbmalloc; 125 if that cannot be told.\n";
+
+static void print_table(const struct ebb_page *page)
+{
+	char taken[SIZE_TEXT], cached[SIZE_TEXT];
+
+	printf("%8s %-16s %7s %7s %7s\n", "TID", "NAME", "TAKEN", "CACHED",
+	       "SLABS");
+	for (unsigned int i = 0; i < page->head.threads.used; i++) {
+		const struct ebb_thread_row *row = &page->threads[i];
+
+		printf("%8u %-16s %7s %7s %7u\n", row->tid, row->name,
+		       size_human(row->taken, taken),
+		       size_human(row->cached, cached), row->slabs);
+	}
+}
+
+static void print_json(const struct ebb_page *page)
+{
+	struct json out = { .out = stdout };
+
+	json_open(&out, NULL, '[');
+	for (unsigned int i = 0; i < page->head.threads.used; i++) {
+		const struct ebb_thread_row *row = &page->threads[i];
+
+		json_open(&out, NULL, '{');
+		json_number(&out, "tid", row->tid);
+		json_text(&out, "name", row->name);
+		json_number(&out, "taken", row->taken);
+		json_number(&out, "cached", row->cached);
+		json_number(&out, "slabs", row->slabs);
+		json_close(&out, '}');
+	}
+	json_close(&out, ']');
+	putchar('\n');
+}
+
+int cmd_threads(int argc, char **argv)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct process *process;
+	bool json = false;
+	int c;
+
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			fputs(usage, stdout);
+		if (c != 'j')
+			return c == 'h' ? STATUS_OK : STATUS_USAGE;
+		json = true;
+	}
+	if (argc - optind != 1) {
+		message("threads needs the number of one process; `ebbctl "
+			"list` shows them");
+		return STATUS_USAGE;
+	}
+	process = process_find(argv[optind]);
+	if (!process)
+		return STATUS_ABSENT;
+	if (json)
+		print_json(&process->page);
+	else
+		print_table(&process->page);
+	process_put(process);
+	return STATUS_OK;
+}
