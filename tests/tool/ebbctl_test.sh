@@ -181,6 +181,33 @@ run_keeps_the_cgroup_of_a_daemon_and_says_so() {
 	fail "the cgroup cannot be removed by hand"
 }
 
+# What is asked of systemd-run, and that what it starts runs the command
+run_asks_systemd_for_a_scope() {
+	mkdir -p "$dir/bin"
+	printf '%s\n' '#!/bin/bash' 'echo "$*" >'"$dir/asked" \
+		'while [ "$1" != -- ]; do shift; done' 'shift' 'exec "$@"' \
+		> "$dir/bin/systemd-run"
+	chmod 755 "$dir/bin/systemd-run"
+	needs_cgroup
+	PATH=$dir/bin:$PATH
+	expect 7 "$ebbctl" run -q --user --no-preload -m 64M -- \
+		sh -c 'env; exit 7'
+	has "$(cat "$dir/asked")" "--scope --quiet --collect --user"
+	has "$(cat "$dir/asked")" "--property=Delegate=yes"
+	[[ $out != *EBBCTL_IN_SCOPE* ]] || fail "the mark is inherited"
+	rm "$dir/asked"
+	expect 0 "$ebbctl" run -q --no-scope --no-preload true
+	[ ! -e "$dir/asked" ] || fail "--no-scope asks for one"
+	expect 0 "$ebbctl" run -q --scope --no-preload true
+	[[ $(cat "$dir/asked") != *--user* ]] || fail "--scope asks the user's"
+	expect 2 "$ebbctl" run --user --no-cgroup true
+	has "$err" "--no-cgroup leaves no use for"
+	# Without it: said, with the way out
+	rm "$dir/bin/systemd-run"
+	expect 125 env PATH="$dir/bin" "$ebbctl" run --user --no-preload true
+	has "$err" "--no-scope does without"
+}
+
 run_puts_the_command_in_a_cgroup_for_psi() {
 	needs_cgroup
 	grep -q ' - cgroup2 ' /proc/self/mountinfo || skip "no cgroup v2 here"

@@ -25,7 +25,8 @@ static const char usage[] =
 "usage: ebbctl run [OPTION]... [--] COMMAND [ARGUMENT]...\n"
 "\n"
 "Runs COMMAND with libebbmalloc preloaded, in a new cgroup ebb-run-PID below\n"
-"the present one, waits for it, and says on stderr how much memory it took.\n"
+"the present one, or below a scope that systemd makes for it, waits for it, and\n"
+"says on stderr how much memory it took.\n"
 "\n"
 "  -m, --memory SIZE  limit (v2 memory.max, v1 memory.limit_in_bytes);\n"
 "                     SIZE is bytes, or has a suffix K, M, G or T; or \"max\"\n"
@@ -39,6 +40,11 @@ static const char usage[] =
 "      --lib PATH     the library, if not the one that belongs to this tool\n"
 "      --no-preload   run it on the allocator it has\n"
 "      --no-cgroup    run it where we are, without limits\n"
+"      --user         below a scope of the user's own systemd\n"
+"      --scope        below a scope of the system's systemd; the default is\n"
+"                     one of the two (--user but for root) where systemd is\n"
+"                     the manager, since the tree is its own\n"
+"      --no-scope     below the present cgroup all the same\n"
 "  -o, --output FILE  write the summary there, not to stderr\n"
 "      --json         the summary as one JSON object\n"
 "  -q, --quiet        no summary\n"
@@ -108,6 +114,10 @@ static bool check_run(const struct run *run)
 			"--swap");
 		return false;
 	}
+	if (run->no_cgroup && run->scope > SCOPE_NONE) {
+		message("--no-cgroup leaves no use for --scope or --user");
+		return false;
+	}
 	if (run->no_preload && (run->lib || run->conf)) {
 		message("--no-preload leaves nothing for --lib or --conf");
 		return false;
@@ -133,6 +143,9 @@ enum {
 	OPT_LIB,
 	OPT_NO_PRELOAD,
 	OPT_NO_CGROUP,
+	OPT_SCOPE,
+	OPT_USER,
+	OPT_NO_SCOPE,
 	OPT_JSON,
 };
 
@@ -144,6 +157,9 @@ static const struct option longs[] = {
 	{ "lib", required_argument, NULL, OPT_LIB },
 	{ "no-preload", no_argument, NULL, OPT_NO_PRELOAD },
 	{ "no-cgroup", no_argument, NULL, OPT_NO_CGROUP },
+	{ "scope", no_argument, NULL, OPT_SCOPE },
+	{ "user", no_argument, NULL, OPT_USER },
+	{ "no-scope", no_argument, NULL, OPT_NO_SCOPE },
 	{ "output", required_argument, NULL, 'o' },
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "quiet", no_argument, NULL, 'q' },
@@ -175,6 +191,15 @@ static bool take_option(struct run *run, int c, const char *text)
 		return run->no_preload = true;
 	case OPT_NO_CGROUP:
 		return run->no_cgroup = true;
+	case OPT_SCOPE:
+		run->scope = SCOPE_SYSTEM;
+		return true;
+	case OPT_USER:
+		run->scope = SCOPE_USER;
+		return true;
+	case OPT_NO_SCOPE:
+		run->scope = SCOPE_NONE;
+		return true;
 	case OPT_JSON:
 		return run->json = true;
 	case 'q':
@@ -360,6 +385,8 @@ int cmd_run(int argc, char **argv)
 	run.command = argv + optind;
 	if (!check_run(&run))
 		return STATUS_USAGE;
+	if (!run.no_cgroup && !scope_enter(run.scope, argv))
+		return STATUS_FAILED;
 	if (!prepare_preload(&run))
 		return STATUS_FAILED;
 	if (!run.no_cgroup && !cgroup_make(&run.cg, &run.limits))

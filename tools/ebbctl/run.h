@@ -7,6 +7,7 @@
 
 #include <limits.h>
 #include "cgroup.h"
+#include "scope.h"
 
 /* What is asked for, and the place that was made for it. */
 struct run {
@@ -16,6 +17,7 @@ struct run {
 	const char *output;
 	bool no_preload;
 	bool no_cgroup;
+	enum scope_choice scope;
 	bool json;
 	bool quiet;
 	char **command;
