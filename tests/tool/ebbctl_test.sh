@@ -321,12 +321,35 @@ doctor_knows_this_machine() {
 	needs python3
 	expect 0 "$ebbctl" doctor
 	for name in kernel cgroups memory_limit psi membarrier thp mthp_64k \
-		overcommit_memory max_map_count seccomp; do
+		overcommit_memory max_map_count seccomp control_dir; do
 		grep -q "^$name: .* (.*)$" <<< "$out" || fail "no $name in $out"
 	done
 	expect 0 "$ebbctl" doctor --json
 	python3 -c 'import json, sys; json.loads(sys.argv[1])["kernel"]' \
 		"$out" || fail "$out"
+}
+
+# Where it says that a process keeps its directory, one does
+doctor_knows_where_directories_are() {
+	local pid place
+	needs python3
+	expect 0 "$ebbctl" doctor
+	place=$(sed -n 's/^control_dir: \(\S*\) .*/\1/p' <<< "$out")
+	[ "$place" != none ] || skip "$out"
+	LD_PRELOAD=$lib python3 -c '
+import time
+end = time.time() + 60
+while time.time() < end:
+    x = [bytes(1000) for _ in range(9999)]
+    del x
+    time.sleep(0.01)' &
+	pid=$!
+	trap "kill $pid" EXIT
+	for _ in $(seq 200); do
+		[ -e "$place/$pid/page" ] && return
+		sleep 0.1
+	done
+	fail "no $place/$pid"
 }
 
 ### all

@@ -8,14 +8,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 #include "cgroup.h"
+#include "ebb/stat_page.h"
 #include "ebbctl.h"
 #include "machine.h"
 
@@ -342,6 +346,56 @@ static void probe_swap(struct fact *fact)
 		    "at the limit only freed memory and file cache can go");
 }
 
+/* === Control directory ==================================================== */
+
+/* Why the library would not make PID/ in @path; NULL: it would. */
+static const char *refuses_place(const char *path, bool make)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (lstat(path, &st))
+		return strerror(errno);
+	if (!S_ISDIR(st.st_mode))
+		return "not a directory";
+	if (st.st_uid && st.st_uid != geteuid())
+		return "somebody else's";
+	if (st.st_mode & (S_IWGRP | S_IWOTH) && !(st.st_mode & S_ISVTX))
+		return "others may write to it, and it is not sticky";
+	if (statfs(path, &fs) || (fs.f_type != TMPFS_MAGIC &&
+				  fs.f_type != RAMFS_MAGIC))
+		return "not on tmpfs";
+	return make && access(path, W_OK | X_OK) ? strerror(errno) : NULL;
+}
+
+/* The first place in the library's order; what is missing there, it makes. */
+static void probe_control(struct fact *fact)
+{
+	const char *runtime = getenv("XDG_RUNTIME_DIR");
+	const char *why = refuses_place(EBB_DIR_RUN, true);
+
+	if (!why) {
+		set_value(fact, "%s", EBB_DIR_RUN);
+		set_meaning(fact, "processes keep a directory here");
+		return;
+	}
+	if (errno == ENOENT && !geteuid() && !refuses_place("/run", true)) {
+		set_value(fact, "%s", EBB_DIR_RUN);
+		set_meaning(fact, "made by the first process of root's");
+		return;
+	}
+	if (runtime && *runtime == '/' && !refuses_place(runtime, true))
+		set_value(fact, "%s/" EBB_DIR_RUNTIME, runtime);
+	else if (!refuses_place("/dev/shm", true))
+		set_value(fact, EBB_DIR_SHM "%u", geteuid());
+	else
+		set_value(fact, "none");
+	set_meaning(fact, "%s: %s%s", EBB_DIR_RUN, why,
+		    strcmp(fact->value, "none") ? "" :
+		    "; processes cannot be observed: name a place with "
+		    "control_dir=PATH");
+}
+
 /* === Table ================================================================ */
 
 static const struct {
@@ -363,6 +417,7 @@ static const struct {
 	{ "overcommit_memory", probe_overcommit },
 	{ "max_map_count", probe_map_count },
 	{ "address_space", probe_address_space },
+	{ "control_dir", probe_control },
 };
 
 size_t machine_nr_facts(void)
