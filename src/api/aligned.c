@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ebbmalloc - Aligned allocation
+ * ebbmalloc - Aligned allocation, sized frees
  */
 /* First: it may rename what system headers declare. */
 #include "api/alloc.h"
@@ -9,8 +9,10 @@
 #include <malloc.h>
 #include <stdlib.h>
 
+#include "api/fast.h"
 #include "api/init.h"
 #include "base/bits.h"
+#include "heap/misuse.h"
 #include "os/map.h"
 
 __export void *aligned_alloc(size_t align, size_t size)
@@ -34,17 +36,42 @@ __export void *memalign(size_t align, size_t size)
 	return alloc_aligned(align, size);
 }
 
-__export int posix_memalign(void **ret_ptr, size_t align, size_t size)
+static noinline int posix_slow(void **ret_ptr, size_t align, size_t size)
 {
 	int saved = errno;
+	void *ptr = alloc_rest(align, size, FRAME);
+
+	errno = saved;
+	if (!ptr)
+		return ENOMEM;
+	*ret_ptr = ptr;
+	return 0;
+}
+
+static cold int posix_nested(void **ret_ptr, size_t align, size_t size)
+{
+	int saved = errno;
+	void *ptr = alloc_above(align, size, FRAME);
+
+	errno = saved;
+	if (!ptr)
+		return ENOMEM;
+	*ret_ptr = ptr;
+	return 0;
+}
+
+__export int posix_memalign(void **ret_ptr, size_t align, size_t size)
+{
 	void *ptr;
 
 	if (!is_pow2(align) || align % sizeof(void *))
 		return EINVAL;
-	ptr = alloc_aligned(align, size);
-	errno = saved;
-	if (!ptr)
-		return ENOMEM;
+	if (unlikely(tcb.busy))
+		return posix_nested(ret_ptr, align, size);
+	tcb_enter(&tcb);
+	ptr = fast_aligned(align, size);
+	if (unlikely(!ptr))
+		return posix_slow(ret_ptr, align, size);
 	*ret_ptr = ptr;
 	return 0;
 }
@@ -68,4 +95,28 @@ __export void *valloc(size_t size)
 __export void *pvalloc(size_t size)
 {
 	return alloc_pages(size, true);
+}
+
+/* --- Sized frees --- */
+
+void alloc_check_size(void *ptr, size_t size, const char *call)
+{
+	if (unlikely(heap_checked) && ptr && size > alloc_usable(ptr, call))
+		misuse_die(MISUSE_SIZE, call, ptr, "sized free of more");
+}
+
+__export void free_sized(void *ptr, size_t size);
+__export void free_aligned_sized(void *ptr, size_t align, size_t size);
+
+__export void free_sized(void *ptr, size_t size)
+{
+	alloc_check_size(ptr, size, "free_sized");
+	free(ptr);
+}
+
+__export void free_aligned_sized(void *ptr, size_t align, size_t size)
+{
+	(void)align;
+	alloc_check_size(ptr, size, "free_aligned_sized");
+	free(ptr);
 }

@@ -11,6 +11,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
+#include "api/fast.h"
 #include "base/err.h"
 
 struct nothrow;	/* std::nothrow_t, an empty tag passed by reference */
@@ -89,39 +90,50 @@ static cold void *nothrow_aligned_failed(const char *name, size_t size,
 	return current_handler() && next ? next(size, align, tag) : NULL;
 }
 
-#define DEFINE_NEW(plain, plain_nothrow, aligned, aligned_nothrow)	\
-__export void *plain(size_t size);					\
-__export void *plain(size_t size)					\
+/*
+ * Each form: the fast path, and its two ways out.  @args: as written; @size and
+ * @align are what is asked for; @failed is what comes of having no memory.
+ */
+#define DEFINE_FORM(name, fast, align, failed, args, passed)		\
+static noinline void *name##_slow args					\
 {									\
-	void *ptr = malloc(size);					\
+	void *ptr = alloc_rest(align, size, FRAME);			\
 									\
-	return likely(ptr) ? ptr : new_failed(1, size);			\
+	return likely(ptr) ? ptr : failed;				\
 }									\
-__export void *plain_nothrow(size_t size, const struct nothrow *tag);	\
-__export void *plain_nothrow(size_t size, const struct nothrow *tag)	\
-{									\
-	void *ptr = malloc(size);					\
 									\
-	return likely(ptr) ? ptr :					\
-			     nothrow_failed(#plain_nothrow, size, tag);	\
+static cold void *name##_nested args					\
+{									\
+	void *ptr = alloc_above(align, size, FRAME);			\
+									\
+	return likely(ptr) ? ptr : failed;				\
 }									\
-__export void *aligned(size_t size, size_t align);			\
-__export void *aligned(size_t size, size_t align)			\
-{									\
-	void *ptr = alloc_aligned(align, size);				\
 									\
-	return likely(ptr) ? ptr : new_failed(align, size);		\
-}									\
-__export void *aligned_nothrow(size_t size, size_t align,		\
-			       const struct nothrow *tag);		\
-__export void *aligned_nothrow(size_t size, size_t align,		\
-			       const struct nothrow *tag)		\
+__export void *name args;						\
+__export void *name args						\
 {									\
-	void *ptr = alloc_aligned(align, size);				\
+	void *ptr;							\
 									\
-	return likely(ptr) ? ptr :					\
-	       nothrow_aligned_failed(#aligned_nothrow, size, align, tag); \
+	if (unlikely(tcb.busy))						\
+		return name##_nested passed;				\
+	tcb_enter(&tcb);						\
+	ptr = fast;							\
+	return likely(ptr) ? ptr : name##_slow passed;			\
 }
+
+#define DEFINE_NEW(plain, plain_nothrow, aligned, aligned_nothrow)	\
+DEFINE_FORM(plain, fast_alloc(size), ALIGN_MIN, new_failed(1, size),	\
+	    (size_t size), (size))					\
+DEFINE_FORM(plain_nothrow, fast_alloc(size), ALIGN_MIN,			\
+	    nothrow_failed(#plain_nothrow, size, tag),			\
+	    (size_t size, const struct nothrow *tag), (size, tag))	\
+DEFINE_FORM(aligned, fast_aligned(align, size), align,			\
+	    new_failed(align, size),					\
+	    (size_t size, size_t align), (size, align))			\
+DEFINE_FORM(aligned_nothrow, fast_aligned(align, size), align,		\
+	    nothrow_aligned_failed(#aligned_nothrow, size, align, tag),	\
+	    (size_t size, size_t align, const struct nothrow *tag),	\
+	    (size, align, tag))
 
 /* new and new[] */
 DEFINE_NEW(_Znwm, _ZnwmRKSt9nothrow_t, _ZnwmSt11align_val_t,

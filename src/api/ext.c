@@ -15,9 +15,11 @@
 #include "base/lock.h"
 #include "base/param.h"
 #include "ctl/ctl.h"
+#include "debug/profile.h"
 #include "ebb/stats.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
+#include "heap/sample.h"
 #include "os/advise.h"
 #include "reclaim/counters.h"
 #include "reclaim/inband.h"
@@ -172,6 +174,9 @@ __export void malloc_stats(void)
 	if (undrained)
 		fprintf(stderr, "  caches of idle threads are kept: %s\n",
 			undrained);
+	if (heap_profiled)
+		fprintf(stderr, "  profile: a sample in %llu bytes, %s\n",
+			(unsigned long long)sample_mean(), stack_describe());
 	source_report(report, sizeof(report));
 	fputs(report, stderr);
 	advise_report(report, sizeof(report));

@@ -24,6 +24,7 @@
 #include "api/init.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
+#include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
 #include "reclaim/inband.h"
@@ -114,6 +115,8 @@ static void postfork_child(void)
 	reclaimer_postfork_child();
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_postfork_child();
+	if (heap_profiled)
+		profile_postfork_child();
 	release_locks();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();

@@ -27,6 +27,7 @@
 #include "base/param.h"
 #include "base/sys.h"
 #include "ctl/ctl.h"
+#include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "os/advise.h"
@@ -70,6 +71,10 @@ static bool init_now(void)
 		store_release(&init_state, INIT_FAILED);
 		return false;
 	}
+	/* Before there is a heap, which would not be sampled. */
+	if (IS_ENABLED(CONFIG_PROFILE) && !getauxval(AT_SECURE))
+		profile_init();
+	heap_watched = heap_checked || heap_profiled;
 	/* Pairs with init_ready(). */
 	store_release(&init_state, INIT_DONE);
 	return true;
@@ -245,12 +250,18 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		watch_note_environment(environ, getauxval(AT_SECURE));
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_init(environ, getauxval(AT_SECURE));
+	if (IS_ENABLED(CONFIG_PROFILE))
+		profile_start();
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();
 }
 
-__attribute__((destructor)) static void init_destructor(void)
+/* Late: libraries that need us have had their turn. */
+__attribute__((destructor(101))) static void init_destructor(void)
 {
+	/* What goes wrong it says itself. */
+	if (heap_profiled && param_int(EBB_ATTR_PROFILE_LEAK))
+		err_ignore(profile_dump());
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_exit();
 }

@@ -22,9 +22,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/fast.h"
 #include "api/init.h"
 #include "base/err.h"
 #include "base/sys.h"
+#include "debug/profile.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
@@ -32,64 +34,22 @@
 #include "heap/magazine.h"
 #include "heap/misuse.h"
 #include "heap/outbox.h"
+#include "heap/sample.h"
 #include "os/map.h"
 #include "reclaim/batch.h"
 #include "reclaim/inband.h"
 
-#define ALIGN_MIN	16u
 #define AGAIN_TRIES	3	/* others take what was given back, too */
-
-/*
- * Offset in struct heap of the magazine for (size - 1) / 16.  A constant, so
- * that it is no process's own memory.
- */
-#define SIZES(class, above, upto)					\
-	[(above) >> CLASS_STEP_SHIFT ...				\
-	 ((upto) >> CLASS_STEP_SHIFT) - 1] = HEAP_BIN_OFFSET(class)
-#define LINEAR(class)							\
-	SIZES(class, (class) * 16, ((class) + 1) * 16)
-#define EIGHTH(doubling, j)						\
-	SIZES((doubling) * 8 + (j), (8 + (j)) << ((doubling) + 3),	\
-	      (9 + (j)) << ((doubling) + 3))
-#define DOUBLING(d)							\
-	EIGHTH(d, 0), EIGHTH(d, 1), EIGHTH(d, 2), EIGHTH(d, 3),		\
-	EIGHTH(d, 4), EIGHTH(d, 5), EIGHTH(d, 6), EIGHTH(d, 7)
-
-static const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT] = {
-	LINEAR(0), LINEAR(1), LINEAR(2), LINEAR(3),
-	LINEAR(4), LINEAR(5), LINEAR(6), LINEAR(7),
-	DOUBLING(1), DOUBLING(2), DOUBLING(3), DOUBLING(4),
-	DOUBLING(5), DOUBLING(6), DOUBLING(7), DOUBLING(8),
-};
 
 /* --- Allocation --- */
 
-/*
- * The newest slot of the magazine for @size; NULL: the slow path has to see to
- * it.  The bracket is left with the slot, and only then.
- */
-__always_inline_ void *fast_alloc(size_t size)
-{
-	struct heap *heap = load_dependent(&tcb.heap);
-	struct magazine *mag;
-	void *ptr;
+/* What is known of memory that was just allocated. */
+struct got {
+	bool zero;	/* it reads as zero */
+	bool sampled;	/* it is for the heap profile */
+};
 
-	/* One compare: 0 wraps around. */
-	if (unlikely(size - 1 >= CLASS_SIZE_MAX))
-		return NULL;
-	mag = (struct magazine *)((char *)heap +
-				  bin_of_size[(size - 1) >> CLASS_STEP_SHIFT]);
-	ptr = mag->top[-1];
-	/* There is none, or it is known to be zero: see heap/magazine.h. */
-	if (unlikely((intptr_t)ptr <= 0))
-		return NULL;
-	mag->top--;
-	*heap_key_of(ptr) = 0;
-	tcb_leave(&tcb);
-	return ptr;
-}
-
-static void *take_slot(struct heap *heap, unsigned int class, bool *ret_zero)
+static void *take_slot(struct heap *heap, unsigned int class, struct got *got)
 {
 	struct magazine *mag = heap_magazine(heap, class);
 	uintptr_t slot = (uintptr_t)mag->top[-1];
@@ -100,17 +60,31 @@ static void *take_slot(struct heap *heap, unsigned int class, bool *ret_zero)
 		slot = (uintptr_t)mag->top[-1];
 	}
 	mag->top--;
-	*ret_zero = slot & MAGAZINE_ZERO;
+	if (IS_ENABLED(CONFIG_PROFILE) && unlikely(slot & MAGAZINE_SAMPLED)) {
+		slot = sample_unmark(slot);
+		sample_next(heap, class);
+		got->sampled = true;
+	}
+	got->zero = slot & MAGAZINE_ZERO;
 	return (void *)(slot & ~MAGAZINE_ZERO);
 }
 
-static void *alloc_slot(unsigned int class, bool nested, bool *ret_zero)
+static void *take_bypass(unsigned int class, struct got *got)
+{
+	void *ptr = bypass_alloc(class, &got->zero);
+
+	if (unlikely(heap_profiled) && ptr)
+		got->sampled = sample_draw(sizeclasses[class].size);
+	return ptr;
+}
+
+static void *alloc_slot(unsigned int class, bool nested, struct got *got)
 {
 	struct heap *heap = nested ? NULL : heap_get();
-	void *ptr = heap ? take_slot(heap, class, ret_zero) :
-			   bypass_alloc(class, ret_zero);
+	void *ptr = heap ? take_slot(heap, class, got) :
+			   take_bypass(class, got);
 
-	if (ptr && !*ret_zero)
+	if (ptr && !got->zero)
 		*heap_key_of(ptr) = 0;
 	return ptr;
 }
@@ -136,7 +110,17 @@ static struct heap *open_heap(bool nested)
 	return nested || heap == EMPTY_HEAP ? NULL : heap;
 }
 
-static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
+static void *take_large(size_t align, size_t size, bool nested,
+			struct got *got)
+{
+	void *ptr = large_alloc(open_heap(nested), size, align, &got->zero);
+
+	if (unlikely(heap_profiled) && ptr)
+		got->sampled = sample_draw(large_usable(ptr));
+	return ptr;
+}
+
+static void *alloc_any(size_t align, size_t size, bool nested, struct got *got)
 {
 	int class;
 
@@ -147,12 +131,12 @@ static void *alloc_any(size_t align, size_t size, bool nested, bool *ret_zero)
 	else
 		class = class_for(align, size);
 	if (class >= 0)
-		return alloc_slot((unsigned int)class, nested, ret_zero);
-	return large_alloc(open_heap(nested), size, align, ret_zero);
+		return alloc_slot((unsigned int)class, nested, got);
+	return take_large(align, size, nested, got);
 }
 
 /* There was no memory: again, as long as something was given back. */
-static cold void *alloc_again(size_t align, size_t size, bool *ret_zero)
+static cold void *alloc_again(size_t align, size_t size, struct got *got)
 {
 	void *ptr = NULL;
 
@@ -160,23 +144,52 @@ static cold void *alloc_again(size_t align, size_t size, bool *ret_zero)
 		return NULL;
 	for (int i = 0; !ptr && i < AGAIN_TRIES && inband_make_room(size); i++) {
 		tcb_enter(&tcb);
-		ptr = alloc_any(align, size, false, ret_zero);
+		ptr = alloc_any(align, size, false, got);
 		tcb_leave(&tcb);
 	}
 	return ptr;
 }
 
-/* Inside the bracket: whatever the fast path could not do. */
-__always_inline_ void *alloc_slow(size_t align, size_t size, bool *ret_zero)
+static size_t usable_of(const void *ptr)
 {
-	void *ptr = alloc_any(align, size, false, ret_zero);
+	const struct slab_hot *hot = slab_hot(slab_of(ptr));
+
+	return load_relaxed(&hot->kind) == SLAB_KIND_CLASS ?
+	       sizeclasses[hot->class].size : large_usable(ptr);
+}
+
+/* What looks for the stack may itself allocate: that is no sample. */
+static cold void note_sample(void *ptr, const struct stack_frame *frame)
+{
+	if (thread.sampling)
+		return;
+	thread.sampling = true;
+	profile_take(ptr, usable_of(ptr), frame);
+	thread.sampling = false;
+}
+
+static inline void see_to_sample(void *ptr, const struct got *got,
+				 const struct stack_frame *frame)
+{
+	if (IS_ENABLED(CONFIG_PROFILE) && unlikely(got->sampled) && ptr)
+		note_sample(ptr, frame);
+}
+
+/* Inside the bracket: whatever the fast path could not do. */
+__always_inline_ void *alloc_slow(size_t align, size_t size,
+				  const struct stack_frame *frame, bool *ret_zero)
+{
+	struct got got = { 0 };
+	void *ptr = alloc_any(align, size, false, &got);
 
 	tcb_leave(&tcb);
 	if (unlikely(!ptr))
-		ptr = alloc_again(align, size, ret_zero);
-	init_after_slow(__builtin_return_address(0), false);
+		ptr = alloc_again(align, size, &got);
+	see_to_sample(ptr, &got, frame);
+	init_after_slow((const void *)frame->ret, false);
 	if (unlikely(!ptr))
 		errno = ENOMEM;
+	*ret_zero = got.zero;
 	return ptr;
 }
 
@@ -184,23 +197,39 @@ static noinline void *malloc_slow(size_t size)
 {
 	bool zero;
 
-	return alloc_slow(ALIGN_MIN, size, &zero);
+	return alloc_slow(ALIGN_MIN, size, FRAME, &zero);
 }
 
-static cold void *alloc_nested(size_t align, size_t size, bool *ret_zero)
+void *alloc_rest(size_t align, size_t size, const struct stack_frame *frame)
 {
-	void *ptr = alloc_any(align, size, true, ret_zero);
+	bool zero;
 
+	return alloc_slow(align, size, frame, &zero);
+}
+
+static cold void *alloc_nested(size_t align, size_t size,
+			       const struct stack_frame *frame, bool *ret_zero)
+{
+	struct got got = { 0 };
+	void *ptr = alloc_any(align, size, true, &got);
+
+	see_to_sample(ptr, &got, frame);
 	if (!ptr)
 		errno = ENOMEM;
+	*ret_zero = got.zero;
 	return ptr;
+}
+
+void *alloc_above(size_t align, size_t size, const struct stack_frame *frame)
+{
+	bool zero;
+
+	return alloc_nested(align, size, frame, &zero);
 }
 
 static cold void *malloc_nested(size_t size)
 {
-	bool zero;
-
-	return alloc_nested(ALIGN_MIN, size, &zero);
+	return alloc_above(ALIGN_MIN, size, FRAME);
 }
 
 __export void *malloc(size_t size)
@@ -218,14 +247,12 @@ static noinline void *aligned_slow(size_t align, size_t size)
 {
 	bool zero;
 
-	return alloc_slow(align, size, &zero);
+	return alloc_slow(align, size, FRAME, &zero);
 }
 
 static cold void *aligned_nested(size_t align, size_t size)
 {
-	bool zero;
-
-	return alloc_nested(align, size, &zero);
+	return alloc_above(align, size, FRAME);
 }
 
 void *alloc_aligned(size_t align, size_t size)
@@ -235,8 +262,7 @@ void *alloc_aligned(size_t align, size_t size)
 	if (unlikely(tcb.busy))
 		return aligned_nested(align, size);
 	tcb_enter(&tcb);
-	/* As in class_for(); what overflows becomes 0, which is no fast size. */
-	ptr = fast_alloc(ALIGN_UP(size, align));
+	ptr = fast_aligned(align, size);
 	return likely(ptr) ? ptr : aligned_slow(align, size);
 }
 
@@ -272,7 +298,11 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 		check_slot(hot, ptr, call);
 	if (mag->top == mag->end)
 		magazine_flush_half(heap, hot->class);
+	if (unlikely(heap_profiled))
+		sample_push_begin(heap, hot->class);
 	push(mag, ptr);
+	if (unlikely(heap_profiled))
+		sample_push_end(heap, hot->class);
 }
 
 /* @ptr is in a slab of another heap: it leaves in company. */
@@ -308,6 +338,9 @@ static void free_any(void *ptr, bool nested, const char *call)
 
 	if (!range_contains(ptr))
 		misuse_die_pointer(call, ptr);
+	/* First: once it is free another thread may get it, and be sampled. */
+	if (unlikely(heap_profiled))
+		(void)profile_forget(ptr);
 	hot = slab_hot(slab_of(ptr));
 	switch (load_acquire(&hot->kind)) {
 	case SLAB_KIND_CLASS:
@@ -413,22 +446,6 @@ void alloc_free(void *ptr, const char *call)
 	init_after_slow(__builtin_return_address(0), true);
 }
 
-__export void free_sized(void *ptr, size_t size);
-__export void free_aligned_sized(void *ptr, size_t align, size_t size);
-
-__export void free_sized(void *ptr, size_t size)
-{
-	alloc_check_size(ptr, size, "free_sized");
-	free(ptr);
-}
-
-__export void free_aligned_sized(void *ptr, size_t align, size_t size)
-{
-	(void)align;
-	alloc_check_size(ptr, size, "free_aligned_sized");
-	free(ptr);
-}
-
 /* --- Sizes --- */
 
 /*
@@ -445,7 +462,7 @@ __always_inline_ size_t slot_usable(void *ptr)
 		return 0;
 	hot = hot_of_offset(offset);
 	if (unlikely(load_relaxed(&hot->kind) != SLAB_KIND_CLASS ||
-		     !slab_slot(hot, ptr, &slot) || heap_checked ||
+		     !slab_slot(hot, ptr, &slot) || heap_watched ||
 		     *heap_key_of(ptr) == heap_key(ptr)))
 		return 0;
 	return sizeclasses[hot->class].size;
@@ -472,27 +489,21 @@ size_t alloc_usable(void *ptr, const char *call)
 	return large_usable(ptr);
 }
 
-void alloc_check_size(void *ptr, size_t size, const char *call)
-{
-	if (unlikely(heap_checked) && ptr && size > alloc_usable(ptr, call))
-		misuse_die(MISUSE_SIZE, call, ptr, "sized free of more");
-}
-
 /* --- calloc, realloc --- */
 
 /* Whether it may be known to be zero, which the fast path does not look at. */
 static noinline void *calloc_slow(size_t size)
 {
-	bool zero = false;
-	void *ptr = alloc_slow(ALIGN_MIN, size, &zero);
+	bool zero;
+	void *ptr = alloc_slow(ALIGN_MIN, size, FRAME, &zero);
 
 	return ptr && !zero ? memset(ptr, 0, size) : ptr;
 }
 
 static cold void *calloc_nested(size_t size)
 {
-	bool zero = false;
-	void *ptr = alloc_nested(ALIGN_MIN, size, &zero);
+	bool zero;
+	void *ptr = alloc_nested(ALIGN_MIN, size, FRAME, &zero);
 
 	return ptr && !zero ? memset(ptr, 0, size) : ptr;
 }
@@ -570,17 +581,29 @@ static size_t with_room(size_t usable, size_t size)
 	return usable + usable / 4;
 }
 
+/* malloc() for a function that was called at @frame; NULL: it does not matter. */
+__always_inline_ void *malloc_for(size_t size, const struct stack_frame *frame)
+{
+	if (!frame)
+		return malloc(size);
+	if (tcb.busy)
+		return alloc_above(ALIGN_MIN, size, frame);
+	tcb_enter(&tcb);
+	return alloc_rest(ALIGN_MIN, size, frame);
+}
+
 /* The object elsewhere, by copying.  What gets shorter can stay where it is. */
-static void *realloc_copy(void *ptr, size_t usable, size_t size)
+__always_inline_ void *copy_for(void *ptr, size_t usable, size_t size,
+				const struct stack_frame *frame)
 {
 	size_t more = with_room(usable, size);
 	int saved = errno;
-	void *copy = malloc(more);
+	void *copy = malloc_for(more, frame);
 
 	/* Room is a wish: what was asked for may still be had. */
 	if (unlikely(!copy) && more != size) {
 		errno = saved;
-		copy = malloc(size);
+		copy = malloc_for(size, frame);
 	}
 	/* No room for a second one. */
 	if (unlikely(!copy)) {
@@ -592,6 +615,11 @@ static void *realloc_copy(void *ptr, size_t usable, size_t size)
 	memcpy(copy, ptr, min(usable, size));
 	free(ptr);
 	return copy;
+}
+
+static void *realloc_copy(void *ptr, size_t usable, size_t size)
+{
+	return copy_for(ptr, usable, size, NULL);
 }
 
 static void *realloc_move(void *ptr, size_t usable, size_t size)
@@ -614,11 +642,57 @@ static bool resize_bounded(void *ptr, size_t usable, size_t size)
 	       in_bracket_resize(ptr, usable, size);
 }
 
+/*
+ * With a heap profile: an object that changes its size counts as freed and
+ * allocated, however that is done.
+ */
+static cold void *resize_sampled(void *ptr, size_t usable, size_t size,
+				 const struct stack_frame *frame)
+{
+	struct profile_sample was;
+	void *moved = ptr;
+
+	if (usable <= CLASS_SIZE_MAX)
+		return fits_in_place(ptr, usable, size) ? ptr :
+			copy_for(ptr, usable, size, frame);
+	/* First, as in free_any(): what it leaves may be another's at once. */
+	was = profile_forget(ptr);
+	if (!resize_bounded(ptr, usable, size))
+		moved = move_pages(ptr, usable, size);
+	if (!moved || (moved == ptr && large_usable(ptr) == usable))
+		profile_restore(ptr, was);
+	else if (sample_draw(large_usable(moved)))
+		note_sample(moved, frame);
+	return moved ?: copy_for(ptr, usable, size, frame);
+}
+
+static cold void *realloc_sampled(void *ptr, size_t size)
+{
+	const struct stack_frame *frame = FRAME;
+	void *moved;
+
+	if (!ptr)
+		return malloc_for(size, frame);
+	if (!size) {
+		alloc_free(ptr, "realloc");
+		return NULL;
+	}
+	if (unlikely(size > PTRDIFF_MAX)) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	moved = resize_sampled(ptr, alloc_usable(ptr, "realloc"), size, frame);
+	init_after_slow((const void *)frame->ret, false);
+	return moved;
+}
+
 static noinline void *realloc_slow(void *ptr, size_t size)
 {
 	size_t usable;
 	void *moved;
 
+	if (unlikely(heap_profiled))
+		return realloc_sampled(ptr, size);
 	if (!ptr)
 		return malloc(size);
 	if (!size) {

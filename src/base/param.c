@@ -330,6 +330,7 @@ enum {
 	STRING_LOG,
 	STRING_INJECT,
 	STRING_CONTROL_DIR,
+	STRING_PROFILE_DUMP,
 	NR_STRINGS
 };
 
@@ -347,6 +348,8 @@ static unsigned int string_slot(enum ebb_attr_id id)
 		return STRING_INJECT;
 	if (id == EBB_ATTR_CONTROL_DIR)
 		return STRING_CONTROL_DIR;
+	if (id == EBB_ATTR_PROFILE_DUMP)
+		return STRING_PROFILE_DUMP;
 	ebb_bug("option %d is not a string", (int)id);
 }
 
@@ -374,13 +377,15 @@ uint64_t param_bytes(enum ebb_attr_id id, uint64_t whole)
 	return whole / 100 * percent + whole % 100 * percent / 100;
 }
 
-/* Options whose value is at the same time handed to whom it concerns. */
+/* Strings are checked, and handed to whom they concern. */
 static int apply_string(enum ebb_attr_id id, const char *text)
 {
 	if (id == EBB_ATTR_LOG)
 		return log_set_target(text);
 	if (id == EBB_ATTR_INJECT)
 		return inject_set(text);
+	if (id == EBB_ATTR_PROFILE_DUMP)
+		return !*text || *text == '/' ? 0 : -EINVAL;
 	return *text == '/' || str_equal(text, "auto") ||
 	       str_equal(text, "off") ? 0 : -EINVAL;
 }

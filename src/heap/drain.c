@@ -11,6 +11,7 @@
 #include "heap/orphan.h"
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
+#include "heap/sample.h"
 #include "os/barrier.h"
 
 struct lock drain_lock = LOCK_INIT(3);
@@ -32,7 +33,9 @@ void drain_init(void)
 
 static struct heap *heap_new(void)
 {
-	size_t nr = ALIGN_UP(magazine_heap_size(), SLAB_SIZE) >> SLAB_SHIFT;
+	size_t nr = ALIGN_UP(magazine_heap_size() +
+			     (heap_profiled ? sizeof(struct sampler) : 0),
+			     SLAB_SIZE) >> SLAB_SHIFT;
 	struct heap *heap = closed;
 	enum run_state was;
 	struct slab *run;
@@ -319,7 +322,7 @@ static __guesses bool magazine_holds(struct heap *heap, unsigned int class,
 
 	/* A pop goes before every use of what it gave, so no stale match. */
 	for (void **at = load_guess(&heap->bins[class].bottom); at < top; at++)
-		if (((uintptr_t)load_guess(at) & ~MAGAZINE_ZERO) ==
+		if (((uintptr_t)load_guess(at) & ~MAGAZINE_FLAGS) ==
 		    (uintptr_t)ptr)
 			return true;
 	return false;

@@ -81,7 +81,7 @@ static void gather_add(struct gather *gather, void *const *slots, size_t nr)
 	struct place at = { 0 };
 
 	for (size_t i = 0; i < nr; i++) {
-		uintptr_t ptr = (uintptr_t)slots[i] & ~MAGAZINE_ZERO;
+		uintptr_t ptr = (uintptr_t)slots[i] & ~MAGAZINE_FLAGS;
 		unsigned int slot;
 		uint64_t bit;
 

@@ -13,7 +13,7 @@
 
 /*
  * Publish @nr slots, of any class, that are in no cache any more: others may
- * have them at once.  Pointers may be marked (MAGAZINE_ZERO).  Stops the
+ * have them at once.  Pointers may be marked (MAGAZINE_FLAGS).  Stops the
  * process if one is no slot, or was freed twice.  Returns their bytes.
  */
 int64_t gather_publish(void *const *slots, size_t nr);

@@ -20,7 +20,11 @@ __thread struct tcb tcb __attribute__((tls_model("initial-exec"))) = {
 __thread struct thread thread __attribute__((tls_model("initial-exec")));
 
 bool heap_checked;
+bool heap_watched;
 bool heap_for_all;
+#if IS_ENABLED(CONFIG_PROFILE)
+bool heap_profiled;
+#endif
 
 /* A place for the tops of the empty heap's magazines to point past. */
 static void *no_slot[1];
@@ -35,6 +39,29 @@ struct heap_front empty_front = {
 };
 
 struct heap orphan_heap;
+
+/*
+ * Offset in struct heap of the magazine for (size - 1) / 16.  A constant, so
+ * that it is no process's own memory.
+ */
+#define SIZES(class, above, upto)					\
+	[(above) >> CLASS_STEP_SHIFT ...				\
+	 ((upto) >> CLASS_STEP_SHIFT) - 1] = HEAP_BIN_OFFSET(class)
+#define LINEAR(class)							\
+	SIZES(class, (class) * 16, ((class) + 1) * 16)
+#define EIGHTH(doubling, j)						\
+	SIZES((doubling) * 8 + (j), (8 + (j)) << ((doubling) + 3),	\
+	      (9 + (j)) << ((doubling) + 3))
+#define DOUBLING(d)							\
+	EIGHTH(d, 0), EIGHTH(d, 1), EIGHTH(d, 2), EIGHTH(d, 3),		\
+	EIGHTH(d, 4), EIGHTH(d, 5), EIGHTH(d, 6), EIGHTH(d, 7)
+
+const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT] = {
+	LINEAR(0), LINEAR(1), LINEAR(2), LINEAR(3),
+	LINEAR(4), LINEAR(5), LINEAR(6), LINEAR(7),
+	DOUBLING(1), DOUBLING(2), DOUBLING(3), DOUBLING(4),
+	DOUBLING(5), DOUBLING(6), DOUBLING(7), DOUBLING(8),
+};
 
 void bin_make_lists(struct bin *bin)
 {

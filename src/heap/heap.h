@@ -104,6 +104,8 @@ struct tcb {
 	struct slab *avail;	/* stack of QUEUED slabs */		\
 	uint64_t pad_after[7]
 
+struct sampler;
+
 struct heap_front {
 	HEAP_FRONT;
 };
@@ -122,6 +124,7 @@ struct heap {
 	void **outbox_seen;	/* drain_lock: top of the outbox then */
 	uint32_t turn_seen;	/* drain_lock: turn of the run cache then */
 	struct run_cache runs;
+	struct sampler *sampler;	/* NULL: there is no profile */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
 				 * with, and cached runs; in account.cached */
 	bool grown;		/* a magazine is or was in the big store */
@@ -144,6 +147,7 @@ struct thread {
 	struct heap *heap;	/* its own, also while gated */
 	enum thread_state state;
 	bool registered;	/* its destructor will run at thread exit */
+	bool sampling;		/* inside profile_take(): no samples of its own */
 };
 
 extern __thread struct tcb tcb __attribute__((tls_model("initial-exec"),
@@ -163,6 +167,16 @@ extern struct heap orphan_heap __attribute__((visibility("hidden")));
 /* Every operation is a bypass: option check=1. */
 extern bool heap_checked;
 
+/* realloc() has to look closely: heap_checked or heap_profiled. */
+extern bool heap_watched;
+
+/* There is a heap profile: option profile, heap/sample.h. */
+#if IS_ENABLED(CONFIG_PROFILE)
+extern bool heap_profiled __attribute__((visibility("hidden")));
+#else
+#define heap_profiled	false
+#endif
+
 /* Threads other than the first may have heaps: their end will be heard of. */
 extern bool heap_for_all;
 
@@ -171,6 +185,10 @@ extern bool heap_for_all;
 #define HEAP_BIN_OFFSET(class)						\
 	((uint16_t)(offsetof(struct heap_front, magazines) +		\
 		    (class) * sizeof(struct magazine)))
+
+/* HEAP_BIN_OFFSET() of the class for (size - 1) / 16. */
+extern const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT]
+	__attribute__((visibility("hidden")));
 
 static inline struct magazine *heap_magazine(struct heap *heap,
 					     unsigned int class)

@@ -9,6 +9,7 @@
 #include "heap/magazine.h"
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
+#include "heap/sample.h"
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
@@ -63,6 +64,8 @@ void magazine_init(struct heap *heap)
 	heap->runs.nr = heap->runs.nr_slabs = 0;
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_small(heap, class);
+	if (heap_profiled)
+		sample_open(heap);
 }
 
 /*
@@ -161,7 +164,7 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 	int64_t bytes;
 
 	/* No holes left: frees to it may take the fast path again. */
-	if (unlikely(!load_relaxed(&hot->bin)) &&
+	if (unlikely(!load_relaxed(&hot->bin)) && !heap_profiled &&
 	    !(load_relaxed(&slab->pages) & PAGES_HOLES)) {
 		store_relaxed(&hot->bin, HEAP_BIN_OFFSET(hot->class));
 		/* Pairs with settle_pages(), which may just have made some. */
@@ -256,6 +259,8 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 	mag->top = place;
 	for (unsigned int i = 0; i < nr_groups; i++)
 		place = expand(heap, slab, sc, groups[i], place);
+	if (unlikely(heap_profiled))
+		sample_refilled(heap, class, nr);
 	heap->delta.dirty -= (int64_t)nr * sc->size;
 	heap->delta.handed += (int64_t)nr * sc->size;
 	return nr;
@@ -335,6 +340,8 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 	memcpy(spare, bin->bottom, nr * sizeof(*spare));
 	memmove(bin->bottom, bin->bottom + nr, (cap - nr) * sizeof(*spare));
 	mag->top -= nr;
+	if (unlikely(heap_profiled))
+		sample_flushed(heap, class, nr);
 	barrier();
 	publish_places(heap, spare, nr);
 	heap_tell(heap);
@@ -347,6 +354,8 @@ void magazine_flush_all(struct heap *heap)
 		void **first = bin->bottom;
 		size_t held = (size_t)(heap->magazines[class].top - first);
 
+		if (unlikely(heap_profiled))
+			sample_flushed(heap, class, held);
 		set_small(heap, class);
 		barrier();
 		if (held)

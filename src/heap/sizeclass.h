@@ -24,6 +24,15 @@
 /* In a magazine: marks the pointer to such a slot. */
 #define MAGAZINE_ZERO		((uintptr_t)1 << 63)
 
+/*
+ * The slot that is sampled next (heap/sample.h) bears the sign bit as well, so
+ * whether it is zero is said by a bit of its own.
+ */
+#define MAGAZINE_SAMPLED	((uintptr_t)1)
+#define MAGAZINE_SAMPLED_ZERO	((uintptr_t)2)
+#define MAGAZINE_LOW_FLAGS	(MAGAZINE_SAMPLED | MAGAZINE_SAMPLED_ZERO)
+#define MAGAZINE_FLAGS		(MAGAZINE_ZERO | MAGAZINE_LOW_FLAGS)
+
 struct sizeclass {
 	uint32_t size;		/* bytes of a slot */
 	uint32_t reciprocal;	/* ceil(2^32 / size) */

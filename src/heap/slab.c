@@ -65,7 +65,8 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	}
 	hot->reciprocal = sc->reciprocal;
 	store_relaxed(&hot->class, (uint8_t)class);
-	store_relaxed(&hot->bin, HEAP_BIN_OFFSET(class));
+	/* With a profile all frees go the slow way: heap/sample.h. */
+	store_relaxed(&hot->bin, heap_profiled ? 0 : HEAP_BIN_OFFSET(class));
 	/* Pairs with audit_slabs() and the like, which go over the table. */
 	store_release(&hot->kind, SLAB_KIND_CLASS);
 	/* Pairs with slab_take_one(): the class first, then the generation. */

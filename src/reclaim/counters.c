@@ -3,6 +3,8 @@
  * ebbmalloc - The counters of ebb/stat_page.h, collected
  */
 #include "acct/account.h"
+#include "debug/profile.h"
+#include "heap/sample.h"
 #include "reclaim/counters.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
@@ -61,8 +63,19 @@ static void read_inband(uint64_t *values)
 	values[EBB_COUNTER_INBAND_REFUSED] = stats.nr_refused;
 }
 
+static void read_profile(uint64_t *values)
+{
+	struct profile_stats stats = { 0 };
+
+	if (heap_profiled)
+		profile_stats(&stats);
+	values[EBB_COUNTER_PROFILE_LIVE] = stats.nr_live;
+	values[EBB_COUNTER_PROFILE_DROPPED] = stats.nr_dropped;
+}
+
 void counters_read(uint64_t values[EBB_NR_COUNTERS])
 {
+	read_profile(values);
 	read_heap(values);
 	read_reclaimer(values);
 	read_inband(values);

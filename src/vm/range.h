@@ -85,6 +85,8 @@ struct slab {
 	uint8_t given;		/* reclaimer sets, owner reads: pages of it were
 				 * given back since slab_init */
 	uint8_t tail;		/* enum tail_state; heap/tail.h */
+	uint16_t nr_samples;	/* that begin here, at most (atomic);
+				 * debug/profile.h */
 
 	struct list_head link;	/* owner's lists, or index of free runs */
 	struct list_head age;	/* free runs by age; vm_lock */

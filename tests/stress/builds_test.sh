@@ -46,7 +46,7 @@ watched()
 	TSAN_OPTIONS="die_after_fork=0 exitcode=66" torture "$@"
 }
 
-plan 13
+plan 14
 check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
 check "it passes" torture ubsan "$fast"
 check "it passes with failing kernel calls" \
@@ -60,10 +60,11 @@ if command -v clang >/dev/null; then
 	check "clang builds the debug config with TSan" \
 		build tsan debugconfig CC=clang D=tsan
 	check "it reports no race" watched tsan "$fast"
+	check "nor one with a heap profile" watched tsan "profile=4K,$fast"
 else
 	for what in "clang builds" "it passes" \
 		"clang builds the debug config with TSan" \
-		"it reports no race"; do
+		"it reports no race" "nor one with a heap profile"; do
 		skip "$what" "clang is not installed"
 	done
 fi

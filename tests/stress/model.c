@@ -106,6 +106,7 @@ bool model_make(const struct seat *seats, unsigned int nr_seats,
 	for (unsigned int i = 0; i < NR_BOXES; i++)
 		if (boxes[i].state == BOX_FULL)
 			list[nr++] = block_of(&boxes[i].object);
+	model.objects = nr;
 	floor_sort(list, nr);
 	add_all(&model, list, nr);
 	floor_unlist(foreign, nr_foreign);

@@ -22,6 +22,7 @@ struct model {
 	uint64_t free_blocks;
 	uint64_t stranded_blocks;
 	uint64_t resident_bytes;	/* of pages without an object */
+	uint64_t objects;
 };
 
 /* The model of all objects and of what floor/table.h knows; no thread runs. */

@@ -36,6 +36,7 @@
 #define CHILD_OPS	2000u
 #define NR_TRIMMERS	2u
 #define HANDLER_US	997	/* of processor time, between two signals */
+#define MISSED_MOST	4u	/* samples, by chance */
 #define MOST_TRIMS	1000	/* glibc always says it gave memory back */
 
 static struct {
@@ -54,6 +55,10 @@ static bool resting_hint;	/* the same, to be looked at often */
 
 static struct seat *seats;
 static uint64_t nr_handled, nr_trims, nr_forks, nr_threads_made, nr_checked;
+
+/* Where malloc_info() writes to. */
+static FILE *info;
+static char info_buffer[BUFSIZ];
 
 static void die(const char *what, int err)
 {
@@ -251,6 +256,39 @@ static void print_numbers(unsigned int round, const struct model *model,
 	fflush(stdout);
 }
 
+/* The value of a counter of malloc_info(), or 0. */
+static uint64_t counter(const char *text, const char *name)
+{
+	const char *at = strstr(text, name);
+
+	at = at ? strstr(at, "value=\"") : NULL;
+	return at ? strtoull(at + 7, NULL, 10) : 0;
+}
+
+/*
+ * Samples of the heap profile are objects; with profile=1 all of them are, but
+ * for one in e^16 of the smallest and what had no place.
+ */
+static bool samples_fit(const struct model *model)
+{
+	const char *conf = getenv("EBB_CONF");
+	static char text[16384];
+	uint64_t live, missing;
+
+	if (!conf || !strstr(conf, "profile="))
+		return true;
+	rewind(info);
+	if (malloc_info(0, info) || fflush(info) ||
+	    pread(fileno(info), text, sizeof(text) - 1, 0) <= 0)
+		return false;
+	live = counter(text, "profile_live");
+	missing = counter(text, "profile_dropped") + MISSED_MOST;
+	printf("#   %llu samples of %llu objects\n", (unsigned long long)live,
+	       (unsigned long long)model->objects);
+	return live <= model->objects && (!strstr(conf, "profile=1,") ||
+					  live + missing >= model->objects);
+}
+
 /*
  * Compare until it fits: a thread that ended may still be on its way out, the
  * reclaimer may hold a claim for a moment.
@@ -275,7 +313,7 @@ static bool compare(unsigned int round)
 	}
 	print_numbers(round, &model, count ? &counts : NULL);
 	nr_checked += count && fits;
-	return fits;
+	return fits && samples_fit(&model);
 }
 
 static void check_all(void)
@@ -338,6 +376,9 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	real_find();
 	may_fail = conf && strstr(conf, "inject=");
+	info = tmpfile();
+	if (!info || setvbuf(info, info_buffer, _IOFBF, sizeof(info_buffer)))
+		die("tmpfile", errno);
 	seats = mmap(NULL, (options.nr_threads + 1) * sizeof(*seats),
 		     PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
 		     0);

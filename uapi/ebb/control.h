@@ -73,6 +73,11 @@ enum ebb_attr_id {
 	EBB_ATTR_DEBOUNCE_MS,
 	EBB_ATTR_BACKEND,
 	EBB_ATTR_CONTROL_DIR,
+	EBB_ATTR_PROFILE,
+	EBB_ATTR_PROFILE_STACK,
+	EBB_ATTR_PROFILE_DUMP,
+	EBB_ATTR_PROFILE_LEAK,
+	EBB_ATTR_PROFILE_SEED,
 	EBB_NR_ATTRS
 };
 
@@ -93,6 +98,12 @@ enum ebb_backend {
 	EBB_BACKEND_MADVISE,
 	EBB_BACKEND_PROCESS,
 	EBB_BACKEND_URING,
+};
+
+/* Values of the option profile_stack. */
+enum ebb_profile_stack {
+	EBB_PROFILE_STACK_FP,
+	EBB_PROFILE_STACK_UNWIND,
 };
 
 /* The value must be a power of two. */
@@ -405,6 +416,45 @@ static const struct ebb_attr ebb_attrs[] = {
 		.accepts = "auto, off, or an absolute path",
 		.since = "0.1",
 		.help = "where PID/ is made, to observe and steer the process",
+	},
+	[EBB_ATTR_PROFILE] = {
+		.name = "profile", .type = EBB_TYPE_BYTES,
+		.flags = EBB_FLAG_START, .unit = "bytes",
+		.min = 0, .max = INT64_C(1) << 40, .def = 0, .def_text = "0",
+		.zero = "no heap profile, at no cost",
+		.since = "0.1",
+		.help = "heap profile: mean of the bytes between two samples",
+	},
+	[EBB_ATTR_PROFILE_STACK] = {
+		.name = "profile_stack", .type = EBB_TYPE_CHOICE,
+		.flags = EBB_FLAG_START, .unit = "",
+		.min = EBB_PROFILE_STACK_FP, .max = EBB_PROFILE_STACK_UNWIND,
+		.def = EBB_PROFILE_STACK_FP, .def_text = "fp",
+		.accepts = "fp, unwind",
+		.since = "0.1",
+		.help = "how the profile finds call stacks",
+	},
+	[EBB_ATTR_PROFILE_DUMP] = {
+		.name = "profile_dump", .type = EBB_TYPE_STRING, .unit = "",
+		.def_text = "",
+		.accepts = "an absolute path, in which %p is the process's "
+			   "number",
+		.since = "0.1",
+		.help = "where the heap profile is written",
+	},
+	[EBB_ATTR_PROFILE_LEAK] = {
+		.name = "profile_leak", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "write the heap profile at exit: what lives then leaked",
+	},
+	[EBB_ATTR_PROFILE_SEED] = {
+		.name = "profile_seed", .type = EBB_TYPE_COUNT,
+		.flags = EBB_FLAG_START, .unit = "number",
+		.min = 0, .max = INT64_C(1) << 32, .def = 0, .def_text = "0",
+		.zero = "another one for each process",
+		.since = "0.1",
+		.help = "seed of the choice of samples, to repeat a run",
 	},
 };
 

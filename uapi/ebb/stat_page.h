@@ -163,6 +163,8 @@ enum ebb_counter {
 	EBB_COUNTER_INBAND_HELPED,
 	EBB_COUNTER_INBAND_WORST,
 	EBB_COUNTER_INBAND_REFUSED,
+	EBB_COUNTER_PROFILE_LIVE,
+	EBB_COUNTER_PROFILE_DROPPED,
 	EBB_NR_COUNTERS
 };
 
@@ -295,6 +297,12 @@ static const struct ebb_counter_info ebb_counters[] = {
 	[EBB_COUNTER_INBAND_REFUSED] = { "inband_refused", "", EBB_TOTAL,
 		"ebb_inband_refused_total", "0.1",
 		"requests refused because of the option limit" },
+	[EBB_COUNTER_PROFILE_LIVE] = { "profile_live", "", EBB_GAUGE,
+		"ebb_profile_live_samples", "0.1",
+		"samples of the heap profile that are alive" },
+	[EBB_COUNTER_PROFILE_DROPPED] = { "profile_dropped", "", EBB_TOTAL,
+		"ebb_profile_dropped_samples_total", "0.1",
+		"samples for which the heap profile had no room" },
 };
 
 /* === Histograms =========================================================== */

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Call stacks of samples
+ *
+ * Two ways, by the option profile_stack.
+ *
+ * fp: frame pointers.  The walk stays on the thread's stack: between the frame
+ * it begins at and the thread block, or the end of the first thread's stack; and
+ * before a page is read the kernel is asked whether it can be.  Code without
+ * frame pointers ends the walk, or leaves frames out: of what allocates there
+ * is the one return address, and no more for sure.  On other stacks (coroutines,
+ * sigaltstack) there is no more than that.  What lies in no loaded object is
+ * not taken for a return address, so code made at run time ends the walk, too.
+ *
+ * unwind: backtrace(3) of glibc, by the tables of .eh_frame, which C++ and
+ * Debian's C programs have.  It is called once at start, where it loads libgcc;
+ * after that it neither allocates nor takes a lock, unless the program
+ * registers frames of its own (__register_frame of a JIT).  libgcc allocates
+ * while it holds a lock then, so what libgcc itself allocates is told without a
+ * stack.
+ */
+#ifndef EBB_DEBUG_STACK_H
+#define EBB_DEBUG_STACK_H
+
+#include "base/compiler.h"
+
+#define STACK_MAX	48u	/* return addresses of a stack */
+
+/*
+ * The frame record that a function with a frame pointer makes; the same on
+ * x86-64 and arm64.  __builtin_frame_address(0) is its address.
+ */
+struct stack_frame {
+	const struct stack_frame *next;
+	uintptr_t ret;
+};
+
+/* Load what @unwind needs.  Context: at start, no lock held; may allocate. */
+void stack_init(bool unwind);
+
+/*
+ * Return addresses from @frame on, whose own is the first; returns how many.
+ * Context: anywhere, also in signal handlers.
+ */
+unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs);
+
+/* In words: what is in use, and why. */
+const char *stack_describe(void);
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Which allocations are sampled
+ *
+ * What it is: the choice behind the heap profile (debug/profile.h).  With the
+ * option profile=MEAN one byte in MEAN is a sampling point, at random, and an
+ * object on which one falls is sampled.
+ *
+ * Model: points form a Poisson process along the bytes that are handed out, so
+ * an object of s bytes is sampled with probability 1 - exp(-s / MEAN), whatever
+ * was before it.  Processes that are independent add up to one, so there is one
+ * for each class of each heap: it is the number of slots until the next sampled
+ * one, drawn anew after each.  Where there is no heap (bypass) and for large
+ * objects each allocation draws for itself, which comes to the same.
+ *
+ * The fast path does not count.  Instead the slot that is to be sampled is
+ * marked in the magazine with the sign bit, which the fast path turns away as
+ * it does slots that are known to be zero.  What frees put on top of it moves
+ * the mark up, so that their slots, too, are counted; and so that these are
+ * seen no slab has a fast bin (slab_hot.bin is 0) while there is a profile.
+ *
+ * Invariants:
+ * (1) sampler.at is where the sampled slot lies, counted from the magazine's
+ *     bottom; below 0 it is in no magazine yet.  The slot at that place, and
+ *     no other, has the mark.
+ * (2) Allocations from the magazine leave it alone; refills add what they
+ *     bring, flushes subtract what leaves, a free adds 1.
+ *
+ * Context: the heap's thread inside the bracket, or the holder of its gate;
+ * sample_draw() anywhere.
+ */
+#ifndef EBB_HEAP_SAMPLE_H
+#define EBB_HEAP_SAMPLE_H
+
+#include "heap/heap.h"
+
+struct sampler {
+	uint64_t random;		/* state of the heap's generator */
+	int64_t at[NR_CLASSES];
+};
+
+/*
+ * Sample every @mean-th byte; 0: none.  @seed: 0 is a random one, with another
+ * one thread gets the same sequence each time.  Called once, before there is a
+ * heap.
+ */
+void sample_init(uint64_t mean, uint64_t seed);
+
+/* Bytes between two points, on average; 0: there is no profile. */
+uint64_t sample_mean(void);
+
+/* A new heap of the calling thread, or one that gets used again. */
+void sample_open(struct heap *heap);
+
+/* Whether an object of @size bytes that comes from no magazine is sampled. */
+bool sample_draw(size_t size);
+
+/* The slot without its mark, as it would be in the magazine otherwise. */
+static inline uintptr_t sample_unmark(uintptr_t slot)
+{
+	if (!(slot & MAGAZINE_SAMPLED))
+		return slot;
+	return slot & MAGAZINE_SAMPLED_ZERO ? slot & ~MAGAZINE_LOW_FLAGS :
+					      slot & ~MAGAZINE_FLAGS;
+}
+
+/* The marked slot was taken from the magazine: where the next one is. */
+void sample_next(struct heap *heap, unsigned int class);
+
+/* @nr slots came to the empty magazine. */
+void sample_refilled(struct heap *heap, unsigned int class, size_t nr);
+
+/* The @nr slots at the bottom are leaving (marks are stripped by who takes
+ * them in), and the others move down. */
+static inline void sample_flushed(struct heap *heap, unsigned int class,
+				  size_t nr)
+{
+	heap->sampler->at[class] -= (int64_t)nr;
+}
+
+/* One is to be pushed, and has been. */
+void sample_push_begin(struct heap *heap, unsigned int class);
+void sample_push_end(struct heap *heap, unsigned int class);
+
+#endif
