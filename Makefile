@@ -149,6 +149,13 @@ quiet_cmd_so    = LD      $(@:$(O)/%=%)
       cmd_so    = $(CC) -shared -o $@ $(src_in) $(LDFLAGS) $(sanitize_flags) \
 		  -Wl,-soname,$(@F) -Wl,--version-script=$(map) \
 		  -Wl,-z,relro,-z,now,-z,nodelete $(if $(sanitizers),,-Wl,-z,defs)
+
+# Where sys/sdt.h is missing the library has no probes: not silently.
+quiet_cmd_usdt  = CHECK   $(@:$(O)/%=%)
+      cmd_usdt  = ! grep -qs '^CONFIG_USDT=y' $(O)/.config || \
+		  grep -qs stapsdt $< || echo "NOTE: built without USDT probes:\
+		  no sys/sdt.h (Debian: systemtap-sdt-dev)" >&2; touch $@
+
 quiet_cmd_ln    = LN      $(@:$(O)/%=%)
       cmd_ln    = ln -sf $(<F) $@
 quiet_cmd_local = OBJCOPY $(@:$(O)/%=%)
@@ -158,7 +165,7 @@ quiet_cmd_ar    = AR      $(@:$(O)/%=%)
 
 PHONY += all lib
 all: lib tools
-lib: $(so) $(O)/lib/libebbmalloc.so $(O)/lib/libebbmalloc.a
+lib: $(so) $(O)/lib/.usdt $(O)/lib/libebbmalloc.so $(O)/lib/libebbmalloc.a
 
 $(src_in): $(config_outputs) FORCE
 	$(Q)$(MAKE) -f scripts/kbuild.mk dir=$(lib-y)
@@ -168,6 +175,9 @@ $(map): src/api/libebbmalloc.map FORCE | $(O)/lib
 
 $(so): $(src_in) $(map) FORCE
 	$(call if_changed,so)
+
+$(O)/lib/.usdt: $(so)
+	$(call cmd,usdt)
 
 $(O)/lib/libebbmalloc.so: $(so)
 	$(call cmd,ln)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/trace.h"
 #include "heap/gather.h"
 #include "heap/magazine.h"
 #include "heap/outbox.h"
@@ -263,6 +264,7 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 		sample_refilled(heap, class, nr);
 	heap->delta.dirty -= (int64_t)nr * sc->size;
 	heap->delta.handed += (int64_t)nr * sc->size;
+	TRACE2(refill, sc->size, nr);
 	return nr;
 }
 
@@ -313,10 +315,12 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 }
 
 /* The @nr places from @first on, which are in no magazine any more. */
-static void publish_places(struct heap *heap, void *const *first, size_t nr)
+static void publish_places(struct heap *heap, unsigned int class,
+			   void *const *first, size_t nr)
 {
 	int64_t bytes = gather_publish(first, nr);
 
+	TRACE2(flush, sizeclasses[class].size, nr);
 	heap->delta.dirty += bytes;
 	heap->delta.handed -= bytes;
 }
@@ -343,7 +347,7 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 	if (unlikely(heap_profiled))
 		sample_flushed(heap, class, nr);
 	barrier();
-	publish_places(heap, spare, nr);
+	publish_places(heap, class, spare, nr);
 	heap_tell(heap);
 }
 
@@ -359,7 +363,7 @@ void magazine_flush_all(struct heap *heap)
 		set_small(heap, class);
 		barrier();
 		if (held)
-			publish_places(heap, first, held);
+			publish_places(heap, class, first, held);
 	}
 	outbox_flush(heap);
 	run_cache_flush(heap);

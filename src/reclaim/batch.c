@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/lock.h"
+#include "base/trace.h"
 #include "heap/misuse.h"
 #include "heap/slab.h"
 #include "heap/tail.h"
@@ -472,6 +473,8 @@ static void batch_advise(struct pass *pass)
 
 	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind, batch.ok,
 		      &done);
+	TRACE4(decommit, batch.kind == ADVISE_CLEAN, done.done_bytes,
+	       done.refused_bytes, batch.nr_ranges);
 	pass->refused |= done.refused_bytes > 0;
 	pass->result->refused_bytes += done.refused_bytes;
 	if (pass->auditing && counted)

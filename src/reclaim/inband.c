@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
+#include "base/trace.h"
 #include "heap/large.h"
 #include "reclaim/gauge.h"
 #include "reclaim/history.h"
@@ -340,6 +341,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 	add_stat(&stats.spent_us, now - start);
 	store_relaxed(&stats.worst_us, max(stats.worst_us, now - start));
 	history_note_wait(now - start);
+	TRACE4(inband, now - start, *limit, headroom, owed);
 	return headroom;
 }
 

@@ -54,6 +54,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
+#include "base/trace.h"
 #include "os/advise.h"
 #include "os/probe.h"
 #include "reclaim/app.h"
@@ -473,6 +474,8 @@ static void do_round(void)
 		.retaken = purge_retaken(),
 		.state = policy_state,
 	};
+	if (in.pressure != PRESSURE_NONE)
+		TRACE4(pressure, in.pressure, in.limit, in.headroom, in.dirty);
 	read_conf(&signals, &in.conf);
 	/* Awake it is not woken: what was freed meanwhile shows here alone. */
 	in.woken = woken || in.dirty > seen_dirty || cached > seen_cached;
