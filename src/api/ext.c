@@ -22,6 +22,7 @@
 #include "heap/sample.h"
 #include "os/advise.h"
 #include "reclaim/counters.h"
+#include "os/name.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -177,6 +178,8 @@ __export void malloc_stats(void)
 	if (heap_profiled)
 		fprintf(stderr, "  profile: a sample in %llu bytes, %s\n",
 			(unsigned long long)sample_mean(), stack_describe());
+	if (IS_ENABLED(CONFIG_VMA_NAME))
+		fprintf(stderr, "  names of mappings: %s\n", name_describe());
 	source_report(report, sizeof(report));
 	fputs(report, stderr);
 	advise_report(report, sizeof(report));

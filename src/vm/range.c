@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/sys.h"
 #include "os/map.h"
+#include "os/name.h"
 #include "vm/range.h"
 #include "vm/run.h"
 
@@ -21,6 +22,7 @@ struct range range;
 #define PIECE_MIN	(1 * MIB)	/* committed at once */
 #define PIECE_MAX	(64 * MIB)
 #define AHEAD		(2 * MIB)	/* kept for handlers, see take_fresh */
+#define NAME_FROM	(16 * MIB)	/* in use, before it gets a name */
 #define TABLE_STEP	((size_t)64 * KIB)
 #define WINDOW_ALIGN	(2 * MIB)
 #define RESERVE_MIN	(64 * MIB)
@@ -113,6 +115,16 @@ int range_init(size_t reserve)
 	return init_whole(reserve);
 }
 
+/* More of a window that is reserved in pieces. */
+static int reserve_piece(char *at, size_t len)
+{
+	int err = map_reserve_at(at, len);
+
+	if (!err && IS_ENABLED(CONFIG_VMA_NAME))
+		name_renewed(at, len);
+	return err;
+}
+
 /* Commit [@have, @need) of a table whose byte 0 is at @start (or grows down). */
 static int commit_table(char *start, bool down, size_t *have, size_t need)
 {
@@ -126,7 +138,7 @@ static int commit_table(char *start, bool down, size_t *have, size_t need)
 	more = need - *have;
 	at = down ? start - need : start + *have;
 	if (range.pieces) {
-		err = map_reserve_at(at, more);
+		err = reserve_piece(at, more);
 		if (err)
 			return err;
 	}
@@ -167,14 +179,30 @@ static int reserve_upto(size_t upto)
 	need = upto - range.reserved;
 	piece = ALIGN_DOWN(min(map_space_left() / 4, PIECE_MAX), SLAB_SIZE);
 	piece = min(max(piece, need), range.span - range.reserved);
-	err = map_reserve_at(range.base + range.reserved, piece);
+	err = reserve_piece(range.base + range.reserved, piece);
 	if (err && piece > need) {
 		piece = need;
-		err = map_reserve_at(range.base + range.reserved, piece);
+		err = reserve_piece(range.base + range.reserved, piece);
 	}
 	if (!err)
 		range.reserved += piece;
 	return err;
+}
+
+/*
+ * All of it, tables and what is only reserved included, so that what merges
+ * without names does so with them.  Not at once: many processes end before
+ * anybody looks.
+ */
+static void name_window(void)
+{
+	static bool named;
+	char *start = (char *)range.slabs;
+
+	if (!IS_ENABLED(CONFIG_VMA_NAME) || named || range.used < NAME_FROM)
+		return;
+	named = true;
+	name_give(start, (size_t)(range.base - start) + range.reserved);
 }
 
 /* Take at least @need more bytes into use. */
@@ -207,6 +235,7 @@ static int grow(size_t need)
 		return err;
 	/* Pairs with range_take_fresh(): descriptors first, then the bound. */
 	store_release(&range.used, upto);
+	name_window();
 	return 0;
 }
 

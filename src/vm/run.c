@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "os/map.h"
+#include "os/name.h"
 #include "vm/run.h"
 
 struct lock vm_lock = LOCK_INIT(2);
@@ -429,6 +430,13 @@ struct slab *run_alloc_for(size_t bytes, size_t align, enum run_state *ret_was)
 	return run;
 }
 
+/* What was mapped anew can merge with what is around it. */
+static void name_part(const struct slab *first, size_t nr)
+{
+	if (IS_ENABLED(CONFIG_VMA_NAME))
+		name_renewed(slab_base(first), nr << SLAB_SHIFT);
+}
+
 /*
  * A range that mremap put here is made ordinary again, which empties it.
  * False: the kernel failed, perhaps after it removed what was there.
@@ -437,6 +445,7 @@ static bool settle_displaced(struct slab *first, size_t nr)
 {
 	if (map_renew(slab_base(first), nr << SLAB_SHIFT))
 		return false;
+	name_part(first, nr);
 	first->displaced = 0;
 	sub_relaxed(&run_counters.nr_displaced, 1);
 	return true;
@@ -558,6 +567,7 @@ bool run_uncommit(struct slab *first, size_t nr)
 {
 	if (map_uncommit(slab_base(first), nr << SLAB_SHIFT))
 		return false;
+	name_part(first, nr);
 	first->uncommitted = first[nr - 1].uncommitted = 1;
 	return true;
 }
