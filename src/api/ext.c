@@ -140,7 +140,7 @@ __export int malloc_info(int options, FILE *stream)
 	fputs("<malloc version=\"ebbmalloc-1\">\n", stream);
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
 		fprintf(stream, "<counter name=\"%s\" value=\"%llu\"/>\n",
-			ebb_counters[i].name, (unsigned long long)values[i]);
+			counters_info(i)->name, (unsigned long long)values[i]);
 	fprintf(stream, "<reclaimer state=\"%s\" backend=\"%s\"/>\n",
 		reclaimer_state(), advise_name());
 	for (unsigned int i = 0; source_at(i); i++) {
@@ -167,7 +167,7 @@ __export void malloc_stats(void)
 		return;
 	fputs("ebbmalloc:\n", stderr);
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
-		fprintf(stderr, "  %-20s %12llu\n", ebb_counters[i].name,
+		fprintf(stderr, "  %-20s %12llu\n", counters_info(i)->name,
 			(unsigned long long)values[i]);
 	fprintf(stderr, "  reclaimer: %s\n", reclaimer_state());
 	if (IS_ENABLED(CONFIG_CONTROL) && ctl_describe(report, sizeof(report)))

@@ -122,9 +122,26 @@ static void postfork_child(void)
 		_IO_list_resetlock();
 }
 
-void fork_register(void)
+/*
+ * What pthread_atfork() calls.  That function is linked into each object, where
+ * it would be the only one on its page that every process runs.
+ */
+extern int __register_atfork(void (*before)(void), void (*parent)(void),
+			     void (*child)(void), void *object)
+	__attribute__((weak));
+extern void *__dso_handle __attribute__((visibility("hidden")));
+
+static int add_handlers(void)
 {
-	if (pthread_atfork(prefork, postfork_parent, postfork_child))
+	if (__register_atfork)
+		return __register_atfork(prefork, postfork_parent,
+					 postfork_child, &__dso_handle);
+	return pthread_atfork(prefork, postfork_parent, postfork_child);
+}
+
+__startup void fork_register(void)
+{
+	if (add_handlers())
 		log_line("no fork handlers: children of threaded programs "
 			 "must not allocate");
 }

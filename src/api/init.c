@@ -72,7 +72,8 @@ static bool init_now(void)
 		return false;
 	}
 	/* Before there is a heap, which would not be sampled. */
-	if (IS_ENABLED(CONFIG_PROFILE) && !getauxval(AT_SECURE))
+	if (IS_ENABLED(CONFIG_PROFILE) && param_int(EBB_ATTR_PROFILE) &&
+	    !getauxval(AT_SECURE))
 		profile_init();
 	heap_watched = heap_checked || heap_profiled;
 	/* Pairs with init_ready(). */
@@ -250,7 +251,7 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		watch_note_environment(environ, getauxval(AT_SECURE));
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_init(environ, getauxval(AT_SECURE));
-	if (IS_ENABLED(CONFIG_PROFILE))
+	if (heap_profiled)
 		profile_start();
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();

@@ -465,6 +465,11 @@ void param_explain(enum ebb_attr_id id, const char *text, int err, char *why,
 		 now);
 }
 
+const struct ebb_attr *param_attr(enum ebb_attr_id id)
+{
+	return &ebb_attrs[id];
+}
+
 int param_find(const char *name)
 {
 	for (int i = 0; i < EBB_NR_ATTRS; i++)

@@ -44,6 +44,12 @@ uint64_t param_bytes(enum ebb_attr_id id, uint64_t whole);
 int param_set(const char *name, const char *text, char *why, size_t size)
 	__must_check;
 
+/*
+ * Its row.  Whoever names ebb_attrs[] gets a copy of the whole table, with a
+ * relocation for each string in it.
+ */
+const struct ebb_attr *param_attr(enum ebb_attr_id id);
+
 /* The enum ebb_attr_id of @name, or -ENOENT. */
 int param_find(const char *name) __must_check;
 

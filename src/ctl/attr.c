@@ -33,7 +33,7 @@ static uint64_t last_trimmed;
 
 static const char *name_of(unsigned int file)
 {
-	return file == ATTR_TRIM ? trim_attr.name : ebb_attrs[file].name;
+	return file == ATTR_TRIM ? trim_attr.name : param_attr((enum ebb_attr_id)file)->name;
 }
 
 uint64_t attr_bit(const char *name)
@@ -57,16 +57,16 @@ static size_t format_value(unsigned int file, char *buf, size_t size)
 	if (file == ATTR_TRIM)
 		return fmt_line(buf, size, "%llu",
 				(unsigned long long)last_trimmed);
-	if (ebb_attrs[file].type == EBB_TYPE_STRING)
+	if (param_attr((enum ebb_attr_id)file)->type == EBB_TYPE_STRING)
 		return fmt_line(buf, size, "%s",
 				param_str((enum ebb_attr_id)file));
-	return param_format(&ebb_attrs[file],
+	return param_format(param_attr((enum ebb_attr_id)file),
 			    param_int((enum ebb_attr_id)file), buf, size);
 }
 
 static bool is_read_only(unsigned int file)
 {
-	return file != ATTR_TRIM && ebb_attrs[file].flags & EBB_FLAG_START;
+	return file != ATTR_TRIM && param_attr((enum ebb_attr_id)file)->flags & EBB_FLAG_START;
 }
 
 static int put_one(int dir_fd, unsigned int file)
@@ -208,7 +208,7 @@ static int apply_option(enum ebb_attr_id id, const char *text, char *why)
 
 	if (is_read_only(id))
 		return refuse(id, text, "it is read at start only", why);
-	err = param_set(ebb_attrs[id].name, text, why, WHY_SIZE);
+	err = param_set(param_attr(id)->name, text, why, WHY_SIZE);
 	if (err)
 		return err;
 	tell(id);

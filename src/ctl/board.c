@@ -258,7 +258,7 @@ static void gather_options(void)
 
 	for (int i = 0; i < EBB_NR_ATTRS; i++)
 		len += add_option(page.text + len, sizeof(page.text) - len,
-				  &ebb_attrs[i], (enum ebb_attr_id)i);
+				  param_attr((enum ebb_attr_id)i), (enum ebb_attr_id)i);
 	page.head.text.used = (uint32_t)len;
 }
 

@@ -483,7 +483,8 @@ void ctl_visit(void)
 
 /* === Life ================================================================= */
 
-static void begin_waiting(void)
+/* Of every process, and of a forked child. */
+__startup static void begin_waiting(void)
 {
 	ctl.state = CTL_WAITING;
 	ctl.why = NULL;
@@ -504,7 +505,8 @@ __startup void ctl_init(char *const *env, bool secure)
 	reclaimer_set_guest(&guest);
 }
 
-void ctl_exit(void)
+/* Of every process that ends by itself. */
+__startup void ctl_exit(void)
 {
 	int fd;
 

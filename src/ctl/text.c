@@ -10,6 +10,8 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "ctl/text.h"
+#include "reclaim/counters.h"
+#include "reclaim/history.h"
 
 #define LAST_BUCKET	26	/* beyond it: +Inf; 9 minutes, 256 GiB */
 
@@ -41,7 +43,7 @@ static void render_stat(struct text *text, const struct ebb_page *page)
 {
 	add_stamp(text, page);
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
-		add(text, "%s %llu\n", ebb_counters[i].name,
+		add(text, "%s %llu\n", counters_info(i)->name,
 		    ull(page->counters[i]));
 }
 
@@ -103,7 +105,7 @@ static void render_histograms(struct text *text, const struct ebb_page *page)
 {
 	add_stamp(text, page);
 	for (unsigned int id = 0; id < EBB_NR_HISTOGRAMS; id++) {
-		const struct ebb_histogram_info *info = &ebb_histograms[id];
+		const struct ebb_histogram_info *info = history_info((enum ebb_histogram_id)id);
 		const struct ebb_histogram *row = &page->histograms[id];
 
 		add(text, "%s: %llu values, sum %llu %s\n", info->name,
@@ -247,9 +249,9 @@ static void render_metrics(struct text *text, const struct ebb_page *page)
 	add(text, "ebb_build_info{version=\"%s\",abi=\"%u\"} 1\n",
 	    page->head.version, page->head.abi);
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
-		add_counter(text, &ebb_counters[i], page->counters[i]);
+		add_counter(text, counters_info(i), page->counters[i]);
 	for (unsigned int i = 0; i < EBB_NR_HISTOGRAMS; i++)
-		add_histogram(text, &ebb_histograms[i], &page->histograms[i]);
+		add_histogram(text, history_info((enum ebb_histogram_id)i), &page->histograms[i]);
 	add_signals(text, page);
 }
 

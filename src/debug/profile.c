@@ -263,8 +263,6 @@ void profile_init(void)
 	char *at;
 	int err;
 
-	if (!mean)
-		return;
 	err = map_reserve(len, map_page_size, &at);
 	if (!err)
 		err = map_commit(at, len);
@@ -279,7 +277,6 @@ void profile_init(void)
 
 void profile_start(void)
 {
-	if (heap_profiled)
-		stack_init(param_int(EBB_ATTR_PROFILE_STACK) ==
-			   EBB_PROFILE_STACK_UNWIND);
+	stack_init(param_int(EBB_ATTR_PROFILE_STACK) ==
+		   EBB_PROFILE_STACK_UNWIND);
 }

@@ -40,7 +40,7 @@ struct profile_stats {
 };
 
 /*
- * Make the tables and begin, if the option profile says so.  Context: the one
+ * Make the tables and begin: the option profile is not 0.  Context: the one
  * that initialises; range_init() is done.
  */
 void profile_init(void);

@@ -80,3 +80,8 @@ void counters_read(uint64_t values[EBB_NR_COUNTERS])
 	read_reclaimer(values);
 	read_inband(values);
 }
+
+const struct ebb_counter_info *counters_info(unsigned int counter)
+{
+	return &ebb_counters[counter];
+}

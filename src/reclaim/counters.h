@@ -18,4 +18,7 @@
  */
 void counters_read(uint64_t values[EBB_NR_COUNTERS]);
 
+/* The row of one, from the only copy of the table. */
+const struct ebb_counter_info *counters_info(unsigned int counter);
+
 #endif

@@ -60,3 +60,8 @@ void history_histogram(enum ebb_histogram_id id, struct ebb_histogram *ret)
 	for (unsigned int i = 0; i < EBB_NR_BUCKETS; i++)
 		ret->buckets[i] = load_relaxed(&from->buckets[i]);
 }
+
+const struct ebb_histogram_info *history_info(enum ebb_histogram_id id)
+{
+	return &ebb_histograms[id];
+}

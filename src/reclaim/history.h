@@ -26,6 +26,9 @@ void history_note_wait(uint64_t us);
 /* Copy the ring; how many rows of it mean something. */
 unsigned int history_events(struct ebb_event *rows);
 
+/* The row of one, from the only copy of the table. */
+const struct ebb_histogram_info *history_info(enum ebb_histogram_id id);
+
 /* Copy histogram @id; each number whole, not all of one moment. */
 void history_histogram(enum ebb_histogram_id id, struct ebb_histogram *ret);
 
