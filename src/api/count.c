@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "api/init.h"
+#include "debug/profile.h"
 #include "ebb/stats.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
@@ -97,7 +98,8 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 			      load_relaxed(&run_counters.in_state[RUN_PART]);
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
-	counts.meta_bytes = tally_table_bytes() + drain_heap_bytes();
+	counts.meta_bytes = tally_table_bytes() + drain_heap_bytes() +
+			    (heap_profiled ? profile_bytes() : 0);
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);
 	counts.mapped_bytes = load_relaxed(&range.used);
 	if (held)

@@ -4,7 +4,7 @@
  *
  * Model: before a fork the locks below are taken, by rank, so the child finds
  * no structure half changed but the heaps of threads that were inside the
- * allocator.  The others (inband_lock, find_lock, pass_lock) it frees, and
+ * allocator.  The others (inband_lock, find_lock, pass_lock, write_lock) it frees, and
  * makes anew what they guard.  The forking thread counts as nested meanwhile
  * (BUSY_FORK), so that handlers of others which allocate between ours and the
  * fork find their way past the locks.

@@ -186,7 +186,7 @@ __always_inline_ void *alloc_slow(size_t align, size_t size,
 	if (unlikely(!ptr))
 		ptr = alloc_again(align, size, &got);
 	see_to_sample(ptr, &got, frame);
-	init_after_slow((const void *)frame->ret, false);
+	init_after_slow((const void *)stack_pc(frame), false);
 	if (unlikely(!ptr))
 		errno = ENOMEM;
 	*ret_zero = got.zero;
@@ -287,6 +287,14 @@ __always_inline_ void push(struct magazine *mag, void *ptr)
 	mag->top++;
 }
 
+/* The same while there is a heap profile: what it covers is allocated later. */
+static void push_counted(struct heap *heap, unsigned int class, void *ptr)
+{
+	sample_push_begin(heap, class);
+	push(heap_magazine(heap, class), ptr);
+	sample_push_end(heap, class);
+}
+
 /* @ptr is in a slab of ours: push it, after the tests that cost more. */
 static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 		     const char *call)
@@ -299,10 +307,9 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 	if (mag->top == mag->end)
 		magazine_flush_half(heap, hot->class);
 	if (unlikely(heap_profiled))
-		sample_push_begin(heap, hot->class);
-	push(mag, ptr);
-	if (unlikely(heap_profiled))
-		sample_push_end(heap, hot->class);
+		push_counted(heap, hot->class, ptr);
+	else
+		push(mag, ptr);
 }
 
 /* @ptr is in a slab of another heap: it leaves in company. */
@@ -354,8 +361,44 @@ static void free_any(void *ptr, bool nested, const char *call)
 	}
 }
 
+/* Pages of it were given back, or may be taken, and are not in use since. */
+static bool keys_may_be_gone(const struct slab *slab)
+{
+	uint64_t pages = load_relaxed(&slab->pages);
+
+	return pages & PAGES_HOLES &&
+	       (load_relaxed(&slab->given) || pages_lazy(pages));
+}
+
+/*
+ * With a heap profile every free takes the slow path.  What the fast one would
+ * have done otherwise is done here.
+ */
+static bool free_counted(void *ptr)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+	struct slab *slab = slab_of(ptr);
+	struct magazine *mag;
+	struct slab_hot *hot;
+
+	if (!range_contains(ptr))
+		return false;
+	hot = slab_hot(slab);
+	if (load_relaxed(&hot->owner) != heap || keys_may_be_gone(slab))
+		return false;
+	mag = heap_magazine(heap, hot->class);
+	if (mag->top == mag->end || *heap_key_of(ptr) == heap_key(ptr))
+		return false;
+	(void)profile_forget(ptr);
+	push_counted(heap, hot->class, ptr);
+	tcb_leave(&tcb);
+	return true;
+}
+
 static noinline void free_slow(void *ptr)
 {
+	if (unlikely(heap_profiled) && free_counted(ptr))
+		return;
 	if (likely(ptr))
 		free_any(ptr, false, "free");
 	tcb_leave(&tcb);
@@ -682,7 +725,7 @@ static cold void *realloc_sampled(void *ptr, size_t size)
 		return NULL;
 	}
 	moved = resize_sampled(ptr, alloc_usable(ptr, "realloc"), size, frame);
-	init_after_slow((const void *)frame->ret, false);
+	init_after_slow((const void *)stack_pc(frame), false);
 	return moved;
 }
 

@@ -254,6 +254,12 @@ void profile_stats(struct profile_stats *ret_stats)
 	ret_stats->nr_dropped = load_relaxed(&nr_dropped);
 }
 
+uint64_t profile_bytes(void)
+{
+	return offsetof(struct tables, sites) +
+	       load_relaxed(&next_site) * sizeof(struct profile_site);
+}
+
 /* === Beginning ============================================================ */
 
 void profile_init(void)

@@ -76,6 +76,9 @@ int profile_write(int fd) __must_check;
  */
 int profile_dump(void) __must_check;
 
+/* What the tables have taken at most. */
+uint64_t profile_bytes(void);
+
 void profile_stats(struct profile_stats *ret_stats);
 
 /* Frees write_lock: its holder may not be in the child. */

@@ -106,9 +106,9 @@ static unsigned int walk(struct stack_frame frame, uintptr_t at,
 			break;
 		readable = last;
 		frame = read_frame(at);
-		if (!is_code(frame.ret))
+		if (!is_code(stack_pc(&frame)))
 			break;
-		pcs[nr++] = frame.ret;
+		pcs[nr++] = stack_pc(&frame);
 	}
 	return nr;
 }
@@ -128,11 +128,12 @@ static unsigned int unwind(uintptr_t ret, uintptr_t *pcs)
 
 unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs)
 {
+	uintptr_t pc = stack_pc(frame);
 	unsigned int nr = 0;
 
-	pcs[0] = frame->ret;
-	if (unwinding && frame->ret - libgcc_start >= libgcc_end - libgcc_start)
-		nr = unwind(frame->ret, pcs);
+	pcs[0] = pc;
+	if (unwinding && pc - libgcc_start >= libgcc_end - libgcc_start)
+		nr = unwind(pc, pcs);
 	return nr ? nr : walk(*frame, (uintptr_t)frame, pcs);
 }
 

@@ -35,6 +35,20 @@ struct stack_frame {
 	uintptr_t ret;
 };
 
+/* Where it returns to; arm64 may have a signature in the upper bits. */
+static inline uintptr_t stack_pc(const struct stack_frame *frame)
+{
+#if defined(__aarch64__)
+	register uintptr_t pc __asm__("x30") = frame->ret;
+
+	/* XPACLRI, which is a NOP where there are no signatures. */
+	__asm__("hint #7" : "+r"(pc));
+	return pc;
+#else
+	return frame->ret;
+#endif
+}
+
 /* Load what @unwind needs.  Context: at start, no lock held; may allocate. */
 void stack_init(bool unwind);
 

@@ -88,7 +88,15 @@ static uintptr_t *marked_place(struct heap *heap, unsigned int class)
 	return (uintptr_t *)(heap->bins[class].bottom + at);
 }
 
-static void show_mark(struct heap *heap, unsigned int class)
+void sample_hide_mark(struct heap *heap, unsigned int class)
+{
+	uintptr_t *place = marked_place(heap, class);
+
+	if (place)
+		*place = sample_unmark(*place);
+}
+
+void sample_show_mark(struct heap *heap, unsigned int class)
 {
 	uintptr_t *place = marked_place(heap, class);
 
@@ -125,25 +133,11 @@ void sample_next(struct heap *heap, unsigned int class)
 
 	sampler->at[class] = (int64_t)held(heap, class) - 1 -
 			     gap_slots(sampler, class);
-	show_mark(heap, class);
+	sample_show_mark(heap, class);
 }
 
 void sample_refilled(struct heap *heap, unsigned int class, size_t nr)
 {
 	heap->sampler->at[class] += (int64_t)nr;
-	show_mark(heap, class);
-}
-
-void sample_push_begin(struct heap *heap, unsigned int class)
-{
-	uintptr_t *place = marked_place(heap, class);
-
-	if (place)
-		*place = sample_unmark(*place);
-	heap->sampler->at[class]++;
-}
-
-void sample_push_end(struct heap *heap, unsigned int class)
-{
-	show_mark(heap, class);
+	sample_show_mark(heap, class);
 }

@@ -78,8 +78,22 @@ static inline void sample_flushed(struct heap *heap, unsigned int class,
 	heap->sampler->at[class] -= (int64_t)nr;
 }
 
+/* For who changes a magazine: take the mark off the place, and put it there. */
+void sample_hide_mark(struct heap *heap, unsigned int class);
+void sample_show_mark(struct heap *heap, unsigned int class);
+
 /* One is to be pushed, and has been. */
-void sample_push_begin(struct heap *heap, unsigned int class);
-void sample_push_end(struct heap *heap, unsigned int class);
+static inline void sample_push_begin(struct heap *heap, unsigned int class)
+{
+	if (heap->sampler->at[class] >= 0)
+		sample_hide_mark(heap, class);
+	heap->sampler->at[class]++;
+}
+
+static inline void sample_push_end(struct heap *heap, unsigned int class)
+{
+	if (heap->sampler->at[class] >= 0)
+		sample_show_mark(heap, class);
+}
 
 #endif

@@ -29,8 +29,7 @@ static enum name_state set_name(char *addr, size_t len)
 		return NAME_FILTERED;
 	err = (int)sys_call5(SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME,
 			     (long)addr, (long)len, (long)"ebbmalloc: heap");
-	/* ENOMEM: there are holes, where the window is reserved in pieces. */
-	return err && err != -ENOMEM ? NAME_UNKNOWN : NAME_GIVEN;
+	return err ? NAME_UNKNOWN : NAME_GIVEN;
 }
 
 void name_give(char *addr, size_t len)

@@ -18,7 +18,7 @@
 
 #include "base/compiler.h"
 
-/* [@addr, @addr + @len) is the window as far as it is reserved. */
+/* [@addr, @addr + @len) is the window, or a part of it: all that is mapped. */
 void name_give(char *addr, size_t len);
 
 /* The same of a part that was mapped anew; nothing if there are no names. */

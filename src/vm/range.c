@@ -202,7 +202,13 @@ static void name_window(void)
 	if (!IS_ENABLED(CONFIG_VMA_NAME) || named || range.used < NAME_FROM)
 		return;
 	named = true;
-	name_give(start, (size_t)(range.base - start) + range.reserved);
+	if (!range.pieces) {
+		name_give(start, (size_t)(range.base - start) + range.reserved);
+		return;
+	}
+	/* Between the pieces may be what is somebody else's. */
+	name_give(start, cold_committed);
+	name_give(range.base - hot_committed, hot_committed + range.reserved);
 }
 
 /* Take at least @need more bytes into use. */
