@@ -416,4 +416,45 @@ TEST_F(profile, a_path_must_be_absolute)
 			       "profile_dump=here refused"));
 }
 
+/* A copy of @from, of another user and with set-user-ID if @secure. */
+static bool install(const char *from, const char *to, bool secure)
+{
+	static char buf[1 << 16];
+	int in = open(from, O_RDONLY | O_CLOEXEC);
+	int out = open(to, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+	bool good = in >= 0 && out >= 0;
+	ssize_t len = 0;
+
+	while (good && (len = read(in, buf, sizeof(buf))) > 0)
+		good = write(out, buf, (size_t)len) == len;
+	good = good && !len && !fchown(out, secure ? 65534 : 0, (gid_t)-1) &&
+	       !fchmod(out, secure ? 04755 : 0700);
+	close(in);
+	close(out);
+	return good;
+}
+
+TEST_F(profile, programs_with_privileges_have_none)
+{
+	char from[PATH_MAX], to[128], dump[64];
+	int secure, pid;
+
+	if (geteuid())
+		SKIP(return, "needs root, to make a set-user-ID program");
+	beside(from, "secure-static");
+	snprintf(to, sizeof(to), "%s/secure", self->dir);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_TRUE(install(from, to, i));
+		self->run = (struct run){ .program = to, .argv = { to } };
+		ASSERT_TRUE(run_program(&self->run));
+		ASSERT_EQ(0, self->run.status);
+		ASSERT_EQ(2, sscanf(self->run.output, "secure %d pid %d",
+				    &secure, &pid));
+		if (secure != i)
+			SKIP(return, "set-user-ID has no effect in /tmp");
+		snprintf(dump, sizeof(dump), "/tmp/ebb-secure-%d", pid);
+		EXPECT_EQ(i ? -1 : 0, unlink(dump));
+	}
+}
+
 TEST_HARNESS_MAIN
