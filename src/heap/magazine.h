@@ -20,6 +20,7 @@
  * Invariant: slots larger than ZERO_SIZE_MIN that are known to read as zero lie
  * in the magazine with the sign bit of the pointer set (MAGAZINE_ZERO), so that
  * one test tells a slot for the fast path from these and from no slot at all.
+ * So does the slot that the heap profile wants next (heap/sample.h).
  *
  * Context: the heap's thread inside the bracket, or the holder of its gate.
  */

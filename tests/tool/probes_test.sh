@@ -17,6 +17,7 @@ readelf -SW "$EBB_LIB" | grep -q '\.note\.stapsdt' ||
 # "name arguments" of each probe, as documented and as built
 documented()
 {
+	# shellcheck disable=SC2016 # backquotes of the text, not of the shell
 	sed -nE 's/^``ebbmalloc:(\w+)\(([^)]*)\)``$/\1 \2/p' "$doc" |
 		awk '{ print $1, NF - 1 }' | sort
 }
@@ -66,7 +67,7 @@ only_nops()
 		count=$((count + 1))
 	done < <(notes)
 	echo "$count places"
-	[ $count -ge "$(documented | wc -l)" ] &&
+	[ "$count" -ge "$(documented | wc -l)" ] &&
 		! readelf -SW "$EBB_LIB" | grep -q '\.probes'
 }
 
@@ -76,7 +77,7 @@ not_in_fast_paths()
 	local name
 
 	for name in malloc free calloc realloc; do
-		objdump -d --no-show-raw-insn --disassemble=$name \
+		objdump -d --no-show-raw-insn "--disassemble=$name" \
 			"$EBB_LIB" | sed -nE 's/^ *([0-9a-f]+):.*/0x\1/p'
 	done | sort >"$WORK/fast"
 	[ -s "$WORK/fast" ] || return 1
