@@ -158,14 +158,9 @@ static size_t usable_of(const void *ptr)
 	       sizeclasses[hot->class].size : large_usable(ptr);
 }
 
-/* What looks for the stack may itself allocate: that is no sample. */
 static cold void note_sample(void *ptr, const struct stack_frame *frame)
 {
-	if (thread.sampling)
-		return;
-	thread.sampling = true;
 	profile_take(ptr, usable_of(ptr), frame);
-	thread.sampling = false;
 }
 
 static inline void see_to_sample(void *ptr, const struct got *got,

@@ -117,8 +117,12 @@ static unsigned int walk(struct stack_frame frame, uintptr_t at,
 static unsigned int unwind(uintptr_t ret, uintptr_t *pcs)
 {
 	void *all[STACK_MAX + OWN_FRAMES];
-	int nr = backtrace(all, STACK_MAX + OWN_FRAMES);
 	unsigned int found = 0;
+	int nr;
+
+	thread.unwinding = true;
+	nr = backtrace(all, STACK_MAX + OWN_FRAMES);
+	thread.unwinding = false;
 
 	for (int i = 0; i < nr && found < STACK_MAX; i++)
 		if (found || (uintptr_t)all[i] == ret)
@@ -132,7 +136,9 @@ unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs)
 	unsigned int nr = 0;
 
 	pcs[0] = pc;
-	if (unwinding && pc - libgcc_start >= libgcc_end - libgcc_start)
+	/* What it allocates itself, and handlers above it, do without. */
+	if (unwinding && !thread.unwinding &&
+	    pc - libgcc_start >= libgcc_end - libgcc_start)
 		nr = unwind(pc, pcs);
 	return nr ? nr : walk(*frame, (uintptr_t)frame, pcs);
 }

@@ -147,7 +147,7 @@ struct thread {
 	struct heap *heap;	/* its own, also while gated */
 	enum thread_state state;
 	bool registered;	/* its destructor will run at thread exit */
-	bool sampling;		/* inside profile_take(): no samples of its own */
+	bool unwinding;		/* inside backtrace(): not once more */
 };
 
 extern __thread struct tcb tcb __attribute__((tls_model("initial-exec"),
