@@ -49,6 +49,16 @@ uint64_t high_for(uint64_t max)
 	return max - margin;
 }
 
+/* A tool that makes many cgroups says the same of each only once. */
+#define message_once(...)			\
+	do {					\
+		static bool said;		\
+						\
+		if (!said)			\
+			message(__VA_ARGS__);	\
+		said = true;			\
+	} while (0)
+
 /* === Values =============================================================== */
 
 struct setting {
@@ -73,21 +83,31 @@ static void add_setting(struct settings *set, const char *file, uint64_t value)
 	set->nr++;
 }
 
+/*
+ * v1 limits memory and swap together.  A charge is refused by that counter
+ * first, and where both limits are the same, memory.failcnt stays at 0 however
+ * often: so it is a page more than asked for.
+ */
+static uint64_t with_swap(const struct limits *limits)
+{
+	if (limits->swap == LIMIT_NONE)
+		return LIMIT_NONE;
+	return limits->memory + limits->swap +
+	       (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 static void choose_settings(struct run_cgroup *cg, const struct limits *limits,
 			    struct settings *ret_set)
 {
-	uint64_t both = LIMIT_NONE;
-
 	ret_set->nr = 0;
 	cg->high = LIMIT_NONE;
 	if (cg->places.version == 1) {
-		if (limits->swap != LIMIT_NONE)
-			both = limits->memory + limits->swap;
 		add_setting(ret_set, "memory.limit_in_bytes", limits->memory);
-		add_setting(ret_set, "memory.memsw.limit_in_bytes", both);
+		add_setting(ret_set, "memory.memsw.limit_in_bytes",
+			    with_swap(limits));
 		if (limits->high_given && limits->high != LIMIT_NONE)
-			message("--high has no effect: cgroup v1 has no "
-				"memory.high");
+			message_once("--high has no effect: cgroup v1 has no "
+				     "memory.high");
 		return;
 	}
 	cg->high = limits->high_given ? limits->high :
@@ -97,6 +117,19 @@ static void choose_settings(struct run_cgroup *cg, const struct limits *limits,
 	add_setting(ret_set, "memory.swap.max", limits->swap);
 }
 
+bool limit_parse(const char *option, const char *text, uint64_t *ret_limit)
+{
+	if (!strcmp(text, "max")) {
+		*ret_limit = LIMIT_NONE;
+		return true;
+	}
+	if (size_parse(text, ret_limit))
+		return true;
+	message("--%s=%s refused: accepts bytes, 0 to 8388607T, with a suffix "
+		"K, M, G or T, or max", option, text);
+	return false;
+}
+
 /* === Making =============================================================== */
 
 static bool is_refusal(int err)
@@ -104,15 +137,14 @@ static bool is_refusal(int err)
 	return err == EACCES || err == EPERM || err == EROFS;
 }
 
-static void refuse(const char *dir, const char *error, int err)
+/* Say in cg->why that no cgroup can be made below @dir, and why not. */
+static bool refuse(struct run_cgroup *cg, const char *dir, const char *error,
+		   int err)
 {
-	message("cannot make a cgroup below %s: %s", dir, error);
-	if (is_refusal(err))
-		message("this needs root, or a cgroup delegated to you "
-			"(systemd-run --user --scope -p Delegate=yes ebbctl "
-			"run ...); without a cgroup: ebbctl run --no-cgroup");
-	else
-		message("without a cgroup: ebbctl run --no-cgroup");
+	snprintf(cg->why, sizeof(cg->why), "cannot make a cgroup below "
+		 "%.3000s: %.500s", dir, error);
+	cg->refused = is_refusal(err);
+	return false;
 }
 
 /* libcgroup's errors, and the errno that it keeps for some. */
@@ -301,9 +333,9 @@ static bool choose_parent_v2(struct run_cgroup *cg, struct place *ret_parent)
 		return true;
 	if (parent_of(own, ret_parent) && distributes_memory(ret_parent) &&
 	    !access(ret_parent->dir, W_OK)) {
-		message("the cgroup is made beside %s, whose own limits do not "
-			"hold for it: v2 allows no child where other "
-			"processes are", own->dir);
+		message_once("the cgroup is made beside %s, whose own limits "
+			     "do not hold for it: v2 allows no child where "
+			     "other processes are", own->dir);
 		return true;
 	}
 	*ret_parent = *own;
@@ -321,27 +353,23 @@ bool cgroup_make(struct run_cgroup *cg, const struct limits *limits)
 	memset(cg, 0, sizeof(*cg));
 	places_find(&cg->places);
 	if (!cg->places.version) {
-		message("cannot make a cgroup: %s", cg->places.why);
-		message("without a cgroup: ebbctl run --no-cgroup");
+		snprintf(cg->why, sizeof(cg->why), "cannot make a cgroup: "
+			 "%.4000s", cg->places.why);
 		return false;
 	}
 	parent = cg->places.memory;
-	if (cg->places.version == 2 && !choose_parent_v2(cg, &parent)) {
-		refuse(parent.dir, errno == EBUSY ?
-		       "other processes are in it, and v2 then allows no "
-		       "child with a memory limit" : strerror(errno), errno);
-		return false;
-	}
-	if (!place_child(&cg->memory, &parent, "")) {
-		refuse(parent.dir, strerror(errno), 0);
-		return false;
-	}
+	if (cg->places.version == 2 && !choose_parent_v2(cg, &parent))
+		return refuse(cg, parent.dir, errno == EBUSY ?
+			      "other processes are in it, and v2 then allows "
+			      "no child with a memory limit" : strerror(errno),
+			      errno);
+	if (!place_child(&cg->memory, &parent, ""))
+		return refuse(cg, parent.dir, strerror(errno), 0);
 	choose_settings(cg, limits, &set);
 	error = make_child(cg, &set, &err);
 	if (error) {
-		refuse(parent.dir, error, err);
 		leave_leaf(cg);
-		return false;
+		return refuse(cg, parent.dir, error, err);
 	}
 	make_unified(cg);
 	return true;
@@ -387,6 +415,28 @@ void cgroup_read(const struct run_cgroup *cg, struct usage *ret)
 	ret->limit_hits = file_number(dir, "memory.events", "max");
 	ret->high_hits = file_number(dir, "memory.events", "high");
 	ret->oom_kills = file_number(dir, "memory.events", "oom_kill");
+}
+
+uint64_t cgroup_held(const struct run_cgroup *cg)
+{
+	const char *dir = cg->memory.dir;
+	bool v1 = cg->places.version == 1;
+	uint64_t held, swap;
+	char text[8192];
+
+	if (!file_get(dir, "memory.stat", text, sizeof(text)))
+		return UNKNOWN;
+	held = text_number(text, v1 ? "total_rss" : "anon");
+	swap = v1 ? text_number(text, "total_swap") :
+		    file_number(dir, "memory.swap.current", NULL);
+	return held == UNKNOWN || swap == UNKNOWN ? held : held + swap;
+}
+
+bool cgroup_limits_swap(const struct run_cgroup *cg)
+{
+	return file_number(cg->memory.dir, cg->places.version == 1 ?
+			   "memory.memsw.usage_in_bytes" :
+			   "memory.swap.current", NULL) != UNKNOWN;
 }
 
 /*

@@ -36,11 +36,16 @@ struct run_cgroup {
 	uint64_t high;		/* as set; LIMIT_NONE */
 	bool psi;
 	bool moved;
+	bool refused;		/* it could not be made for want of rights */
+	char why[PATH_MAX];	/* why it could not be made */
 };
 
+/* Parse the value of an option that is a limit; false after a message. */
+bool limit_parse(const char *option, const char *text, uint64_t *ret_limit);
+
 /*
- * Make the cgroup and set its limits.  False after a message that says why
- * not; then nothing is left behind.
+ * Make the cgroup and set its limits.  False with cg->why, and then nothing
+ * is left behind.
  */
 bool cgroup_make(struct run_cgroup *cg, const struct limits *limits);
 
@@ -48,6 +53,15 @@ bool cgroup_make(struct run_cgroup *cg, const struct limits *limits);
 bool cgroup_enter(struct run_cgroup *cg, pid_t pid);
 
 void cgroup_read(const struct run_cgroup *cg, struct usage *ret_usage);
+
+/*
+ * Anonymous memory that is charged to it, swapped or not: what an allocator
+ * can give back, without file cache.  UNKNOWN where the kernel does not say.
+ */
+uint64_t cgroup_held(const struct run_cgroup *cg);
+
+/* Whether swap can be limited there. */
+bool cgroup_limits_swap(const struct run_cgroup *cg);
 
 /* Remove all; the number of processes that are still there and prevent it. */
 unsigned int cgroup_remove(struct run_cgroup *cg);

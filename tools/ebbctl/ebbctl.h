@@ -50,6 +50,7 @@ int cmd_threads(int argc, char **argv);
 int cmd_get(int argc, char **argv);
 int cmd_set(int argc, char **argv);
 int cmd_trim(int argc, char **argv);
+int cmd_compare(int argc, char **argv);
 
 /* === util.c =============================================================== */
 
@@ -76,7 +77,10 @@ bool file_get(const char *dir, const char *name, char *buf, size_t size);
 /* Write @text to @dir/@name; false with errno. */
 bool file_put(const char *dir, const char *name, const char *text);
 
-/* The first number in @dir/@name, or behind @key in it; else UNKNOWN. */
+/* The first number in @text, or behind the @key of a line; else UNKNOWN. */
+uint64_t text_number(const char *text, const char *key);
+
+/* The same in the file @dir/@name. */
 uint64_t file_number(const char *dir, const char *name, const char *key);
 
 /* Find @name as execvp(3) would; false with errno. */
@@ -87,6 +91,9 @@ bool program_find(const char *name, char *path, size_t size);
  * False if there is none, and then @path names where it should be.
  */
 bool library_find(const char *given, char *path, size_t size);
+
+/* Whether @path can stand in LD_PRELOAD; else a message says why not. */
+bool library_fits(const char *path);
 
 /* === json.c =============================================================== */
 
@@ -101,6 +108,8 @@ void json_close(struct json *json, char bracket);
 void json_text(struct json *json, const char *key, const char *text);
 /* UNKNOWN is written as null. */
 void json_number(struct json *json, const char *key, uint64_t number);
+/* Infinite or not a number is written as null. */
+void json_real(struct json *json, const char *key, double number);
 void json_signed(struct json *json, const char *key, int64_t number);
 void json_bool(struct json *json, const char *key, bool value);
 

@@ -208,6 +208,23 @@ static bool follow_script(struct inspection *in, const char *data, size_t size)
 
 /* === Files ================================================================ */
 
+/* NULL, with errno, if it is empty or cannot be read. */
+static void *map_file(const char *path, struct stat *ret_st)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err;
+	void *data = MAP_FAILED;
+
+	if (fd < 0)
+		return NULL;
+	if (!fstat(fd, ret_st))
+		data = mmap(NULL, (size_t)ret_st->st_size, PROT_READ,
+			    MAP_PRIVATE, fd, 0);
+	err = errno;
+	close(fd);
+	errno = err;
+	return data == MAP_FAILED ? NULL : data;
+}
+
 /* Whether in->path is now another file, to be examined in its turn. */
 static bool examine(struct inspection *in)
 {
@@ -215,19 +232,12 @@ static bool examine(struct inspection *in)
 	struct stat st;
 	bool is_script;
 	void *data;
-	int fd;
 
-	fd = open(in->path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st)) {
-		decide(in, INSPECT_UNKNOWN, "it cannot be read: %s",
-		       strerror(errno));
-		return false;
-	}
-	data = mmap(NULL, st.st_size ? (size_t)st.st_size : 1, PROT_READ,
-		    MAP_PRIVATE, fd, 0);
-	close(fd);
-	if (data == MAP_FAILED || !st.st_size) {
-		decide(in, INSPECT_UNKNOWN, "it is empty or cannot be mapped");
+	data = map_file(in->path, &st);
+	if (!data) {
+		decide(in, INSPECT_UNKNOWN, errno == EINVAL ?
+		       "it is empty or cannot be mapped" :
+		       "it cannot be read: %s", strerror(errno));
 		return false;
 	}
 	is_script = follow_script(in, data, (size_t)st.st_size);
@@ -240,6 +250,34 @@ static bool examine(struct inspection *in)
 	}
 	munmap(data, (size_t)st.st_size);
 	return is_script && in->verdict == INSPECT_YES;
+}
+
+bool inspect_library(const char *path, char why[INSPECT_TEXT])
+{
+	const char *wrong = NULL;
+	struct elf_facts elf;
+	struct stat st;
+	void *data;
+
+	data = map_file(path, &st);
+	if (!data) {
+		snprintf(why, INSPECT_TEXT, "it cannot be read: %s",
+			 strerror(errno));
+		return false;
+	}
+	elf_examine(data, (size_t)st.st_size, &elf);
+	munmap(data, (size_t)st.st_size);
+	if (elf.kind == ELF_NOT || elf.kind == ELF_DAMAGED)
+		wrong = "it is no shared library";
+	else if (elf.kind == ELF_OTHER_MACHINE)
+		wrong = "it is built for another machine, or for 32 bits";
+	else if (elf.needed & MARK_MUSL)
+		wrong = "its C library is musl";
+	else if (elf.has_symbols && !(elf.exported & MARK_MALLOC))
+		wrong = "it defines no malloc";
+	if (wrong)
+		snprintf(why, INSPECT_TEXT, "%s", wrong);
+	return !wrong;
 }
 
 void inspect_program(const char *name, struct inspection *ret)

@@ -6,6 +6,7 @@
 #define EBBCTL_INSPECT_H
 
 #include <limits.h>
+#include <stdbool.h>
 
 enum inspect_verdict {
 	INSPECT_YES,		/* nothing speaks against it */
@@ -29,5 +30,8 @@ struct inspection {
 
 /* Find @name as execvp(3) would and examine it, without running it. */
 void inspect_program(const char *name, struct inspection *ret_inspection);
+
+/* Whether the file @path is a library with a malloc; if not, @why not. */
+bool inspect_library(const char *path, char why[INSPECT_TEXT]);
 
 #endif

@@ -3,6 +3,7 @@
  * ebbctl - JSON output
  */
 #include <inttypes.h>
+#include <math.h>
 #include "ebbctl.h"
 
 static void put_string(FILE *out, const char *text)
@@ -59,6 +60,15 @@ void json_number(struct json *json, const char *key, uint64_t number)
 		fputs("null", json->out);
 	else
 		fprintf(json->out, "%" PRIu64, number);
+}
+
+void json_real(struct json *json, const char *key, double number)
+{
+	put_key(json, key);
+	if (isfinite(number))
+		fprintf(json->out, "%.12g", number);
+	else
+		fputs("null", json->out);
 }
 
 void json_signed(struct json *json, const char *key, int64_t number)

@@ -2,9 +2,8 @@
 /*
  * ebbctl run - A command on ebbmalloc, in a cgroup of its own
  *
- * The child waits on a pipe until it is in its cgroup, then becomes the
- * command: everything that the command allocates is charged there.  The tool
- * stays outside, so that it survives an OOM kill and can tell of it.
+ * The tool stays outside of the cgroup, so that it survives an OOM kill and
+ * can tell of it.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -14,11 +13,10 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 #include "ebb/control.h"
 #include "ebbctl.h"
 #include "inspect.h"
+#include "launch.h"
 #include "run.h"
 
 static const char usage[] =
@@ -58,20 +56,6 @@ static const char usage[] =
 "127 if it is not found; 2 for wrong usage.\n";
 
 /* === Arguments ============================================================ */
-
-static bool parse_size_option(const char *name, const char *text,
-			      uint64_t *ret_size)
-{
-	if (!strcmp(text, "max")) {
-		*ret_size = LIMIT_NONE;
-		return true;
-	}
-	if (size_parse(text, ret_size))
-		return true;
-	message("--%s=%s refused: accepts bytes, 0 to 8388607T, with a suffix "
-		"K, M, G or T, or max", name, text);
-	return false;
-}
 
 static bool has_option(const char *name, size_t len)
 {
@@ -172,12 +156,12 @@ static bool take_option(struct run *run, int c, const char *text)
 {
 	switch (c) {
 	case 'm':
-		return parse_size_option("memory", text, &run->limits.memory);
+		return limit_parse("memory", text, &run->limits.memory);
 	case OPT_HIGH:
 		run->limits.high_given = true;
-		return parse_size_option("high", text, &run->limits.high);
+		return limit_parse("high", text, &run->limits.high);
 	case OPT_SWAP:
-		return parse_size_option("swap", text, &run->limits.swap);
+		return limit_parse("swap", text, &run->limits.swap);
 	case 'c':
 		run->conf = text;
 		return true;
@@ -209,38 +193,7 @@ static bool take_option(struct run *run, int c, const char *text)
 	}
 }
 
-/* === Environment of the command =========================================== */
-
-/* Set @name to "@first@between@second", or to the one that is not empty. */
-static bool set_joined(const char *name, const char *first,
-		       const char *between, const char *second)
-{
-	size_t size;
-	char *text;
-	bool ok;
-
-	if (!first || !*first || !second || !*second)
-		return !setenv(name, first && *first ? first : second, 1);
-	size = strlen(first) + strlen(between) + strlen(second) + 1;
-	text = malloc(size);
-	if (!text)
-		return false;
-	snprintf(text, size, "%s%s%s", first, between, second);
-	ok = !setenv(name, text, 1);
-	free(text);
-	return ok;
-}
-
-static bool set_environment(const struct run *run)
-{
-	if (run->no_preload)
-		return true;
-	if (run->conf && !set_joined(EBB_CONF_ENV, getenv(EBB_CONF_ENV), ",",
-				     run->conf))
-		return false;
-	return set_joined("LD_PRELOAD", run->library, ":",
-			  getenv("LD_PRELOAD"));
-}
+/* === Running it =========================================================== */
 
 /* Find the library, and warn of a command where it will not load. */
 static bool prepare_preload(struct run *run)
@@ -256,47 +209,12 @@ static bool prepare_preload(struct run *run)
 			"ebbctl run --no-preload");
 		return false;
 	}
-	if (strpbrk(run->library, " :")) {
-		message("cannot preload %s: blanks and colons separate "
-			"libraries in LD_PRELOAD", run->library);
+	if (!library_fits(run->library))
 		return false;
-	}
 	inspect_program(*run->command, &in);
 	if (in.verdict == INSPECT_NO || in.verdict == INSPECT_IN_PART)
 		message("%s: %s", in.path, in.why);
 	return true;
-}
-
-/* === The child ============================================================ */
-
-/* Wait for the byte that says we are in the cgroup; its absence says no. */
-static void become_command(const struct run *run, int gate,
-			   const sigset_t *mask)
-{
-	char byte;
-
-	if (read(gate, &byte, 1) != 1)
-		_exit(STATUS_FAILED);
-	close(gate);
-	if (!set_environment(run)) {
-		message("cannot set the environment: %s", strerror(errno));
-		_exit(STATUS_FAILED);
-	}
-	sigprocmask(SIG_SETMASK, mask, NULL);
-	execvp(*run->command, run->command);
-	message("cannot run %s: %s", *run->command, strerror(errno));
-	_exit(errno == ENOENT ? STATUS_NO_FILE : STATUS_NO_EXEC);
-}
-
-static void block_signals(sigset_t *ret_waited, sigset_t *ret_old)
-{
-	sigemptyset(ret_waited);
-	sigaddset(ret_waited, SIGCHLD);
-	sigaddset(ret_waited, SIGINT);
-	sigaddset(ret_waited, SIGTERM);
-	sigaddset(ret_waited, SIGHUP);
-	signal(SIGCHLD, SIG_DFL);
-	sigprocmask(SIG_BLOCK, ret_waited, ret_old);
 }
 
 /*
@@ -321,44 +239,46 @@ static void wait_for(pid_t pid, const sigset_t *waited,
 	ret_outcome->peak_rss = (uint64_t)rusage.ru_maxrss * 1024;
 }
 
-static double now(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 /* Start the command and wait for its end; false after a message. */
 static bool run_command(struct run *run, struct outcome *ret_outcome)
 {
+	struct launch launch = {
+		.command = run->command,
+		.library = run->no_preload ? NULL : run->library,
+		.conf = run->conf,
+		.fds = { -1, -1, -1 },
+	};
 	sigset_t waited, old;
-	int gate[2];
 	pid_t pid;
+	int gate;
 	bool in;
 
-	if (pipe(gate)) {
-		message("cannot make a pipe: %s", strerror(errno));
-		return false;
-	}
-	block_signals(&waited, &old);
-	ret_outcome->seconds = now();
-	pid = fork();
-	if (!pid) {
-		close(gate[1]);
-		become_command(run, gate[0], &old);
-	}
-	close(gate[0]);
+	launch_block_signals(&waited, &old);
+	launch.mask = &old;
+	ret_outcome->seconds = launch_clock();
+	pid = launch_child(&launch, &gate);
 	if (pid < 0)
-		message("cannot fork: %s", strerror(errno));
-	in = pid > 0 && (run->no_cgroup || cgroup_enter(&run->cg, pid));
-	if (in && write(gate[1], "", 1) != 1)
-		in = false;
-	close(gate[1]);
-	if (pid > 0)
-		wait_for(pid, &waited, ret_outcome);
-	ret_outcome->seconds = now() - ret_outcome->seconds;
+		return false;
+	in = run->no_cgroup || cgroup_enter(&run->cg, pid);
+	in = launch_open(gate, in);
+	wait_for(pid, &waited, ret_outcome);
+	ret_outcome->seconds = launch_clock() - ret_outcome->seconds;
 	return in;
+}
+
+/* Make the cgroup; false after messages that say what to do instead. */
+static bool make_cgroup(struct run *run)
+{
+	if (run->no_cgroup || cgroup_make(&run->cg, &run->limits))
+		return true;
+	message("%s", run->cg.why);
+	if (run->cg.refused)
+		message("this needs root, or a cgroup delegated to you "
+			"(systemd-run --user --scope -p Delegate=yes ebbctl "
+			"run ...); without a cgroup: ebbctl run --no-cgroup");
+	else
+		message("without a cgroup: ebbctl run --no-cgroup");
+	return false;
 }
 
 /* === The command ========================================================== */
@@ -389,7 +309,7 @@ int cmd_run(int argc, char **argv)
 		return STATUS_FAILED;
 	if (!prepare_preload(&run))
 		return STATUS_FAILED;
-	if (!run.no_cgroup && !cgroup_make(&run.cg, &run.limits))
+	if (!make_cgroup(&run))
 		return STATUS_FAILED;
 	ran = run_command(&run, &end);
 	end.status = WIFSIGNALED(end.wait_status) ?

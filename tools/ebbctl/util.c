@@ -142,26 +142,29 @@ bool file_put(const char *dir, const char *name, const char *text)
 	return ret >= 0;
 }
 
-uint64_t file_number(const char *dir, const char *name, const char *key)
+uint64_t text_number(const char *text, const char *key)
 {
-	const char *at;
-	char text[8192], *end;
+	size_t len = key ? strlen(key) : 0;
 	uint64_t number;
-	size_t len;
+	char *end;
 
-	if (!file_get(dir, name, text, sizeof(text)))
-		return UNKNOWN;
-	at = text;
-	len = key ? strlen(key) : 0;
-	while (len && (strncmp(at, key, len) || at[len] != ' ')) {
-		at = strchr(at, '\n');
-		if (!at)
+	while (len && (strncmp(text, key, len) || text[len] != ' ')) {
+		text = strchr(text, '\n');
+		if (!text)
 			return UNKNOWN;
-		at++;
+		text++;
 	}
 	errno = 0;
-	number = strtoull(at + len, &end, 10);
-	return end == at + len || errno ? UNKNOWN : number;
+	number = strtoull(text + len, &end, 10);
+	return end == text + len || errno ? UNKNOWN : number;
+}
+
+uint64_t file_number(const char *dir, const char *name, const char *key)
+{
+	char text[8192];
+
+	return file_get(dir, name, text, sizeof(text)) ?
+	       text_number(text, key) : UNKNOWN;
 }
 
 /* === Finding programs and the library ===================================== */
@@ -235,4 +238,13 @@ bool library_find(const char *given, char *path, size_t size)
 		return true;
 	snprintf(path, size, "%s", EBB_LIBDIR "/" EBB_LIBRARY);
 	return is_readable(path);
+}
+
+bool library_fits(const char *path)
+{
+	if (!strpbrk(path, " :"))
+		return true;
+	message("cannot preload %s: blanks and colons separate libraries in "
+		"LD_PRELOAD", path);
+	return false;
 }
