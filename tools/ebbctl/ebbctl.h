@@ -51,6 +51,10 @@ int cmd_get(int argc, char **argv);
 int cmd_set(int argc, char **argv);
 int cmd_trim(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
+int cmd_top(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
+int cmd_metrics(int argc, char **argv);
+int cmd_postmortem(int argc, char **argv);
 
 /* === util.c =============================================================== */
 
@@ -64,8 +68,12 @@ bool size_parse(const char *text, uint64_t *ret_bytes);
 #define SIZE_TEXT	32
 const char *size_exact(int64_t bytes, char buf[SIZE_TEXT]);
 
-/* For reading: three digits and a suffix, or "unknown". */
+/* For reading: at most five characters, or "unknown". */
 const char *size_human(uint64_t bytes, char buf[SIZE_TEXT]);
+
+/* Microseconds in at most five characters: 340us, 1.2ms, 17s. */
+#define TIME_TEXT	32
+const char *time_human(uint64_t us, char buf[TIME_TEXT]);
 
 /* snprintf into a path; false, with errno, if it does not fit. */
 bool path_make(char *path, size_t size, const char *fmt, ...)
@@ -82,6 +90,9 @@ uint64_t text_number(const char *text, const char *key);
 
 /* The same in the file @dir/@name. */
 uint64_t file_number(const char *dir, const char *name, const char *key);
+
+/* Whether a line of @text, as in /proc/PID/cgroup, is @path or below it. */
+bool cgroup_lists(const char *text, const char *path);
 
 /* Find @name as execvp(3) would; false with errno. */
 bool program_find(const char *name, char *path, size_t size);

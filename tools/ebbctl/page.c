@@ -54,22 +54,57 @@ static uint32_t copy_rows(const char *raw, size_t len,
 		page->member, (const size_t[2]){			\
 			sizeof(page->member[0]), ARRAY_SIZE(page->member) }))
 
-/* What the writer says of it, made harmless. */
+/* Bytes of the character at @text; 0: not UTF-8, or one that acts. */
+static size_t harmless(const unsigned char *text)
+{
+	static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+	size_t len = text[0] < 0x80 ? 1 : text[0] < 0xc2 ? 0 :
+		     text[0] < 0xe0 ? 2 : text[0] < 0xf0 ? 3 :
+		     text[0] < 0xf5 ? 4 : 0;
+	uint32_t code;
+
+	if (len < 2)
+		return text[0] < ' ' || text[0] == 0x7f ? 0 : len;
+	code = text[0] & (0x7fu >> len);
+	for (size_t i = 1; i < len; i++) {
+		if ((text[i] & 0xc0) != 0x80)
+			return 0;
+		code = code << 6 | (text[i] & 0x3f);
+	}
+	/* C1 controls; surrogates; marks that turn the direction round. */
+	if (code < least[len] || code > 0x10ffff || code < 0xa0 ||
+	    (code >= 0xd800 && code < 0xe000) ||
+	    (code >= 0x200e && code <= 0x200f) ||
+	    (code >= 0x2028 && code <= 0x202e) ||
+	    (code >= 0x2066 && code <= 0x2069))
+		return 0;
+	return len;
+}
+
+/* What the writer says of it, made harmless for terminals and JSON. */
+static void clean(char *text, size_t size, char kept)
+{
+	size_t len;
+
+	text[size - 1] = '\0';
+	for (; *text; text += len) {
+		len = *text == kept ? 1 :
+		      harmless((const unsigned char *)text);
+		if (!len) {
+			*text = '?';
+			len = 1;
+		}
+	}
+}
+
 static void clean_text(char *text, size_t size)
 {
-	text[size - 1] = '\0';
-	for (; *text; text++)
-		if ((unsigned char)*text < ' ' || *text == 0x7f)
-			*text = '?';
+	clean(text, size, '\0');
 }
 
 static void clean_lines(char *text, size_t size)
 {
-	text[size - 1] = '\0';
-	for (; *text; text++)
-		if (((unsigned char)*text < ' ' && *text != '\n') ||
-		    *text == 0x7f)
-			*text = '?';
+	clean(text, size, '\n');
 }
 
 static void clean_all(struct ebb_page *page)
@@ -163,11 +198,16 @@ static bool read_from(int fd, char *raw, struct ebb_page *ret_page,
 	return !*ret_why && convert(raw, len, ret_page);
 }
 
+static int open_page(int dir_fd, const char *name)
+{
+	return openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
+		      O_NOCTTY | O_CLOEXEC);
+}
+
 bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 	       const char **ret_why)
 {
-	int fd = openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
-			O_CLOEXEC);
+	int fd = open_page(dir_fd, name);
 	struct stat st;
 	bool ok = false;
 	char *raw;
@@ -187,6 +227,19 @@ bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 	free(raw);
 	close(fd);
 	return ok;
+}
+
+bool page_seq(int dir_fd, const char *name, uint64_t *ret_seq)
+{
+	int fd = open_page(dir_fd, name);
+	ssize_t len;
+
+	if (fd < 0)
+		return false;
+	len = pread(fd, ret_seq, sizeof(*ret_seq),
+		    offsetof(struct ebb_page_head, seq));
+	close(fd);
+	return len == (ssize_t)sizeof(*ret_seq);
 }
 
 unsigned int page_events(const struct ebb_page *page,

@@ -20,6 +20,9 @@
 bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 	       const char **ret_why);
 
+/* Only how often it was written, in @ret_seq; false if that cannot be read. */
+bool page_seq(int dir_fd, const char *name, uint64_t *ret_seq);
+
 /* The events of @page, the oldest first, into @rows; how many. */
 unsigned int page_events(const struct ebb_page *page,
 			 struct ebb_event rows[EBB_NR_EVENTS]);

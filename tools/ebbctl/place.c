@@ -51,16 +51,13 @@ static bool list_has(const char *list, const char *word)
 	return false;
 }
 
-/* Our path in the tree of @controller; NULL names the v2 tree. */
-static bool own_path(const char *controller, char *path, size_t size)
+/* The path in the tree of @controller that @file names; NULL: the v2 tree. */
+static bool path_in(FILE *file, const char *controller, char *path, size_t size)
 {
-	FILE *file = fopen("/proc/self/cgroup", "re");
 	char *line = NULL, *list, *own;
 	bool found = false;
 	size_t room = 0;
 
-	if (!file)
-		return false;
 	while (!found && getline(&line, &room, file) > 0) {
 		list = strchr(line, ':');
 		own = list ? strchr(list + 1, ':') : NULL;
@@ -77,6 +74,17 @@ static bool own_path(const char *controller, char *path, size_t size)
 			found = path_make(path, size, "%s", own);
 	}
 	free(line);
+	return found;
+}
+
+static bool own_path(const char *controller, char *path, size_t size)
+{
+	FILE *file = fopen("/proc/self/cgroup", "re");
+	bool found;
+
+	if (!file)
+		return false;
+	found = path_in(file, controller, path, size);
 	fclose(file);
 	return found;
 }
@@ -206,4 +214,24 @@ void places_find(struct places *ret)
 	}
 	ret->memory = ret->unified;
 	ret->version = 2;
+}
+
+int place_of(const char *text, struct place *ret)
+{
+	static const char *const controllers[] = { "memory", NULL };
+	char path[PATH_MAX];
+	int version = 0;
+
+	for (int i = 0; !version && i < 2; i++) {
+		FILE *file = fmemopen((char *)text, strlen(text), "r");
+
+		/* Whoever wrote it may not lead us out of the tree. */
+		if (file && path_in(file, controllers[i], path, sizeof(path)) &&
+		    *path == '/' && !strstr(path, "/..") &&
+		    find_mount(controllers[i], path, ret))
+			version = i + 1;
+		if (file)
+			fclose(file);
+	}
+	return version;
 }

@@ -25,6 +25,12 @@ struct places {
 
 void places_find(struct places *ret_places);
 
+/*
+ * The memory cgroup that @text, as in /proc/PID/cgroup, names: the version of
+ * its tree, or 0 if it names none that is mounted here.
+ */
+int place_of(const char *text, struct place *ret_place);
+
 /* False, with errno, if @path does not fit. */
 bool place_set_path(struct place *place, const char *path);
 

@@ -2,13 +2,10 @@
 /*
  * ebbctl - Processes that keep a control directory
  */
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <linux/openat2.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -16,140 +13,13 @@
 #include <unistd.h>
 #include "ebbctl.h"
 #include "process.h"
-
-/* === Processes of the system ============================================== */
-
-/* What /proc tells of one. */
-struct seen {
-	int pid;
-	int inner_pid;		/* in its own namespace */
-	uint64_t pid_ns;
-	uint64_t mount_ns;	/* 0: cannot be told */
-	uint64_t start_ticks;
-};
-
-struct machine {
-	struct seen *seen;
-	size_t nr;
-	uint64_t mount_ns;	/* this tool's */
-};
-
-/* The inode that a link of /proc/PID/ns names; 0 if it cannot be read. */
-static uint64_t ns_of(const char *pid, const char *name)
-{
-	char path[64], text[64], *at;
-	ssize_t len;
-
-	snprintf(path, sizeof(path), "/proc/%s/ns/%s", pid, name);
-	len = readlink(path, text, sizeof(text) - 1);
-	if (len < 0)
-		return 0;
-	text[len] = '\0';
-	at = strchr(text, '[');
-	return at ? strtoull(at + 1, NULL, 10) : 0;
-}
-
-/* Field 22 of /proc/PID/stat; 0 if it cannot be told. */
-static uint64_t start_of(const char *pid)
-{
-	char dir[64], text[1024], *at;
-
-	snprintf(dir, sizeof(dir), "/proc/%s", pid);
-	if (!file_get(dir, "stat", text, sizeof(text)))
-		return 0;
-	at = strrchr(text, ')');
-	for (int field = 2; at && field < 22; field++) {
-		at = strchr(at, ' ');
-		at += at != NULL;
-	}
-	return at ? strtoull(at, NULL, 10) : 0;
-}
-
-/* The last number of NSpid. */
-static int inner_pid_of(const char *pid)
-{
-	char dir[64], text[4096], *at, *end;
-	long inner = 0;
-
-	snprintf(dir, sizeof(dir), "/proc/%s", pid);
-	if (!file_get(dir, "status", text, sizeof(text)))
-		return 0;
-	at = strstr(text, "\nNSpid:");
-	if (!at)
-		return atoi(pid);
-	for (at += 7; *at && *at != '\n'; at = end) {
-		inner = strtol(at, &end, 10);
-		if (end == at)
-			break;
-		while (*end == '\t' || *end == ' ')
-			end++;
-	}
-	return (int)inner;
-}
-
-static bool is_number(const char *text)
-{
-	return *text && !text[strspn(text, "0123456789")];
-}
-
-static bool machine_look(struct machine *machine)
-{
-	DIR *proc = opendir("/proc");
-	struct dirent *entry;
-	struct seen *more;
-
-	*machine = (struct machine){ .mount_ns = ns_of("self", "mnt") };
-	if (!proc) {
-		message("/proc cannot be read: %s", strerror(errno));
-		return false;
-	}
-	while ((entry = readdir(proc))) {
-		if (!is_number(entry->d_name))
-			continue;
-		more = realloc(machine->seen,
-			       (machine->nr + 1) * sizeof(*more));
-		if (!more)
-			break;
-		machine->seen = more;
-		machine->seen[machine->nr++] = (struct seen){
-			.pid = atoi(entry->d_name),
-			.inner_pid = inner_pid_of(entry->d_name),
-			.pid_ns = ns_of(entry->d_name, "pid"),
-			.mount_ns = ns_of(entry->d_name, "mnt"),
-			.start_ticks = start_of(entry->d_name),
-		};
-	}
-	closedir(proc);
-	return true;
-}
-
-/*
- * Who wrote @page in mount namespace @mount_ns; NULL: nobody who lives.  The
- * number alone may be another's by now.
- */
-static const struct seen *owner_of(const struct machine *machine,
-				   const struct ebb_page_head *head,
-				   uint64_t mount_ns)
-{
-	for (size_t i = 0; i < machine->nr; i++) {
-		const struct seen *seen = &machine->seen[i];
-		bool same_ns = head->pid_ns && seen->pid_ns ?
-			       head->pid_ns == seen->pid_ns :
-			       seen->mount_ns == mount_ns;
-
-		if (seen->inner_pid == (int)head->pid && same_ns &&
-		    (!head->start_ticks || !seen->start_ticks ||
-		     head->start_ticks == seen->start_ticks))
-			return seen;
-	}
-	return NULL;
-}
+#include "proctable.h"
 
 /* === Directories ========================================================== */
 
 /* A search through all places. */
 struct search {
-	struct machine machine;
+	struct proctable table;
 	struct process **list;
 	size_t nr;
 	bool dead;
@@ -176,20 +46,30 @@ static int open_dir(int parent_fd, const char *name)
 		      O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
-/* Whether what is there was made by its owner, or by root. */
-static bool read_process(struct process *process)
+/* Nobody else may have put anything there. */
+static bool is_private(struct process *process)
 {
-	const char *why;
 	struct stat st;
 
 	if (fstat(process->dir_fd, &st) || st.st_mode & (S_IWGRP | S_IWOTH))
 		return false;
 	process->uid = st.st_uid;
+	process->dev = st.st_dev;
+	process->ino = st.st_ino;
+	return true;
+}
+
+bool process_refresh(struct process *process)
+{
+	const char *why;
+
 	return page_read(process->dir_fd, EBB_PAGE_FILE, &process->page, &why);
 }
 
 void process_put(struct process *process)
 {
+	if (!process)
+		return;
 	if (process->dir_fd >= 0)
 		close(process->dir_fd);
 	free(process);
@@ -210,13 +90,9 @@ static void keep(struct search *search, struct process *process)
 
 static bool is_known(const struct search *search, const struct process *process)
 {
-	struct stat one, other;
-
-	if (fstat(process->dir_fd, &one))
-		return true;
 	for (size_t i = 0; i < search->nr; i++)
-		if (!fstat(search->list[i]->dir_fd, &other) &&
-		    one.st_dev == other.st_dev && one.st_ino == other.st_ino)
+		if (process->dev == search->list[i]->dev &&
+		    process->ino == search->list[i]->ino)
 			return true;
 	return false;
 }
@@ -231,18 +107,29 @@ static void look_at(struct search *search, int base_fd, const char *where,
 		return;
 	process->dir_fd = open_dir(base_fd, strrchr(where, '/') + 1);
 	snprintf(process->dir, sizeof(process->dir), "%s", where);
-	if (process->dir_fd < 0 || is_known(search, process) ||
-	    !read_process(process))
+	if (process->dir_fd < 0 || !is_private(process) ||
+	    is_known(search, process) || !process_refresh(process))
 		goto out;
-	owner = owner_of(&search->machine, &process->page.head, mount_ns);
+	owner = proctable_owner(&search->table, &process->page.head, mount_ns,
+				process->uid);
 	process->pid = owner ? owner->pid : 0;
 	process->inner_pid = (int)process->page.head.pid;
-	if (owner || search->dead) {
+	if (owner ? !search->dead :
+		    search->dead && proctable_is_gone(&search->table,
+						      &process->page.head)) {
 		keep(search, process);
 		return;
 	}
 out:
 	process_put(process);
+}
+
+/* @prefix and a user's number: nothing that needs care when printed. */
+static bool is_of_user(const char *name, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return !strncmp(name, prefix, len) && proctable_is_number(name + len);
 }
 
 static void look_in(struct search *search, int base_fd, const char *base,
@@ -261,12 +148,12 @@ static void look_in(struct search *search, int base_fd, const char *base,
 		if (!path_make(where, sizeof(where), "%s/%s", base,
 			       entry->d_name))
 			continue;
-		if (is_number(entry->d_name)) {
+		if (proctable_is_number(entry->d_name)) {
 			look_at(search, dirfd(dir), where, mount_ns);
 			continue;
 		}
-		if (!search->dead_fn || strncmp(entry->d_name, EBB_DEAD_DIR,
-						strlen(EBB_DEAD_DIR)))
+		if (!search->dead_fn ||
+		    !is_of_user(entry->d_name, EBB_DEAD_DIR))
 			continue;
 		fd = open_dir(dirfd(dir), entry->d_name);
 		if (fd >= 0) {
@@ -293,8 +180,8 @@ static void look_in_each(struct search *search, int root_fd,
 		return;
 	}
 	while ((entry = readdir(dir))) {
-		bool wanted = *rest ? is_number(entry->d_name) :
-				      !strncmp(entry->d_name, "ebb-", 4);
+		bool wanted = *rest ? proctable_is_number(entry->d_name) :
+				      is_of_user(entry->d_name, "ebb-");
 
 		if (!wanted || !path_make(inside, sizeof(inside), "%s/%s%s",
 					  parent, entry->d_name, rest) ||
@@ -346,27 +233,27 @@ static void look_around(struct search *search)
 			continue;
 		fd = open(where, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd >= 0)
-			look_in(search, fd, where, search->machine.mount_ns);
+			look_in(search, fd, where, search->table.mount_ns);
 	}
 }
 
 static void look_everywhere(struct search *search)
 {
-	struct machine *machine = &search->machine;
+	struct proctable *table = &search->table;
 	char prefix[64];
 
-	look_below(search, "", machine->mount_ns);
+	look_below(search, "", table->mount_ns);
 	look_around(search);
-	for (size_t i = 0; i < machine->nr; i++) {
-		uint64_t mount_ns = machine->seen[i].mount_ns;
-		bool first = mount_ns && mount_ns != machine->mount_ns;
+	for (size_t i = 0; i < table->nr; i++) {
+		uint64_t mount_ns = table->seen[i].mount_ns;
+		bool first = mount_ns && mount_ns != table->mount_ns;
 
 		for (size_t k = 0; first && k < i; k++)
-			first = machine->seen[k].mount_ns != mount_ns;
+			first = table->seen[k].mount_ns != mount_ns;
 		if (!first)
 			continue;
 		snprintf(prefix, sizeof(prefix), "/proc/%d/root",
-			 machine->seen[i].pid);
+			 table->seen[i].pid);
 		look_below(search, prefix, mount_ns);
 	}
 }
@@ -385,10 +272,10 @@ bool process_list(struct process ***ret_list, size_t *ret_nr, bool dead)
 {
 	struct search search = { .dead = dead };
 
-	if (!machine_look(&search.machine))
+	if (!proctable_read(&search.table))
 		return false;
 	look_everywhere(&search);
-	free(search.machine.seen);
+	proctable_free(&search.table);
 	if (search.nr)
 		qsort(search.list, search.nr, sizeof(*search.list), by_pid);
 	*ret_list = search.list;
@@ -401,10 +288,10 @@ void process_each_dead(void (*fn)(int dir_fd, const char *dir, void *arg),
 {
 	struct search search = { .dead_fn = fn, .dead_arg = arg };
 
-	if (!machine_look(&search.machine))
+	if (!proctable_read(&search.table))
 		return;
 	look_everywhere(&search);
-	free(search.machine.seen);
+	proctable_free(&search.table);
 	process_free(search.list, search.nr);
 }
 
@@ -427,7 +314,8 @@ static void explain_absence(const char *pid)
 	if (!maps) {
 		message("process %s: %s%s", pid, errno == ENOENT ? "" :
 			"no control directory, and no right to see why: ",
-			errno == ENOENT ? "there is none" : strerror(errno));
+			errno == ENOENT ? "there is none; `ebbctl postmortem` "
+			"shows those that were killed" : strerror(errno));
 		return;
 	}
 	while (!found && fgets(line, sizeof(line), maps))
@@ -443,35 +331,72 @@ static void explain_absence(const char *pid)
 			"mappings tell", pid);
 }
 
-struct process *process_find(const char *text)
+/* Process @pid, taken out of @list; NULL after a message. */
+static struct process *take(struct process **list, size_t nr, const char *pid)
 {
-	struct process **list, *found = NULL;
-	size_t nr;
+	for (size_t i = 0; i < nr; i++)
+		if (list[i] && list[i]->pid == atoi(pid)) {
+			struct process *found = list[i];
 
-	if (!is_number(text) || strlen(text) > 9) {
-		message("\"%s\" is not the number of a process", text);
-		return NULL;
-	}
-	if (!process_list(&list, &nr, false))
-		return NULL;
-	for (size_t i = 0; i < nr; i++) {
-		if (list[i]->pid == atoi(text) && !found) {
-			found = list[i];
-			continue;
+			list[i] = NULL;
+			return found;
 		}
-		process_put(list[i]);
-	}
-	free(list);
-	if (!found)
-		explain_absence(text);
-	return found;
+	explain_absence(pid);
+	return NULL;
 }
 
-bool process_refresh(struct process *process)
+static bool are_pids(char **pids, size_t nr)
 {
-	const char *why;
+	for (size_t i = 0; i < nr; i++) {
+		if (!proctable_is_number(pids[i]) || strlen(pids[i]) > 9) {
+			message("\"%s\" is not the number of a process",
+				pids[i]);
+			return false;
+		}
+		for (size_t k = 0; k < i; k++)
+			if (atoi(pids[i]) == atoi(pids[k])) {
+				message("process %s is named twice", pids[i]);
+				return false;
+			}
+	}
+	return true;
+}
 
-	return page_read(process->dir_fd, EBB_PAGE_FILE, &process->page, &why);
+int process_choose(char **pids, size_t nr, struct process ***ret_list)
+{
+	struct process **list, **chosen;
+	int status = STATUS_OK;
+	size_t nr_all, i;
+
+	if (!are_pids(pids, nr))
+		return STATUS_USAGE;
+	chosen = calloc(nr, sizeof(*chosen));
+	if (!chosen || !process_list(&list, &nr_all, false)) {
+		free(chosen);
+		return STATUS_FAILED;
+	}
+	for (i = 0; i < nr && !status; i++) {
+		chosen[i] = take(list, nr_all, pids[i]);
+		if (!chosen[i])
+			status = STATUS_ABSENT;
+	}
+	process_free(list, nr_all);
+	if (status)
+		process_free(chosen, nr);
+	else
+		*ret_list = chosen;
+	return status;
+}
+
+struct process *process_find(char *pid)
+{
+	struct process **list, *found;
+
+	if (process_choose(&pid, 1, &list))
+		return NULL;
+	found = list[0];
+	free(list);
+	return found;
 }
 
 bool process_lives(const struct process *process)
@@ -480,7 +405,7 @@ bool process_lives(const struct process *process)
 	uint64_t start;
 
 	snprintf(pid, sizeof(pid), "%d", process->pid);
-	start = start_of(pid);
+	start = proctable_start_of(pid);
 	return start && (!process->page.head.start_ticks ||
 			 start == process->page.head.start_ticks);
 }

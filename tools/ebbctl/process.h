@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 #include "page.h"
 
 struct process {
@@ -20,22 +21,27 @@ struct process {
 	int inner_pid;		/* as it sees itself */
 	unsigned int uid;	/* who owns the directory */
 	int dir_fd;
+	dev_t dev;		/* of the directory */
+	ino_t ino;
 	char dir[PATH_MAX];	/* for messages */
 	struct ebb_page page;
 };
 
 /*
- * All that are found, by number; those that are gone, too, if @dead.
- * False after a message.
+ * All that are found, by number; or, with @dead, those that are dead beyond
+ * doubt and whose directory is still there.  False after a message.
  */
 bool process_list(struct process ***ret_list, size_t *ret_nr, bool dead);
 void process_free(struct process **list, size_t nr);
 
-/* One alone, or one taken out of a list. */
+/* One alone, or one taken out of a list; or NULL. */
 void process_put(struct process *process);
 
-/* The one named by @text, a number.  NULL after a message. */
-struct process *process_find(const char *text);
+/* Those numbered @pids: an exit status, after a message if it is not 0. */
+int process_choose(char **pids, size_t nr, struct process ***ret_list);
+
+/* One of them.  NULL after a message. */
+struct process *process_find(char *pid);
 
 /* Read its page again; false if it is gone. */
 bool process_refresh(struct process *process);

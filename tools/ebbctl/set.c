@@ -260,26 +260,13 @@ static int trim_one(struct process *process, const char *bytes, long wait_ms)
 	return request_status(answer);
 }
 
-/* Whether a line of /proc/PID/cgroup is @path or lies below it. */
 static bool is_in_cgroup(int pid, const char *path)
 {
-	char dir[64], text[8192], *line, *next = text;
-	size_t len = strlen(path);
+	char dir[64], text[8192];
 
-	while (len > 1 && path[len - 1] == '/')
-		len--;
 	snprintf(dir, sizeof(dir), "/proc/%d", pid);
-	if (!file_get(dir, "cgroup", text, sizeof(text)))
-		return false;
-	while ((line = strsep(&next, "\n"))) {
-		char *at = strchr(line, ':');
-
-		at = at ? strchr(at + 1, ':') : NULL;
-		if (at && !strncmp(at + 1, path, len) &&
-		    (len == 1 || !at[1 + len] || at[1 + len] == '/'))
-			return true;
-	}
-	return false;
+	return file_get(dir, "cgroup", text, sizeof(text)) &&
+	       cgroup_lists(text, path);
 }
 
 static int trim_all(const struct options *options, const char *bytes)

@@ -145,20 +145,25 @@ void status_print_event(const struct ebb_page *page,
 	putchar('\n');
 }
 
-void status_print(const struct ebb_page *page, uint64_t now_ms)
+void status_print_body(const struct ebb_page *page, unsigned int nr_events)
 {
 	struct ebb_event rows[EBB_NR_EVENTS];
 	unsigned int nr = page_events(page, rows);
 
-	print_head(&page->head, now_ms);
 	print_limit(page);
 	print_bytes(page);
 	print_signals(page);
-	for (unsigned int i = nr > LAST_EVENTS ? nr - LAST_EVENTS : 0; i < nr;
+	for (unsigned int i = nr > nr_events ? nr - nr_events : 0; i < nr;
 	     i++) {
 		printf("pass        ");
 		status_print_event(page, &rows[i]);
 	}
+}
+
+void status_print(const struct ebb_page *page, uint64_t now_ms)
+{
+	print_head(&page->head, now_ms);
+	status_print_body(page, LAST_EVENTS);
 }
 
 static void json_head(struct json *out, const struct ebb_page_head *head)
@@ -208,28 +213,34 @@ static void json_rows(struct json *out, const struct ebb_page *page)
 	json_close(out, ']');
 }
 
+void status_json_event(struct json *out, const struct ebb_page *page,
+		       const struct ebb_event *event)
+{
+	char askers[64];
+
+	json_number(out, "time_ms", event->time_ms);
+	json_number(out, "pass", event->nr);
+	json_text(out, "asked_by",
+		  page_askers(page, event->by_source, askers, sizeof(askers)));
+	json_text(out, "pressure", page_pressure(event->pressure));
+	json_bool(out, "forced", event->flags & EBB_EVENT_FORCED);
+	json_number(out, "headroom", event->headroom);
+	json_number(out, "dirty", event->dirty);
+	json_number(out, "made_lazy", event->lazy_bytes);
+	json_number(out, "given_back", event->clean_bytes);
+	json_number(out, "waited_us", event->waited_us);
+	json_number(out, "took_us", event->took_us);
+}
+
 static void json_events(struct json *out, const struct ebb_page *page)
 {
 	struct ebb_event rows[EBB_NR_EVENTS];
 	unsigned int nr = page_events(page, rows);
-	char askers[64];
 
 	json_open(out, "events", '[');
 	for (unsigned int i = 0; i < nr; i++) {
 		json_open(out, NULL, '{');
-		json_number(out, "time_ms", rows[i].time_ms);
-		json_number(out, "pass", rows[i].nr);
-		json_text(out, "asked_by",
-			  page_askers(page, rows[i].by_source, askers,
-				      sizeof(askers)));
-		json_text(out, "pressure", page_pressure(rows[i].pressure));
-		json_bool(out, "forced", rows[i].flags & EBB_EVENT_FORCED);
-		json_number(out, "headroom", rows[i].headroom);
-		json_number(out, "dirty", rows[i].dirty);
-		json_number(out, "made_lazy", rows[i].lazy_bytes);
-		json_number(out, "given_back", rows[i].clean_bytes);
-		json_number(out, "waited_us", rows[i].waited_us);
-		json_number(out, "took_us", rows[i].took_us);
+		status_json_event(out, page, &rows[i]);
 		json_close(out, '}');
 	}
 	json_close(out, ']');

@@ -5,6 +5,7 @@
 #include <getopt.h>
 #include "ebbctl.h"
 #include "process.h"
+#include "status.h"
 
 static const char usage[] =
 "usage: ebbctl threads [--json] PID\n"
@@ -20,13 +21,13 @@ static const char usage[] =
 "Exit status: 0; 2 for wrong usage; 3 if there is no such process on\n"
 "ebbmalloc; 125 if that cannot be told.\n";
 
-static void print_table(const struct ebb_page *page)
+void threads_print(const struct ebb_page *page, unsigned int max)
 {
 	char taken[SIZE_TEXT], cached[SIZE_TEXT];
 
 	printf("%8s %-16s %7s %7s %7s\n", "TID", "NAME", "TAKEN", "CACHED",
 	       "SLABS");
-	for (unsigned int i = 0; i < page->head.threads.used; i++) {
+	for (unsigned int i = 0; i < page->head.threads.used && i < max; i++) {
 		const struct ebb_thread_row *row = &page->threads[i];
 
 		printf("%8u %-16s %7s %7s %7u\n", row->tid, row->name,
@@ -35,23 +36,29 @@ static void print_table(const struct ebb_page *page)
 	}
 }
 
+void threads_json(struct json *out, const char *key,
+		  const struct ebb_page *page)
+{
+	json_open(out, key, '[');
+	for (unsigned int i = 0; i < page->head.threads.used; i++) {
+		const struct ebb_thread_row *row = &page->threads[i];
+
+		json_open(out, NULL, '{');
+		json_number(out, "tid", row->tid);
+		json_text(out, "name", row->name);
+		json_number(out, "taken", row->taken);
+		json_number(out, "cached", row->cached);
+		json_number(out, "slabs", row->slabs);
+		json_close(out, '}');
+	}
+	json_close(out, ']');
+}
+
 static void print_json(const struct ebb_page *page)
 {
 	struct json out = { .out = stdout };
 
-	json_open(&out, NULL, '[');
-	for (unsigned int i = 0; i < page->head.threads.used; i++) {
-		const struct ebb_thread_row *row = &page->threads[i];
-
-		json_open(&out, NULL, '{');
-		json_number(&out, "tid", row->tid);
-		json_text(&out, "name", row->name);
-		json_number(&out, "taken", row->taken);
-		json_number(&out, "cached", row->cached);
-		json_number(&out, "slabs", row->slabs);
-		json_close(&out, '}');
-	}
-	json_close(&out, ']');
+	threads_json(&out, NULL, page);
 	putchar('\n');
 }
 
@@ -84,7 +91,7 @@ int cmd_threads(int argc, char **argv)
 	if (json)
 		print_json(&process->page);
 	else
-		print_table(&process->page);
+		threads_print(&process->page, EBB_NR_THREADS_MAX);
 	process_put(process);
 	return STATUS_OK;
 }

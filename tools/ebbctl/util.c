@@ -71,15 +71,31 @@ const char *size_exact(int64_t bytes, char buf[SIZE_TEXT])
 
 const char *size_human(uint64_t bytes, char buf[SIZE_TEXT])
 {
+	static const char larger[] = "KMGTPE";
 	double value = (double)bytes;
 	unsigned int i = 0;
 
 	if (bytes == UNKNOWN)
 		return "unknown";
-	for (; value >= 1024 && suffixes[i]; i++)
+	for (; value >= 1024 && larger[i]; i++)
 		value /= 1024;
 	snprintf(buf, SIZE_TEXT, "%.*f%.*s", i && value < 100 ? 1 : 0, value,
-		 i ? 1 : 0, i ? &suffixes[i - 1] : "");
+		 i ? 1 : 0, i ? &larger[i - 1] : "");
+	return buf;
+}
+
+const char *time_human(uint64_t us, char buf[TIME_TEXT])
+{
+	if (us < 1000)
+		snprintf(buf, TIME_TEXT, "%" PRIu64 "us", us);
+	else if (us < 9950)
+		snprintf(buf, TIME_TEXT, "%.1fms", (double)us / 1000);
+	else if (us < 999500)
+		snprintf(buf, TIME_TEXT, "%.0fms", (double)us / 1000);
+	else if (us < 9950000)
+		snprintf(buf, TIME_TEXT, "%.1fs", (double)us / 1000000);
+	else
+		snprintf(buf, TIME_TEXT, "%.0fs", (double)us / 1000000);
 	return buf;
 }
 
@@ -165,6 +181,25 @@ uint64_t file_number(const char *dir, const char *name, const char *key)
 
 	return file_get(dir, name, text, sizeof(text)) ?
 	       text_number(text, key) : UNKNOWN;
+}
+
+bool cgroup_lists(const char *text, const char *path)
+{
+	size_t len = strlen(path), end;
+	const char *at;
+
+	while (len && path[len - 1] == '/')
+		len--;
+	for (; *text; text += end + (text[end] != '\0')) {
+		end = strcspn(text, "\n");
+		at = memchr(text, ':', end);
+		at = at ? memchr(at + 1, ':', end - (size_t)(at + 1 - text)) :
+			  NULL;
+		if (at && !strncmp(at + 1, path, len) &&
+		    strchr("/\n", at[1 + len]))
+			return true;
+	}
+	return false;
 }
 
 /* === Finding programs and the library ===================================== */
