@@ -14,6 +14,7 @@ static const struct command commands[] = {
 	{ "set", cmd_set, "change options of a process, and wait" },
 	{ "trim", cmd_trim, "have processes give memory back now" },
 	{ "compare", cmd_compare, "run a command on several allocators" },
+	{ "top", cmd_top, "show all processes, live" },
 	{ "watch", cmd_watch, "show pressure and what came of it, live" },
 	{ "metrics", cmd_metrics, "print counters for Prometheus" },
 	{ "options", cmd_options, "list the options of the library" },
