@@ -264,6 +264,8 @@ bench:
 
 to := $(DESTDIR)$(PREFIX)
 to_lib := $(DESTDIR)$(LIBDIR)
+to_bash := $(to)/share/bash-completion/completions
+to_zsh := $(to)/share/zsh/site-functions
 uapi := $(wildcard uapi/ebb/*.h)
 
 quiet_cmd_pc = GEN     $(@:$(O)/%=%)
@@ -282,11 +284,18 @@ install: all $(O)/lib/ebbmalloc.pc
 	$(Q)install -m 644 $(O)/lib/ebbmalloc.pc $(to_lib)/pkgconfig
 	$(Q)install -m 755 $(tools) $(to)/bin
 	$(Q)install -m 644 $(uapi) $(to)/include/ebb
+	$(Q)install -d $(to)/lib/tmpfiles.d $(to_bash) $(to_zsh)
+	$(Q)install -m 644 scripts/tmpfiles.conf \
+		$(to)/lib/tmpfiles.d/ebbmalloc.conf
+	$(Q)install -m 644 completion/ebbctl.bash $(to_bash)/ebbctl
+	$(Q)install -m 644 completion/_ebbctl $(to_zsh)
 
 uninstall:
 	$(Q)rm -f $(to_lib)/libebbmalloc.so.1 $(to_lib)/libebbmalloc.so \
 		$(to_lib)/libebbmalloc.a $(to_lib)/pkgconfig/ebbmalloc.pc \
-		$(tool-y:%=$(to)/bin/%) $(uapi:uapi/%=$(to)/include/%)
+		$(tool-y:%=$(to)/bin/%) $(uapi:uapi/%=$(to)/include/%) \
+		$(to)/lib/tmpfiles.d/ebbmalloc.conf $(to_bash)/ebbctl \
+		$(to_zsh)/_ebbctl
 	$(Q)if [ -d $(to)/include/ebb ]; then \
 		rmdir --ignore-fail-on-non-empty $(to)/include/ebb; fi
 
