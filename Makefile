@@ -267,6 +267,8 @@ to_lib := $(DESTDIR)$(LIBDIR)
 to_bash := $(to)/share/bash-completion/completions
 to_zsh := $(to)/share/zsh/site-functions
 uapi := $(wildcard uapi/ebb/*.h)
+man := $(wildcard Documentation/man/*.[1-9])
+man_dir = $(to)/share/man/man$(subst .,,$(suffix $(1)))
 
 quiet_cmd_pc = GEN     $(@:$(O)/%=%)
       cmd_pc = sed 's|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; $\
@@ -289,6 +291,9 @@ install: all $(O)/lib/ebbmalloc.pc
 		$(to)/lib/tmpfiles.d/ebbmalloc.conf
 	$(Q)install -m 644 completion/ebbctl.bash $(to_bash)/ebbctl
 	$(Q)install -m 644 completion/_ebbctl $(to_zsh)
+	$(Q)$(foreach m,$(man),install -D -m 644 -t $(call man_dir,$(m)) $(m) &&) :
+	$(Q)install -D -m 644 scripts/ebbmalloc.tmpfiles \
+		$(to)/lib/tmpfiles.d/ebbmalloc.conf
 
 uninstall:
 	$(Q)rm -f $(to_lib)/libebbmalloc.so.1 $(to_lib)/libebbmalloc.so \
@@ -296,6 +301,8 @@ uninstall:
 		$(tool-y:%=$(to)/bin/%) $(uapi:uapi/%=$(to)/include/%) \
 		$(to)/lib/tmpfiles.d/ebbmalloc.conf $(to_bash)/ebbctl \
 		$(to_zsh)/_ebbctl
+		$(foreach m,$(man),$(call man_dir,$(m))/$(notdir $(m))) \
+		$(to)/lib/tmpfiles.d/ebbmalloc.conf
 	$(Q)if [ -d $(to)/include/ebb ]; then \
 		rmdir --ignore-fail-on-non-empty $(to)/include/ebb; fi
 
