@@ -283,6 +283,7 @@ install: all $(O)/lib/ebbmalloc.pc
 	$(Q)install -m 755 $(so) $(to_lib)
 	$(Q)ln -sf $(notdir $(so)) $(to_lib)/libebbmalloc.so
 	$(Q)install -m 644 $(O)/lib/libebbmalloc.a $(to_lib)
+	$(Q)$(foreach m,$(man),install -D -m 644 -t $(call man_dir,$(m)) $(m) &&) :
 	$(Q)install -m 644 $(O)/lib/ebbmalloc.pc $(to_lib)/pkgconfig
 	$(Q)install -m 755 $(tools) $(to)/bin
 	$(Q)install -m 644 $(uapi) $(to)/include/ebb
@@ -293,6 +294,8 @@ install: all $(O)/lib/ebbmalloc.pc
 	$(Q)install -m 644 completion/_ebbctl $(to_zsh)
 	$(Q)$(foreach m,$(man),install -D -m 644 -t $(call man_dir,$(m)) $(m) &&) :
 	$(Q)install -D -m 644 scripts/ebbmalloc.tmpfiles \
+	$(Q)install -d $(to)/lib/tmpfiles.d
+	$(Q)install -m 644 scripts/tmpfiles.conf \
 		$(to)/lib/tmpfiles.d/ebbmalloc.conf
 
 uninstall:
@@ -303,6 +306,7 @@ uninstall:
 		$(to_zsh)/_ebbctl
 		$(foreach m,$(man),$(call man_dir,$(m))/$(notdir $(m))) \
 		$(to)/lib/tmpfiles.d/ebbmalloc.conf
+	$(Q)rm -f $(foreach m,$(man),$(call man_dir,$(m))/$(notdir $(m)))
 	$(Q)if [ -d $(to)/include/ebb ]; then \
 		rmdir --ignore-fail-on-non-empty $(to)/include/ebb; fi
 
