@@ -283,7 +283,6 @@ install: all $(O)/lib/ebbmalloc.pc
 	$(Q)install -m 755 $(so) $(to_lib)
 	$(Q)ln -sf $(notdir $(so)) $(to_lib)/libebbmalloc.so
 	$(Q)install -m 644 $(O)/lib/libebbmalloc.a $(to_lib)
-	$(Q)$(foreach m,$(man),install -D -m 644 -t $(call man_dir,$(m)) $(m) &&) :
 	$(Q)install -m 644 $(O)/lib/ebbmalloc.pc $(to_lib)/pkgconfig
 	$(Q)install -m 755 $(tools) $(to)/bin
 	$(Q)install -m 644 $(uapi) $(to)/include/ebb
@@ -293,20 +292,14 @@ install: all $(O)/lib/ebbmalloc.pc
 	$(Q)install -m 644 completion/ebbctl.bash $(to_bash)/ebbctl
 	$(Q)install -m 644 completion/_ebbctl $(to_zsh)
 	$(Q)$(foreach m,$(man),install -D -m 644 -t $(call man_dir,$(m)) $(m) &&) :
-	$(Q)install -D -m 644 scripts/ebbmalloc.tmpfiles \
-	$(Q)install -d $(to)/lib/tmpfiles.d
-	$(Q)install -m 644 scripts/tmpfiles.conf \
-		$(to)/lib/tmpfiles.d/ebbmalloc.conf
 
 uninstall:
 	$(Q)rm -f $(to_lib)/libebbmalloc.so.1 $(to_lib)/libebbmalloc.so \
 		$(to_lib)/libebbmalloc.a $(to_lib)/pkgconfig/ebbmalloc.pc \
 		$(tool-y:%=$(to)/bin/%) $(uapi:uapi/%=$(to)/include/%) \
 		$(to)/lib/tmpfiles.d/ebbmalloc.conf $(to_bash)/ebbctl \
-		$(to_zsh)/_ebbctl
-		$(foreach m,$(man),$(call man_dir,$(m))/$(notdir $(m))) \
-		$(to)/lib/tmpfiles.d/ebbmalloc.conf
-	$(Q)rm -f $(foreach m,$(man),$(call man_dir,$(m))/$(notdir $(m)))
+		$(to_zsh)/_ebbctl \
+		$(foreach m,$(man),$(call man_dir,$(m))/$(notdir $(m)))
 	$(Q)if [ -d $(to)/include/ebb ]; then \
 		rmdir --ignore-fail-on-non-empty $(to)/include/ebb; fi
 
