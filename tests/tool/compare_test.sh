@@ -230,9 +230,12 @@ compare_refuses_what_it_cannot_do() {
 	refused "--runs=2x refused" --runs 2x true
 	refused "--runs=-1 refused" --runs -1 true
 	refused "--timeout=0 refused: accepts 1 to" --timeout 0 true
-	refused "--high=101% refused: accepts 1% to 100%" -m 64M \
+	refused "--high=101% refused: accepts bytes" -m 64M \
 		--high 101% true
+	has "$err" "1% to 100% of the limit, or max"
 	refused "--high=% refused" -m 64M --high % true
+	refused "--high=5Q refused" -m 64M --high 5Q true
+	refused "--high=0% refused" -m 64M --high 0% true
 	refused "--high=-5% refused" -m 64M --high -5% true
 	refused "--high=50% needs --memory" --high 50% true
 	refused "--high=68157440 refused: accepts 0 to --memory, 67108864" \

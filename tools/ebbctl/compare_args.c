@@ -96,24 +96,28 @@ static bool parse_count(const char *option, const char *text,
 	return false;
 }
 
+/* "90%", for which there is no suffix that size_parse() knows. */
+static bool parse_percent(const char *text, unsigned int *ret)
+{
+	size_t digits = strspn(text, "0123456789");
+	unsigned long value = strtoul(text, NULL, 10);
+
+	if (!digits || digits > 3 || strcmp(text + digits, "%") || !value ||
+	    value > 100)
+		return false;
+	*ret = (unsigned int)value;
+	return true;
+}
+
 static bool parse_high(struct compare *cmp, const char *text)
 {
-	size_t len = strlen(text);
-	char number[8];
-
-	if (!len || text[len - 1] != '%') {
-		cmp->high_percent = 0;
-		return limit_parse("high", text, &cmp->limits.high);
-	}
-	if (len < sizeof(number)) {
-		snprintf(number, sizeof(number), "%.*s", (int)len - 1, text);
-		cmp->high_percent = (unsigned int)strtoul(number, NULL, 10);
-		if (cmp->high_percent && cmp->high_percent <= 100 &&
-		    strspn(number, "0123456789") == len - 1)
-			return true;
-	}
-	message("--high=%s refused: accepts 1%% to 100%% of --memory, a size, "
-		"or max", text);
+	cmp->high_percent = 0;
+	cmp->limits.high = LIMIT_NONE;
+	if (!strcmp(text, "max") || parse_percent(text, &cmp->high_percent) ||
+	    size_parse(text, &cmp->limits.high))
+		return true;
+	message("--high=%s refused: accepts bytes with or without a suffix K, "
+		"M, G or T, 1%% to 100%% of the limit, or max", text);
 	return false;
 }
 
