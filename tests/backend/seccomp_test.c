@@ -31,6 +31,7 @@ static const int left_out[] = {
 };
 
 #define PAGEMAP_SCAN_NR	0xc0606610u	/* linux/fs.h of 6.7 */
+#define SET_VMA_NR	0x53564d41u	/* PR_SET_VMA: names of mappings */
 
 FIXTURE(seccomp)
 {
@@ -93,6 +94,9 @@ static bool install(uint32_t action, bool strict)
 
 	for (size_t i = 0; !err && i < ARRAY_LEN(refused); i++)
 		err = seccomp_rule_add(ctx, action, refused[i], 0);
+	if (!err)
+		err = seccomp_rule_add(ctx, action, SCMP_SYS(prctl), 1,
+				       SCMP_A0(SCMP_CMP_EQ, SET_VMA_NR, 0));
 	if (!err && strict)
 		err = add_left_out(ctx, action);
 	if (!err)
@@ -178,6 +182,9 @@ TEST_F(seccomp, memory_is_given_back_and_the_reason_is_shown)
 		 IS_ENABLED(CONFIG_URING) ? variant->reason :
 					    "not built in (CONFIG_URING)");
 	EXPECT_NE(NULL, strstr(self->report, line));
+	if (IS_ENABLED(CONFIG_VMA_NAME))
+		EXPECT_NE(NULL, strstr(self->report, "names of mappings: not "
+				       "given below a seccomp filter"));
 	EXPECT_EQ(0u, nr_signals);
 	EXPECT_EQ(-1, waitpid(-1, NULL, WNOHANG | __WALL));
 	EXPECT_EQ(ECHILD, errno);
