@@ -61,7 +61,7 @@ struct profile_sample profile_forget(const void *ptr);
 void profile_restore(const void *ptr, struct profile_sample sample);
 
 /*
- * Write all to @fd as text in the format heap_v2, which pprof reads, with
+ * Write all to @fd, a file, as text in the format heap_v2, which pprof reads, with
  * /proc/self/maps.  The numbers are those of the samples; pprof computes from
  * the mean, given in the first line, what they stand for.  Returns 0, -ENODATA
  * where there is no profile, -EDEADLK below a handler that interrupted another
