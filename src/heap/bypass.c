@@ -100,6 +100,44 @@ static void *replace(unsigned int class, struct slab *old, bool *ret_zero)
 	return ptr;
 }
 
+struct slab *bypass_share(unsigned int class, unsigned int *ret_word,
+			  uint64_t *ret_mask)
+{
+	struct slab *old = load_acquire(&spare[class]);
+
+	*ret_mask = old ? slab_take_group(old, class, ret_word) : 0;
+	if (*ret_mask)
+		return old;
+	/* One that threads have left behind, or that nobody has used. */
+	for (int i = 0; i < 2; i++) {
+		struct slab *slab = i ? fresh_slab(class) : orphan_slab(class);
+
+		if (!slab)
+			continue;
+		*ret_mask = slab_take_group(slab, class, ret_word);
+		install(class, slab, old);
+		if (*ret_mask)
+			return slab;
+		old = slab;
+	}
+	return NULL;
+}
+
+struct slab *bypass_take_over(struct heap *heap, unsigned int class)
+{
+	struct slab *slab = NULL;
+
+	if (load_relaxed(&spare[class]))
+		/* Pairs with install(): whoever takes it out may change it. */
+		slab = xchg_acq_rel(&spare[class], NULL);
+	if (!slab)
+		return NULL;
+	sub_relaxed(&orphan_heap.bins[class].nr_slabs, 1);
+	/* Nobody looks at the owner before it is FULL, which we make it. */
+	store_release(&slab_hot(slab)->owner, heap);
+	return slab;
+}
+
 void *bypass_alloc(unsigned int class, bool *ret_zero)
 {
 	struct slab *slab = load_acquire(&spare[class]);

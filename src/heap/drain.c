@@ -49,9 +49,9 @@ static struct heap *heap_new(void)
 		return NULL;
 	store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
 	heap = (struct heap *)slab_base(run);
-	/* Behind it are the stores, where only what was written is read. */
+	/* Of the stores and lists only what was written is read. */
 	if (was != RUN_CLEAN)
-		memset(heap, 0, sizeof(*heap));
+		memset(heap, 0, offsetof(struct heap, small_store[1]));
 	return heap;
 }
 
@@ -310,7 +310,7 @@ size_t drain_heap_bytes(void)
 
 	lock_take(&drain_lock);
 	list_for_each_entry(heap, &heaps, all)
-		bytes += magazine_footprint(heap);
+		bytes += magazine_store_bytes(heap);
 	lock_release(&drain_lock);
 	return bytes;
 }
@@ -318,11 +318,12 @@ size_t drain_heap_bytes(void)
 static __guesses bool magazine_holds(struct heap *heap, unsigned int class,
 				     const void *ptr)
 {
-	void **top = load_guess(&heap->magazines[class].top);
+	size_t nr;
+	const void *const *places = magazine_guess(heap, class, &nr);
 
 	/* A pop goes before every use of what it gave, so no stale match. */
-	for (void **at = load_guess(&heap->bins[class].bottom); at < top; at++)
-		if (((uintptr_t)load_guess(at) & ~MAGAZINE_FLAGS) ==
+	for (size_t i = 0; i < nr; i++)
+		if (((uintptr_t)load_guess(places + i) & ~MAGAZINE_FLAGS) ==
 		    (uintptr_t)ptr)
 			return true;
 	return false;

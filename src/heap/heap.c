@@ -4,6 +4,7 @@
  */
 #include "base/err.h"
 #include "base/sys.h"
+#include "heap/bypass.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/magazine.h"
@@ -63,11 +64,20 @@ const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT] = {
 	DOUBLING(5), DOUBLING(6), DOUBLING(7), DOUBLING(8),
 };
 
-void bin_make_lists(struct bin *bin)
+static void make_lists(struct bin_lists *lists)
 {
-	list_init(&bin->full);
+	list_init(&lists->full);
 	for (unsigned int i = 0; i < NR_FULLNESS; i++)
-		list_init(&bin->partial[i]);
+		list_init(&lists->partial[i]);
+}
+
+struct bin_lists *heap_lists(struct heap *heap, unsigned int class)
+{
+	if (unlikely(!heap->bins[class].has_lists)) {
+		make_lists(&heap->lists[class]);
+		heap->bins[class].has_lists = 1;
+	}
+	return &heap->lists[class];
 }
 
 /* Stores only what is not zero already: most of it never was anything else. */
@@ -81,8 +91,8 @@ void heap_init_bins(struct heap *heap)
 			bin->current = NULL;
 		if (load_relaxed(&bin->nr_slabs))
 			store_relaxed(&bin->nr_slabs, 0);
-		if (bin_has_lists(bin))
-			bin_make_lists(bin);
+		if (bin->has_lists)
+			make_lists(&heap->lists[class]);
 	}
 }
 
@@ -113,15 +123,14 @@ static unsigned int fullness(int count, unsigned int nr_slots)
 void heap_list_slab(struct heap *heap, struct slab *slab,
 		    enum slab_state state)
 {
-	struct bin *bin = &heap->bins[slab_hot(slab)->class];
+	struct bin_lists *lists = heap_lists(heap, slab_hot(slab)->class);
 	int count = ctl_count(load_relaxed(&slab->ctl));
 
-	bin_need_lists(bin);
 	if (state == SLAB_FULL)
-		list_add(&slab->link, &bin->full);
+		list_add(&slab->link, &lists->full);
 	else
 		list_add(&slab->link,
-			 &bin->partial[fullness(count, slab->nr_slots)]);
+			 &lists->partial[fullness(count, slab->nr_slots)]);
 }
 
 bool heap_retire(struct heap *heap, struct slab *slab)
@@ -187,14 +196,12 @@ void heap_pop_avail(struct heap *heap)
 	pop_avail(heap, true);
 }
 
-static struct slab *take_partial(struct bin *bin)
+static struct slab *take_partial(struct bin_lists *lists)
 {
-	if (!bin_has_lists(bin))
-		return NULL;
 	for (unsigned int i = 0; i < NR_FULLNESS; i++) {
 		struct slab *slab, *tmp;
 
-		list_for_each_entry_safe(slab, tmp, &bin->partial[i], link) {
+		list_for_each_entry_safe(slab, tmp, &lists->partial[i], link) {
 			/* One that just became QUEUED waits on the stack. */
 			if (!slab_try_state(slab, SLAB_LISTED, SLAB_ACTIVE))
 				continue;
@@ -206,14 +213,12 @@ static struct slab *take_partial(struct bin *bin)
 }
 
 /* A FULL slab that has a few free slots, too few to have been queued. */
-static struct slab *take_full(struct bin *bin)
+static struct slab *take_full(struct bin_lists *lists)
 {
 	struct slab *slab, *tmp;
 	int left = FULL_SEARCH;
 
-	if (!bin_has_lists(bin))
-		return NULL;
-	list_for_each_entry_safe(slab, tmp, &bin->full, link) {
+	list_for_each_entry_safe(slab, tmp, &lists->full, link) {
 		if (!left--)
 			break;
 		list_del(&slab->link);
@@ -221,7 +226,7 @@ static struct slab *take_full(struct bin *bin)
 		if (slab_has_bits(slab) &&
 		    slab_try_state(slab, SLAB_FULL, SLAB_ACTIVE))
 			return slab;
-		list_add_tail(&slab->link, &bin->full);
+		list_add_tail(&slab->link, &lists->full);
 	}
 	return NULL;
 }
@@ -247,14 +252,18 @@ static struct slab *take_fresh(struct heap *heap, unsigned int class)
 struct slab *heap_next_slab(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
-	struct slab *slab;
+	struct slab *slab = NULL;
+	struct bin_lists *lists;
 
 	heap_pop_avail(heap);
-	slab = take_partial(bin);
-	if (!slab)
-		slab = take_full(bin);
+	lists = heap_lists_made(heap, class);
+	if (lists)
+		slab = take_partial(lists) ?: take_full(lists);
 	if (!slab) {
-		slab = orphan_adopt(heap, class);
+		if (!load_relaxed(&bin->nr_slabs))
+			slab = bypass_take_over(heap, class);
+		if (!slab)
+			slab = orphan_adopt(heap, class);
 		if (!slab)
 			slab = take_fresh(heap, class);
 		if (slab)
@@ -279,14 +288,15 @@ void heap_reap(struct heap *heap)
 {
 	pop_avail(heap, false);
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct bin_lists *lists = heap_lists_made(heap, class);
 		struct bin *bin = &heap->bins[class];
 
 		if (bin->current && slab_is_wholly_free(bin->current) &&
 		    heap_retire(heap, bin->current))
 			bin->current = NULL;
 		/* Earlier ones are on the stack when they get wholly free. */
-		if (bin_has_lists(bin))
-			reap_list(heap, &bin->partial[NR_FULLNESS - 1]);
+		if (lists)
+			reap_list(heap, &lists->partial[NR_FULLNESS - 1]);
 	}
 	account_tell(&heap->delta);
 }
@@ -320,20 +330,21 @@ static void orphan_slabs(struct heap *heap)
 		slab = next;
 	}
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		struct bin_lists *lists = heap_lists_made(heap, class);
 		struct bin *bin = &heap->bins[class];
 
 		slab = bin->current;
-		if (!slab && !bin_has_lists(bin))
+		if (!slab && !lists)
 			continue;
 		bin->current = NULL;
 		if (slab && slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
 			orphan_take(slab);
 		bin->nr_slabs = 0;
-		if (!bin_has_lists(bin))
+		if (!lists)
 			continue;
 		for (unsigned int i = 0; i < NR_FULLNESS; i++)
-			orphan_list(&bin->partial[i]);
-		orphan_list(&bin->full);
+			orphan_list(&lists->partial[i]);
+		orphan_list(&lists->full);
 	}
 }
 

@@ -38,9 +38,13 @@
 /* Lists of slabs with free slots: the fullest are refilled from first. */
 #define NR_FULLNESS	4u
 
-/* Slots a magazine starts with; within the heap itself. */
+/*
+ * Slots a magazine begins with, places it needs, and places of all small ones;
+ * see magazine.c.
+ */
 #define CACHE_START	8u
 #define STORE_LEN(cap)	(1 + (cap) + (cap) / 2)
+#define SMALL_PLACES	4096u
 
 /* Slots of others' slabs that leave together, and the largest of them. */
 #define OUTBOX_SLOTS	256u
@@ -62,10 +66,16 @@ enum bin_use {
 struct bin {
 	void **bottom;		/* of the magazine; bottom[-1] is NULL */
 	struct slab *current;	/* ACTIVE slab refilled from, or NULL */
-	uint16_t cap;		/* magazine's capacity */
-	uint16_t last_use;	/* enum bin_use */
+	uint16_t cap;		/* magazine's capacity; 0: it has no place */
+	uint8_t last_use : 1;	/* enum bin_use */
+	uint8_t has_lists : 1;
+	uint8_t nr_shared;	/* slots taken from the spare slab */
 	uint32_t nr_slabs;	/* on the lists and current; the orphans' also
 				 * counts spare slabs, so it is atomic */
+};
+
+/* Its slabs but for the current one. */
+struct bin_lists {
 	struct list_head full;	/* FULL and QUEUED */
 	struct list_head partial[NR_FULLNESS];	/* [0]: fewest free slots */
 };
@@ -127,12 +137,16 @@ struct heap {
 	struct sampler *sampler;	/* NULL: there is no profile */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
 				 * with, and cached runs; in account.cached */
-	bool grown;		/* a magazine is or was in the big store */
+	uint32_t small_used;	/* places of the small store in use */
+	bool grown;		/* stores reach beyond the small one's first
+				 * page, or did */
 	uint8_t gated;		/* drain_lock: enum drain_part, behind the gate
 				 * at this moment */
+	/* What a thread that hardly allocates needs ends in the small store. */
 	struct bin bins[NR_CLASSES];
 	void *outbox_store[OUTBOX_SLOTS];
-	void *store[NR_CLASSES][STORE_LEN(CACHE_START)];
+	void *small_store[SMALL_PLACES];	/* [0] stays NULL */
+	struct bin_lists lists[NR_CLASSES];
 	void *big_store[];	/* grown magazines; see magazine.c */
 };
 
@@ -257,20 +271,16 @@ bool heap_retire(struct heap *heap, struct slab *slab);
 void heap_init_bins(struct heap *heap);
 
 /*
- * A bin's lists are made when the first slab is put on one, so that classes
- * which are not used cost no page; until then there are none.
+ * The lists of @class, made when the first slab is put on one, so that classes
+ * which are not used cost no page.
  */
-void bin_make_lists(struct bin *bin);
+struct bin_lists *heap_lists(struct heap *heap, unsigned int class);
 
-static inline bool bin_has_lists(const struct bin *bin)
+/* They, or NULL: none has been made. */
+static inline struct bin_lists *heap_lists_made(struct heap *heap,
+						unsigned int class)
 {
-	return bin->full.next;
-}
-
-static inline void bin_need_lists(struct bin *bin)
-{
-	if (unlikely(!bin_has_lists(bin)))
-		bin_make_lists(bin);
+	return heap->bins[class].has_lists ? &heap->lists[class] : NULL;
 }
 
 /* What @heap's caches may hold changes by @more bytes. */

@@ -6,6 +6,7 @@
 
 #include "base/err.h"
 #include "base/trace.h"
+#include "heap/bypass.h"
 #include "heap/gather.h"
 #include "heap/magazine.h"
 #include "heap/outbox.h"
@@ -16,6 +17,7 @@
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
 #define GROWN_MOST	(4 * MIB)	/* room of all: none passes cache_soft */
 #define BOUNDED_SEARCH	8	/* slabs looked at where none may be backed */
+#define SMALL_CAP	64u	/* slots of a magazine in the small store */
 
 struct refill_group {
 	uint64_t mask;
@@ -51,20 +53,67 @@ static void set_store(struct heap *heap, unsigned int class, void **store,
 	heap->magazines[class].end = bin->bottom + cap;
 }
 
-static void set_small(struct heap *heap, unsigned int class)
+/*
+ * Without a place: both empty and full, so that its first use is a slow one.
+ * Who looks at it meanwhile finds pointers into this heap at any time.
+ */
+static void set_none(struct heap *heap, unsigned int class)
 {
-	set_store(heap, class, heap->store[class],
-		  min(CACHE_START, (unsigned int)sizeclasses[class].cache_soft));
+	struct magazine *mag = &heap->magazines[class];
+	struct bin *bin = &heap->bins[class];
+
+	bin->bottom = mag->top = mag->end = heap->small_store + 1;
+	bin->cap = 0;
+	bin->nr_shared = 0;
+}
+
+/*
+ * A place for @cap slots.  Small magazines lie side by side in the order they
+ * are asked for, so that a thread that uses many classes a little has a page
+ * or two of them; what a larger one leaves is not used again.
+ */
+static void **new_store(struct heap *heap, unsigned int class,
+			unsigned int cap)
+{
+	uint32_t used = heap->small_used;
+	uint32_t need = used + STORE_LEN(cap);
+
+	if (cap > SMALL_CAP || need > SMALL_PLACES) {
+		heap->grown = true;
+		return heap->big_store + big_offset(class);
+	}
+	heap->small_used = need;
+	if ((uintptr_t)(heap->small_store + need) - (uintptr_t)heap >
+	    ALIGN_UP(offsetof(struct heap, small_store), map_page_size))
+		heap->grown = true;
+	return heap->small_store + used;
+}
+
+/* The magazine of @class gets a place, with its first use. */
+static void begin(struct heap *heap, unsigned int class, enum bin_use use)
+{
+	unsigned int cap = min(CACHE_START,
+			       (unsigned int)sizeclasses[class].cache_soft);
+
+	heap->bins[class].last_use = use;
+	set_store(heap, class, new_store(heap, class, cap), cap);
+}
+
+/* None has a place. */
+static void forget_stores(struct heap *heap)
+{
+	if (heap->grown_bytes)
+		heap_count_room(heap, -(int64_t)heap->grown_bytes);
+	heap->small_used = 1;
 }
 
 void magazine_init(struct heap *heap)
 {
-	/* It was a thread's that fork() cut off inside the allocator. */
-	if (heap->grown_bytes)
-		heap_count_room(heap, -(int64_t)heap->grown_bytes);
+	/* Where it was a thread's that fork() cut off inside the allocator. */
+	forget_stores(heap);
 	heap->runs.nr = heap->runs.nr_slabs = 0;
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
-		set_small(heap, class);
+		set_none(heap, class);
 	if (heap_profiled)
 		sample_open(heap);
 }
@@ -77,11 +126,11 @@ void magazine_init(struct heap *heap)
 static unsigned int next_cap(struct heap *heap, struct bin *bin,
 			     const struct sizeclass *sc, enum bin_use use)
 {
-	bool both_ways = bin->last_use != (uint16_t)use;
+	bool both_ways = bin->last_use != use;
 	unsigned int most = both_ways ? sc->cache_max : sc->cache_soft;
 	unsigned int cap = min(bin->cap * 2u, most);
 
-	bin->last_use = (uint16_t)use;
+	bin->last_use = use;
 	if (cap > sc->cache_soft && heap->grown_bytes +
 				    (size_t)(cap - bin->cap) * sc->size >
 				    GROWN_MOST)
@@ -101,8 +150,7 @@ static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 
 	if (cap == was)
 		return;
-	heap->grown = true;
-	set_store(heap, class, heap->big_store + big_offset(class), cap);
+	set_store(heap, class, new_store(heap, class, cap), cap);
 	if (bin->bottom != old)
 		memcpy(bin->bottom, old, held * sizeof(*old));
 	mag->top = bin->bottom + held;
@@ -269,49 +317,84 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 }
 
 /* The current slab @slab goes behind all others that have free slots. */
-static void put_aside(struct bin *bin, struct slab *slab)
+static void put_aside(struct heap *heap, struct slab *slab, unsigned int class)
 {
 	if (!slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
 		return;
-	bin_need_lists(bin);
-	list_add_tail(&slab->link, &bin->partial[NR_FULLNESS - 1]);
-	bin->current = NULL;
+	list_add_tail(&slab->link,
+		      &heap_lists(heap, class)->partial[NR_FULLNESS - 1]);
+	heap->bins[class].current = NULL;
+}
+
+/* A class that this thread hardly uses, and that others may use as well. */
+static bool may_share(const struct bin *bin, unsigned int class)
+{
+	return !bin->nr_slabs && bin->nr_shared < sizeclasses[class].share_max &&
+	       load_relaxed(&account.nr_heaps) > 1 &&
+	       !load_relaxed(&account.backed_max);
+}
+
+/* A few slots of the spare slab, which is nobody's; false: there are none. */
+static bool refill_shared(struct heap *heap, unsigned int class)
+{
+	const struct sizeclass *sc = &sizeclasses[class];
+	struct magazine *mag = &heap->magazines[class];
+	struct refill_group group;
+	struct slab *slab;
+	unsigned int nr;
+
+	slab = bypass_share(class, &group.word, &group.mask);
+	if (!slab)
+		return false;
+	nr = bits_count(group.mask);
+	mag->top += nr;
+	expand(heap, slab, sc, group, mag->top);
+	heap->delta.dirty -= (int64_t)nr * sc->size;
+	heap->delta.handed += (int64_t)nr * sc->size;
+	heap->bins[class].nr_shared += (uint8_t)nr;
+	heap_tell(heap);
+	return true;
 }
 
 bool magazine_refill(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
 	int bounded_left = BOUNDED_SEARCH;
-	unsigned int want;
+	unsigned int want, got = 0;
 
-	grow(heap, class, BIN_REFILLED);
-	want = max(bin->cap / 2u, 1u);
-	for (;;) {
+	if (bin->cap) {
+		if (may_share(bin, class) && refill_shared(heap, class))
+			return true;
+		grow(heap, class, BIN_REFILLED);
+		want = max(bin->cap / 2u, 1u);
+	} else {
+		begin(heap, class, BIN_REFILLED);
+		if (may_share(bin, class) && refill_shared(heap, class))
+			return true;
+		want = min(bin->cap, sizeclasses[class].cache_soft / 2u);
+	}
+	while (!got) {
 		struct slab *slab = bin->current;
 		uint64_t seen;
 
 		if (!slab)
 			slab = heap_next_slab(heap, class);
 		if (!slab)
-			return false;
-		seen = load_acquire(&slab->ctl);
-		if (refill_from(heap, slab, class, want))
 			break;
+		seen = load_acquire(&slab->ctl);
+		got = refill_from(heap, slab, class, want);
 		/* Its free slots may not be backed: others' perhaps are. */
-		if (!heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {
+		if (!got && !heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {
 			if (!bounded_left--)
-				return false;
-			put_aside(bin, slab);
-			continue;
-		}
-		if (slab_make_full(slab, seen)) {
-			bin_need_lists(bin);
-			list_add(&slab->link, &bin->full);
+				break;
+			put_aside(heap, slab, class);
+		} else if (!got && slab_make_full(slab, seen)) {
+			list_add(&slab->link, &heap_lists(heap, class)->full);
 			bin->current = NULL;
 		}
 	}
 	heap_tell(heap);
-	return true;
+	return got;
 }
 
 /* The @nr places from @first on, which are in no magazine any more. */
@@ -333,7 +416,10 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 	size_t nr = max(cap / 2, 1u);
 	void **spare;
 
-	grow(heap, class, BIN_FLUSHED);
+	if (cap)
+		grow(heap, class, BIN_FLUSHED);
+	else
+		begin(heap, class, BIN_FLUSHED);
 	if (bin->cap > cap)
 		return;
 	/*
@@ -360,50 +446,69 @@ void magazine_flush_all(struct heap *heap)
 
 		if (unlikely(heap_profiled))
 			sample_flushed(heap, class, held);
-		set_small(heap, class);
+		set_none(heap, class);
 		barrier();
 		if (held)
 			publish_places(heap, class, first, held);
 	}
 	outbox_flush(heap);
 	run_cache_flush(heap);
-	heap_count_room(heap, -(int64_t)heap->grown_bytes);
+	forget_stores(heap);
 	account_tell(&heap->delta);
+}
+
+/* Of [@start, @end) of a heap the whole pages; refused, they stay. */
+static void discard(const void *start, const void *end)
+{
+	uintptr_t first = ALIGN_UP((uintptr_t)start, map_page_size);
+	uintptr_t last = ALIGN_DOWN((uintptr_t)end, map_page_size);
+
+	if (first < last)
+		map_discard((char *)first, last - first);
 }
 
 /* set_store() writes the sentinel anew, so what reads as zero will do. */
 void magazine_discard(struct heap *heap)
 {
-	uintptr_t start = ALIGN_UP((uintptr_t)heap->big_store, map_page_size);
-	uintptr_t end = ALIGN_DOWN((uintptr_t)heap + magazine_heap_size(),
-				   map_page_size);
-
-	if (!heap->grown || start >= end)
+	if (!heap->grown)
 		return;
 	heap->grown = false;
-	/* Refused (locked memory): they stay, which does no harm. */
-	map_discard((char *)start, end - start);
+	discard(heap->small_store, heap->lists);
+	discard(heap->big_store, (char *)heap + magazine_heap_size());
+}
+
+__guesses const void *const *magazine_guess(const struct heap *heap,
+					    unsigned int class, size_t *ret_nr)
+{
+	void **top = load_guess(&heap->magazines[class].top);
+	void **bottom = load_guess(&heap->bins[class].bottom);
+
+	/* They may be of two places; but both are within the heap. */
+	*ret_nr = min((size_t)(top - bottom),
+		      (size_t)load_guess(&heap->bins[class].cap));
+	return (const void *const *)bottom;
 }
 
 __guesses size_t magazine_bytes(const struct heap *heap)
 {
-	size_t bytes = 0;
+	size_t bytes = 0, nr;
 
-	for (unsigned int class = 0; class < NR_CLASSES; class++)
-		bytes += (size_t)(load_guess(&heap->magazines[class].top) -
-				  load_guess(&heap->bins[class].bottom)) *
-			 sizeclasses[class].size;
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		(void)magazine_guess(heap, class, &nr);
+		bytes += nr * sizeclasses[class].size;
+	}
 	return bytes;
 }
 
-__guesses size_t magazine_footprint(const struct heap *heap)
+__guesses size_t magazine_store_bytes(const struct heap *heap)
 {
-	size_t bytes = sizeof(struct heap);
+	size_t bytes = offsetof(struct heap, small_store) +
+		       load_guess(&heap->small_used) * sizeof(void *);
 
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
-		unsigned int cap = load_guess(&heap->bins[class].cap);
+		size_t cap = load_guess(&heap->bins[class].cap);
 
-		if (cap > CACHE_START)
+		if (cap > SMALL_CAP)
 			bytes += STORE_LEN(cap) * sizeof(void *);
 	}
 	return bytes;

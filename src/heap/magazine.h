@@ -7,12 +7,19 @@
  * top and slots on backed pages before those on clean ones.  A full one gives
  * back the older half of its slots.
  *
- * Model: a magazine starts with room for CACHE_START slots inside its heap
- * and doubles at each refill or flush, up to the class's cache_soft, in the part
- * of the heap meant for that; where refills and flushes take turns up to
- * cache_max, as long as a thread's have grown by less than 4 MiB in all.  A
- * drain makes it small again.  What they have grown by the account knows, since
- * it is what may be free without having been told.
+ * Model: a magazine without a place is both empty and full.  Its first use
+ * gives it one for CACHE_START slots; it doubles at each refill or flush, up to
+ * the class's cache_soft; where refills and flushes take turns up to cache_max,
+ * as long as a thread's have grown by less than 4 MiB in all.  Small ones lie
+ * packed in one store for all classes, larger ones each in a part of the heap of
+ * its own.  A drain takes the places away again.  What they have grown by the
+ * account knows, since it is what may be free without having been told.
+ *
+ * The first few slots of a class a thread gets from the spare slab of the class
+ * (heap/bypass.h), which all threads share, a group of neighbours at a time, so
+ * that one which hardly allocates has no slab, and no page, for each class.  In
+ * its magazine they are like any others; when freed they go the way of what
+ * belongs to another thread.
  *
  * Slots of others' slabs that the thread frees may lie in its magazines as well;
  * how a slot is published does not depend on whose it is.
@@ -37,11 +44,11 @@ void magazine_flush_half(struct heap *heap, unsigned int class);
 
 /*
  * Publish everything the heap holds, outbox and cached runs included; magazines
- * get small.
+ * lose their places.
  */
 void magazine_flush_all(struct heap *heap);
 
-/* Give back the pages of magazines that had grown; all are small. */
+/* Give back the pages of magazines' places; none has one. */
 void magazine_discard(struct heap *heap);
 
 /*
@@ -58,11 +65,18 @@ static inline bool magazine_wants(const struct heap *heap, unsigned int class)
 	return mag->top[-1] && mag->top < bin->bottom + bin->cap / 2;
 }
 
-/* Bytes of slots in the heap's magazines. */
+/*
+ * What lies in the magazine of @class of any thread's heap: @*ret_nr slots; a
+ * guess that is readable memory in any case.
+ */
+const void *const *magazine_guess(const struct heap *heap, unsigned int class,
+				  size_t *ret_nr);
+
+/* Bytes of slots in the heap's magazines; a guess of any thread's. */
 size_t magazine_bytes(const struct heap *heap);
 
-/* A guess, of any thread's: bytes of @heap, with the magazines it has grown. */
-size_t magazine_footprint(const struct heap *heap);
+/* Bytes of @heap that are in use up to the stores, and of these. */
+size_t magazine_store_bytes(const struct heap *heap);
 
 /* Bytes a heap needs with room for full-grown magazines. */
 size_t magazine_heap_size(void);

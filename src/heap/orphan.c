@@ -31,17 +31,18 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &orphan_heap.bins[class];
 	struct slab *slab = NULL;
+	struct bin_lists *lists;
 
 	if (!load_relaxed(&bin->nr_slabs) && !load_relaxed(&orphan_heap.avail))
 		return NULL;
 	if (!lock_try(&orphan_lock))
 		return NULL;
 	heap_pop_avail(&orphan_heap);
-	for (unsigned int i = 0; i < NR_FULLNESS && !slab &&
-	     bin_has_lists(bin); i++) {
+	lists = heap_lists_made(&orphan_heap, class);
+	for (unsigned int i = 0; i < NR_FULLNESS && !slab && lists; i++) {
 		struct slab *pos, *tmp;
 
-		list_for_each_entry_safe(pos, tmp, &bin->partial[i], link) {
+		list_for_each_entry_safe(pos, tmp, &lists->partial[i], link) {
 			if (!slab_try_state(pos, SLAB_LISTED, SLAB_ACTIVE))
 				continue;
 			slab = pos;

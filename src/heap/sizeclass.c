@@ -8,6 +8,10 @@
 #define CACHE_BYTES	(1u << 20)
 #define CACHE_SLOTS	4096u
 #define CACHE_SLOTS_MIN	4u
+#define SHARE_SLOTS	8u
+#define SHARE_BYTES	1024u
+#define SHARE_MAX_SLOTS	128u
+#define SHARE_MAX_BYTES	(4u << 10)
 
 struct sizeclass sizeclasses[NR_CLASSES];
 
@@ -28,6 +32,18 @@ static uint16_t cache_slots(uint32_t slots)
 	return (uint16_t)max(min(slots, CACHE_SLOTS), CACHE_SLOTS_MIN);
 }
 
+/*
+ * As many as fill whole cache lines, so that no two threads write to one: for
+ * sizes beyond 128, which have 8 for a doubling, two are enough from 256 on, and
+ * from 512 on one is.
+ */
+static uint16_t share_slots(uint32_t size)
+{
+	unsigned int nr = max(min(SHARE_BYTES / size, SHARE_SLOTS), 1u);
+
+	return (uint16_t)(1u << bit_highest(nr));
+}
+
 void sizeclass_init(void)
 {
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
@@ -40,5 +56,9 @@ void sizeclass_init(void)
 		sc->nr_words = (uint16_t)((sc->nr_slots + 63u) / 64);
 		sc->cache_soft = cache_slots(CACHE_BYTES_SOFT / size);
 		sc->cache_max = cache_slots(CACHE_BYTES / size);
+		sc->share = share_slots(size);
+		sc->share_max = (uint16_t)max(min(SHARE_MAX_BYTES / size,
+						  SHARE_MAX_SLOTS),
+					      SHARE_SLOTS);
 	}
 }

@@ -241,6 +241,80 @@ void *slab_take_one(struct slab *slab, unsigned int class, bool *ret_zero)
 	return NULL;
 }
 
+/* Of @slots those of whole groups of @nr neighbours, a power of two up to 8. */
+static uint64_t whole_groups(uint64_t slots, unsigned int nr)
+{
+	const uint64_t group = (1ULL << nr) - 1;
+	uint64_t first = slots;
+
+	for (unsigned int i = 1; i < nr; i *= 2)
+		first &= first >> i;
+	/* Those that begin at a multiple of @nr; then all bits of each. */
+	return (first & ~0ULL / group) * group;
+}
+
+/* What of a word slab_take_group() looks for, the best first. */
+enum group_kind {
+	GROUP_BACKED,
+	GROUP_ANY,
+	GROUP_PART,
+	NR_GROUP_KINDS
+};
+
+static uint64_t find_group(const struct slab *slab, const struct sizeclass *sc,
+			   unsigned int word, enum group_kind kind)
+{
+	uint64_t slots = load_relaxed(&slab->free[word]);
+
+	if (slots && kind == GROUP_BACKED)
+		slots = slab_dirty_slots(slab, sc, word, pages_clean(
+						load_relaxed(&slab->pages)));
+	if (kind != GROUP_PART)
+		slots = whole_groups(slots, sc->share);
+	return bits_lowest_n(slots, sc->share);
+}
+
+static uint64_t claim_group(struct slab *slab, const struct sizeclass *sc,
+			    enum group_kind kind, unsigned int *ret_word)
+{
+	for (unsigned int word = 0; word < sc->nr_words; word++) {
+		uint64_t slots, got;
+
+		while ((slots = find_group(slab, sc, word, kind))) {
+			got = slab_claim(slab, word, slots);
+			*ret_word = word;
+			if (got)
+				return got;
+		}
+	}
+	return 0;
+}
+
+uint64_t slab_take_group(struct slab *slab, unsigned int class,
+			 unsigned int *ret_word)
+{
+	/* Pairs with slab_init(), as in slab_take_one(). */
+	uint64_t ctl = load_acquire(&slab->ctl);
+	unsigned int clean = pages_clean(load_relaxed(&slab->pages));
+	uint64_t got = 0;
+
+	if (ctl_state(ctl) == SLAB_NONE ||
+	    load_relaxed(&slab_hot(slab)->class) != class)
+		return 0;
+	for (int kind = clean == slab_all_pages() ? GROUP_ANY : GROUP_BACKED;
+	     !got && kind < NR_GROUP_KINDS; kind++)
+		got = claim_group(slab, &sizeclasses[class],
+				  (enum group_kind)kind, ret_word);
+	if (!got)
+		return 0;
+	if (!slab_debit(slab, bits_count(got), ctl_gen(ctl))) {
+		slab_unclaim(slab, *ret_word, got);
+		return 0;
+	}
+	store_relaxed(&slab->refill_tick, load_relaxed(&slab_tick));
+	return got;
+}
+
 bool slab_make_full(struct slab *slab, uint64_t seen)
 {
 	/* Pairs with slab_credit(): fails if anything was told since. */

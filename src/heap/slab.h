@@ -184,6 +184,15 @@ static inline uint64_t slab_touch(struct slab *slab, unsigned int pages)
  */
 void *slab_take_one(struct slab *slab, unsigned int class, bool *ret_zero);
 
+/*
+ * Claim some slots for a magazine, of one word: a whole group of neighbours
+ * (sizeclass.share), if there is one on backed pages, else any group, else what
+ * there is.  Returns their bits of word *@ret_word; 0: nothing free here (or not
+ * a slab of @class any more).
+ */
+uint64_t slab_take_group(struct slab *slab, unsigned int class,
+			 unsigned int *ret_word);
+
 /* Owner, ACTIVE: FULL unless slots were told free since @seen was read. */
 bool slab_make_full(struct slab *slab, uint64_t seen);
 

@@ -101,7 +101,7 @@ static void gather_heap(struct heap *heap, void *arg)
 		row.cached_bytes = magazine_bytes(heap) + outbox_bytes(heap);
 		to->tally->cached_bytes += row.cached_bytes;
 		to->tally->run_cache_bytes += run_cache_bytes(heap);
-		to->tally->heap_bytes += magazine_footprint(heap);
+		to->tally->heap_bytes += magazine_store_bytes(heap);
 	}
 	if (row.tid || row.nr_slabs)
 		to->tally->nr_threads = insert(to->rows, to->tally->nr_threads,

@@ -545,6 +545,77 @@ TEST_F(thread, four_hundred_at_once_allocate)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 }
 
+/* Threads that make an object of each size up to 1 KiB and keep it for a while. */
+#define NR_FEW		32
+#define NR_SIZES	64
+
+struct few {
+	pthread_barrier_t made;
+	pthread_barrier_t leave;
+	char *objects[NR_FEW][NR_SIZES];
+	unsigned int next;
+};
+
+static void *make_a_few(void *arg)
+{
+	struct few *few = arg;
+	char **objects = few->objects[__atomic_fetch_add(&few->next, 1,
+							 __ATOMIC_RELAXED)];
+
+	for (size_t i = 0; i < NR_SIZES; i++)
+		objects[i] = malloc(16 * (i + 1));
+	pthread_barrier_wait(&few->made);
+	pthread_barrier_wait(&few->leave);
+	for (size_t i = 0; i < NR_SIZES; i++)
+		free(objects[i]);
+	return NULL;
+}
+
+/* Whether two objects write to one line of 64 bytes. */
+static bool share_a_line(char *a, char *b)
+{
+	uintptr_t first_a = (uintptr_t)a / 64, first_b = (uintptr_t)b / 64;
+	uintptr_t last_a = ((uintptr_t)a + malloc_usable_size(a) - 1) / 64;
+	uintptr_t last_b = ((uintptr_t)b + malloc_usable_size(b) - 1) / 64;
+
+	return first_a <= last_b && first_b <= last_a;
+}
+
+static unsigned int count_shared_lines(const struct few *few, size_t size)
+{
+	unsigned int nr = 0;
+
+	for (int i = 0; i < NR_FEW; i++)
+		for (int j = 0; j < i; j++)
+			nr += share_a_line(few->objects[i][size],
+					   few->objects[j][size]);
+	return nr;
+}
+
+TEST_F(thread, those_that_make_a_few_objects_share_slabs_but_no_cache_line)
+{
+	static struct few few;
+	struct ebb_heap_counts before, after;
+	pthread_t threads[NR_FEW];
+
+	NEEDS_EBBMALLOC();
+	pthread_barrier_init(&few.made, NULL, NR_FEW + 1);
+	pthread_barrier_init(&few.leave, NULL, NR_FEW + 1);
+	ASSERT_EQ(0, heap_count()(&before));
+	for (int i = 0; i < NR_FEW; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], &self->attr,
+					    make_a_few, &few));
+	pthread_barrier_wait(&few.made);
+	ASSERT_EQ(0, heap_count()(&after));
+	/* They use 32 classes; what they have fills one or two slabs of each. */
+	EXPECT_GT(4 * 32, after.slabs - before.slabs);
+	for (size_t size = 0; size < NR_SIZES; size++)
+		EXPECT_EQ(0, count_shared_lines(&few, size));
+	pthread_barrier_wait(&few.leave);
+	for (int i = 0; i < NR_FEW; i++)
+		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+}
+
 static void *allocate_when_cancelled(void *arg)
 {
 	pthread_barrier_wait(arg);

@@ -6,15 +6,17 @@
  * slab_debit, slab_unclaim, slab_make_full, slab_try_state, slab_retire,
  * slab_avail_push; src/heap/heap.c: relist, pop_avail, take_partial,
  * take_full, heap_reap, orphan_slabs; src/heap/orphan.c: orphan_take,
- * orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's users,
- * install, let_go; src/heap/magazine.c: refill_from, magazine_refill;
- * src/reclaim/batch.c: claim_pages, publish_pages.
+ * orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's and
+ * slab_take_group's users, install, let_go, bypass_take_over;
+ * src/heap/magazine.c: refill_from, magazine_refill; src/reclaim/batch.c:
+ * claim_pages, publish_pages.
  *
  * Who: a thread that owns the slab; a publisher of slots that the program
  * freed; and a stranger that claims behind the owner's back, one slot as the
- * bypass does, or all as the reclaimer does.  One slab, which is retired and
- * made anew in a class with another number of slots: two, or one.  Each
- * slot's bit is a word of its own, so claims of several are not atomic.
+ * bypass does, some of one word as first refills do, or all as the reclaimer
+ * does.  One slab, which is retired and made anew in a class with another
+ * number of slots: two, or one.  Each slot's bit is a word of its own, so
+ * claims of several are not atomic.
  *
  * With CLOSES the slab has one life of two slots, and the thread ends; its
  * heap becomes another thread's; the orphans' thread reaps the slab, lends it
@@ -36,7 +38,8 @@
  *
  * Mutants: what follows an #ifdef of COUNT_FIRST, QUEUE_BY_LOOKING,
  * UNCLAIM_TELLS_NOBODY, NO_GENERATION, RETIRE_BY_BITS, RETIRE_QUEUED,
- * KEEP_WHAT_WAS_READ, ONE_LOOK, STACK_STAYS_OPEN.
+ * KEEP_WHAT_WAS_READ, ONE_LOOK, STACK_STAYS_OPEN,
+ * TAKE_OVER_BY_LOOKING.
  */
 #ifdef CLOSES
 #define GENS	1
@@ -500,6 +503,23 @@ end:	do
 		};
 		done()
 #ifdef CLOSES
+	:: atomic { open && !current && spare -> begin() };
+		/* bypass_take_over() */
+		atomic {
+			ok = spare;
+#ifndef TAKE_OVER_BY_LOOKING	/* others find it as well */
+			spare = false
+#endif
+		};
+		if
+		:: ok ->
+			owner = HEAP_A;
+			current = true;
+			spare = false
+		:: else
+		fi;
+		ok = false;
+		done()
 	:: atomic { open -> begin() };
 		/* orphan_slabs() */
 		atomic {
@@ -577,19 +597,20 @@ end:	do
 		};
 		unlock_orphans();
 		done()
-	:: atomic { spare -> begin() };
-		/* let_go() */
-		got = count;
-		atomic {
-			if
-			:: count == got ->
-				spare = false;
-				state = (count > 0 -> QUEUED : FULL);
-				ok = state == QUEUED
-			:: else
-			fi;
-			got = 0
-		};
+	:: atomic { spare -> begin(); spare = false };
+		/* let_go(), by who took it out */
+		do
+		:: got = count;
+			atomic {
+				if
+				:: count == got ->
+					state = (count > 0 -> QUEUED : FULL);
+					ok = state == QUEUED; got = 0; break
+				:: else
+				fi;
+				got = 0
+			}
+		od;
 		if
 		:: ok -> avail_push(where, 0)
 		:: else
@@ -622,8 +643,11 @@ end:	do
 	:: atomic { state != NONE && bits -> begin(); g = gen };
 		c = class;
 		if
-		:: /* slab_take_one() */
-			got = (bits & 1 -> 1 : bits & 2);
+		:: /* slab_take_one(), slab_take_group() */
+			if
+			:: got = (bits & 1 -> 1 : bits & 2)
+			:: got = bits
+			fi;
 			atomic { g = g * 4 + got; got = got & bits;
 				 bits = bits & ~(g & 3); g = g / 4 };
 			if

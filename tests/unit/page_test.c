@@ -408,12 +408,79 @@ TEST_F(page, ranges_of_a_batch_cover_what_was_claimed)
 	}
 }
 
-/* Only whole pages of the big store go; the heap itself stays. */
+/* Whole groups of @nr neighbours, from a multiple of @nr on, that are free. */
+static unsigned int groups_counted(const struct slab *slab,
+				   const struct sizeclass *sc, unsigned int nr)
+{
+	unsigned int groups = 0;
+
+	for (unsigned int first = 0; first + nr <= sc->nr_slots; first += nr) {
+		unsigned int left = nr;
+
+		while (left && slab->free[(first + left - 1) / 64] >>
+				       (first + left - 1) % 64 & 1)
+			left--;
+		groups += !left;
+	}
+	return groups;
+}
+
+/* As long as there are any; then what there is, down to the last. */
+TEST_F(page, first_slots_are_whole_groups_of_neighbours)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+		struct slab *slab = make_slab(class);
+		unsigned int word, groups, nr = 0;
+		uint64_t got;
+
+		ASSERT_EQ(0, sc->share * sc->size % 64);
+		for (word = 0; word < sc->nr_words; word++)
+			nr += bits_count(slab_claim(slab, word,
+						    rng_next(&self->rng) &
+						    rng_next(&self->rng)));
+		ASSERT_TRUE(slab_debit(slab, nr, ctl_gen(slab->ctl)));
+		nr = sc->nr_slots - nr;
+		while (groups = groups_counted(slab, sc, sc->share),
+		       (got = slab_take_group(slab, class, &word))) {
+			ASSERT_EQ(0, got & slab->free[word]);
+			ASSERT_GE(sc->share, bits_count(got));
+			if (groups) {
+				ASSERT_EQ(groups - 1,
+					  groups_counted(slab, sc, sc->share));
+				ASSERT_EQ(sc->share, bits_count(got));
+				ASSERT_EQ(0, bit_lowest(got) % sc->share);
+				ASSERT_EQ(sc->share - 1, bit_highest(got) -
+							 bit_lowest(got));
+			}
+			nr -= bits_count(got);
+		}
+		ASSERT_EQ(0, nr);
+		ASSERT_EQ(0, ctl_count(slab->ctl));
+		ASSERT_EQ(0, slab_count_bits(slab));
+	}
+}
+
+/* Whole pages of @bytes[@start, @end) are zero, and nothing else of it. */
+static void expect_pages_gone(struct __test_metadata *_metadata,
+			      const char *bytes, size_t start, size_t end)
+{
+	size_t first = ALIGN_UP(start, map_page_size);
+	size_t last = ALIGN_DOWN(end, map_page_size);
+
+	if (end - start >= 2 * map_page_size)
+		ASSERT_LT(first, last);
+	for (size_t i = start; i < end; i++)
+		ASSERT_EQ(i < first || i >= last, bytes[i] != 0);
+}
+
+/* Only whole pages of the stores go; the heap itself stays. */
 TEST_F(page, discarding_magazines_leaves_the_heap_alone)
 {
+	const size_t lists = offsetof(struct heap, lists);
+	const size_t big = offsetof(struct heap, big_store);
 	size_t size = magazine_heap_size();
 	struct heap *heap;
-	size_t first = 0, last;
 	char *bytes;
 
 	ASSERT_EQ(0, map_reserve(ALIGN_UP(size, SLAB_SIZE), SLAB_SIZE, &bytes));
@@ -423,17 +490,15 @@ TEST_F(page, discarding_magazines_leaves_the_heap_alone)
 	heap->grown = true;
 	magazine_discard(heap);
 	heap->grown = (bool)0xa5;
-	while (first < size && bytes[first])
-		first++;
-	for (last = size; last > first && bytes[last - 1]; last--)
-		;
-	EXPECT_LE(offsetof(struct heap, big_store), first);
-	EXPECT_GT(offsetof(struct heap, big_store) + map_page_size, first);
-	EXPECT_EQ(0, first % map_page_size);
-	EXPECT_EQ(0, last % map_page_size);
-	EXPECT_GT(map_page_size, size - last);
-	for (size_t i = first; i < last; i++)
-		ASSERT_EQ(0, bytes[i]);
+	for (size_t i = 0; i < offsetof(struct heap, small_store); i++)
+		ASSERT_NE(0, bytes[i]);
+	for (size_t i = lists; i < big; i++)
+		ASSERT_NE(0, bytes[i]);
+	expect_pages_gone(_metadata, bytes, lists - sizeof(heap->small_store),
+			  lists);
+	expect_pages_gone(_metadata, bytes, big, size);
+	for (size_t i = size; i < ALIGN_UP(size, SLAB_SIZE); i++)
+		ASSERT_NE(0, bytes[i]);
 }
 
 /* What a pass held open is the parent's; here the number may be a file's. */
