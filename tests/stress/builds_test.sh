@@ -12,6 +12,7 @@
 
 seconds=${BUILD_SECONDS:-6}
 fast=decay_ms=0,lazy_ms=0,thread_min=0
+aged=decay_ms=20,lazy_ms=5,tick_min_ms=10,thread_min=0
 
 # build NAME CONFIG VARIABLE=VALUE...: the torture test in that build
 build()
@@ -46,12 +47,13 @@ watched()
 	TSAN_OPTIONS="die_after_fork=0 exitcode=66" torture "$@"
 }
 
-plan 14
+plan 16
 check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
 check "it passes" torture ubsan "$fast"
 check "it passes with failing kernel calls" \
 	torture ubsan "inject=all:97,$fast"
 check "it passes with every free checked" torture ubsan "check=1,$fast"
+check "it passes with ages" torture ubsan "$aged"
 check "debug config with ASan builds" build asan debugconfig D=asan
 check "it passes" torture asan "$fast"
 if command -v clang >/dev/null; then
@@ -61,10 +63,12 @@ if command -v clang >/dev/null; then
 		build tsan debugconfig CC=clang D=tsan
 	check "it reports no race" watched tsan "$fast"
 	check "nor one with a heap profile" watched tsan "profile=4K,$fast"
+	check "it reports none with ages" watched tsan "$aged"
 else
 	for what in "clang builds" "it passes" \
 		"clang builds the debug config with TSan" \
-		"it reports no race" "nor one with a heap profile"; do
+		"it reports no race" "nor one with a heap profile" \
+		"it reports none with ages"; do
 		skip "$what" "clang is not installed"
 	done
 fi

@@ -3,7 +3,7 @@
 #
 # ebbmalloc tests - Torture in several configurations, 30 seconds and more
 #
-# TORTURE_SECONDS of the first two; TORTURE_SEED to repeat one.
+# TORTURE_SECONDS of the first three; TORTURE_SEED to repeat one.
 #
 # shellcheck source=tests/tap.sh disable=SC2317
 . "$(dirname "$0")/../tap.sh"
@@ -13,6 +13,8 @@ seconds=${TORTURE_SECONDS:-15}
 seed=${TORTURE_SEED:-$(date +%s)}
 short=$(((seconds + 2) / 3))
 fast=decay_ms=0,lazy_ms=0,thread_min=0
+# What is free gets idle, lazy and clean in turn, and is taken again from each.
+aged=decay_ms=20,lazy_ms=5,tick_min_ms=10,thread_min=0
 
 # run CONF SECONDS THREADS
 run()
@@ -26,9 +28,10 @@ can_inject()
 	grep -qs '^CONFIG_INJECT=y' "$EBB_BUILD/.config"
 }
 
-plan 10
+plan 11
 check "default options" run "" "$seconds" 4
 check "reclaimer at full speed" run $fast "$seconds" 4
+check "with ages" run $aged "$seconds" 4
 check "only lazy" run decay_ms=-1,lazy_ms=0,thread_min=0 "$short" 4
 check "two threads" run $fast "$short" 2
 check "sixteen threads" run decay_ms=1,lazy_ms=0,thread_min=0 "$short" 16
