@@ -128,8 +128,9 @@ static __guesses uint64_t sum_of_tops(const struct heap *heap)
 /* Room counts: what it takes in later is not told. */
 static __guesses bool has_cached(const struct heap *heap)
 {
-	return load_relaxed(&heap->avail) || magazine_bytes(heap) ||
-	       load_guess(&heap->grown_bytes) || !outbox_is_empty(heap);
+	return load_relaxed(&heap->avail) || load_guess(&heap->aside) ||
+	       magazine_bytes(heap) || load_guess(&heap->grown_bytes) ||
+	       !outbox_is_empty(heap);
 }
 
 /*

@@ -84,6 +84,7 @@ struct bin_lists *heap_lists(struct heap *heap, unsigned int class)
 void heap_init_bins(struct heap *heap)
 {
 	heap->holes.top = heap->holes.end = no_slot + 1;
+	heap->aside = NULL;
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		struct bin *bin = &heap->bins[class];
 
@@ -172,28 +173,87 @@ static void relist(struct heap *heap, struct slab *slab, bool keep_one)
 		(void)heap_retire(heap, slab);
 }
 
-static void pop_avail(struct heap *heap, bool keep_one)
+/* A popped slab is listed or retired, unless it is another's by now. */
+static void take_in(struct heap *heap, struct slab *slab, bool keep_one)
 {
-	struct slab *slab;
+	if (slab_hot(slab)->owner == heap)
+		relist(heap, slab, keep_one);
+	else	/* meant for the heap this one was before */
+		slab_avail_push(slab);
+}
 
-	if (!load_relaxed(&heap->avail))
-		return;
-	/* Pairs with slab_avail_push(). */
-	slab = xchg_acquire(&heap->avail, NULL);
+/* All popped ones from @slab on. */
+static void take_in_all(struct heap *heap, struct slab *slab, bool keep_one)
+{
 	while (slab) {
 		struct slab *next = slab->avail_next;
 
-		if (slab_hot(slab)->owner == heap)
-			relist(heap, slab, keep_one);
-		else	/* meant for the heap this one was before */
-			slab_avail_push(slab);
+		take_in(heap, slab, keep_one);
 		slab = next;
 	}
+}
+
+static void take_in_aside(struct heap *heap, bool keep_one)
+{
+	struct slab *slab = heap->aside;
+
+	heap->aside = NULL;
+	take_in_all(heap, slab, keep_one);
+}
+
+static void pop_avail(struct heap *heap, bool keep_one)
+{
+	take_in_aside(heap, keep_one);
+	if (load_relaxed(&heap->avail))
+		/* Pairs with slab_avail_push(). */
+		take_in_all(heap, xchg_acquire(&heap->avail, NULL), keep_one);
 }
 
 void heap_pop_avail(struct heap *heap)
 {
 	pop_avail(heap, true);
+}
+
+/* The same, but what is of @class and wholly free is set aside. */
+static void pop_for(struct heap *heap, unsigned int class)
+{
+	struct slab *slab, *next, *kept = NULL, **end = &kept;
+
+	if (!load_relaxed(&heap->avail))
+		return;
+	/* Pairs with slab_avail_push(). */
+	for (slab = xchg_acquire(&heap->avail, NULL); slab; slab = next) {
+		next = slab->avail_next;
+		if (slab_hot(slab)->owner == heap &&
+		    slab_hot(slab)->class == class &&
+		    slab_is_wholly_free(slab)) {
+			*end = slab;
+			end = &slab->avail_next;
+		} else {
+			take_in(heap, slab, true);
+		}
+	}
+	if (!kept)
+		return;
+	if (!heap_has_aside(heap, class))
+		take_in_aside(heap, true);
+	*end = heap->aside;
+	heap->aside = kept;
+}
+
+/* One that was set aside, if they are of @class. */
+static struct slab *take_aside(struct heap *heap, unsigned int class)
+{
+	struct slab *slab = heap->aside;
+
+	if (!heap_has_aside(heap, class))
+		return NULL;
+	heap->aside = slab->avail_next;
+	list_del(&slab->link);
+	if (!slab_try_state(slab, SLAB_QUEUED, SLAB_ACTIVE))
+		ebb_bug("slab %zu set aside in state %d", slab_index(slab),
+			ctl_state(load_relaxed(&slab->ctl)));
+	return slab;
 }
 
 static struct slab *take_partial(struct bin_lists *lists)
@@ -255,17 +315,20 @@ struct slab *heap_next_slab(struct heap *heap, unsigned int class)
 	struct slab *slab = NULL;
 	struct bin_lists *lists;
 
-	heap_pop_avail(heap);
+	pop_for(heap, class);
 	lists = heap_lists_made(heap, class);
 	if (lists)
-		slab = take_partial(lists) ?: take_full(lists);
+		slab = take_partial(lists) ?: take_aside(heap, class) ?:
+		       take_full(lists);
 	if (!slab) {
 		if (!load_relaxed(&bin->nr_slabs))
 			slab = bypass_take_over(heap, class);
 		if (!slab)
 			slab = orphan_adopt(heap, class);
-		if (!slab)
+		if (!slab) {
+			take_in_aside(heap, true);
 			slab = take_fresh(heap, class);
+		}
 		if (slab)
 			add_relaxed(&bin->nr_slabs, 1);
 	}
@@ -318,22 +381,12 @@ static void orphan_list(struct list_head *list)
 static void orphan_slabs(struct heap *heap)
 {
 	/* Pairs with slab_avail_push(). */
-	struct slab *slab = xchg_acquire(&heap->avail, AVAIL_CLOSED);
-
-	while (slab) {
-		struct slab *next = slab->avail_next;
-
-		if (slab_hot(slab)->owner == heap)
-			relist(heap, slab, false);
-		else
-			slab_avail_push(slab);
-		slab = next;
-	}
+	take_in_all(heap, xchg_acquire(&heap->avail, AVAIL_CLOSED), false);
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		struct bin_lists *lists = heap_lists_made(heap, class);
 		struct bin *bin = &heap->bins[class];
+		struct slab *slab = bin->current;
 
-		slab = bin->current;
 		if (!slab && !lists)
 			continue;
 		bin->current = NULL;

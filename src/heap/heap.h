@@ -135,6 +135,8 @@ struct heap {
 	uint32_t turn_seen;	/* drain_lock: turn of the run cache then */
 	struct run_cache runs;
 	struct sampler *sampler;	/* NULL: there is no profile */
+	struct slab *aside;	/* popped, QUEUED, to be refilled from: see
+				 * heap_next_slab() */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
 				 * with, and cached runs; in account.cached */
 	uint32_t small_used;	/* places of the small store in use */
@@ -252,8 +254,19 @@ void heap_close(struct heap *heap);
 
 /*
  * The slab to refill @class from, as the bin's current one; NULL: no memory.
+ *
+ * Wholly free ones of @class that come off the stack meanwhile are set aside,
+ * to be the next ones: a load that frees much of a class and allocates it again
+ * has no use for their being retired and made anew.  They are all of one class,
+ * and are retired before memory is taken for another one.
  */
 struct slab *heap_next_slab(struct heap *heap, unsigned int class);
+
+/* Whether slabs of @class were set aside, which cost nothing to take. */
+static inline bool heap_has_aside(const struct heap *heap, unsigned int class)
+{
+	return heap->aside && slab_hot(heap->aside)->class == class;
+}
 
 /* Put an owned slab that is not QUEUED on the list its count asks for. */
 void heap_list_slab(struct heap *heap, struct slab *slab,

@@ -373,8 +373,10 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 			return true;
 		want = min(bin->cap, sizeclasses[class].cache_soft / 2u);
 	}
-	while (!got) {
+	/* More than one slab's only of those that cost nothing to take. */
+	while (!got || (got < want && heap_has_aside(heap, class))) {
 		struct slab *slab = bin->current;
+		unsigned int nr;
 		uint64_t seen;
 
 		if (!slab)
@@ -382,13 +384,14 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 		if (!slab)
 			break;
 		seen = load_acquire(&slab->ctl);
-		got = refill_from(heap, slab, class, want);
+		nr = refill_from(heap, slab, class, want - got);
+		got += nr;
 		/* Its free slots may not be backed: others' perhaps are. */
-		if (!got && !heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {
+		if (!nr && !heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {
 			if (!bounded_left--)
 				break;
 			put_aside(heap, slab, class);
-		} else if (!got && slab_make_full(slab, seen)) {
+		} else if (!nr && slab_make_full(slab, seen)) {
 			list_add(&slab->link, &heap_lists(heap, class)->full);
 			bin->current = NULL;
 		}

@@ -11,9 +11,9 @@
  * gives it one for CACHE_START slots; it doubles at each refill or flush, up to
  * the class's cache_soft; where refills and flushes take turns up to cache_max,
  * as long as a thread's have grown by less than 4 MiB in all.  Small ones lie
- * packed in one store for all classes, larger ones each in a part of the heap of
- * its own.  A drain takes the places away again.  What they have grown by the
- * account knows, since it is what may be free without having been told.
+ * packed in one store for all classes, larger ones each in a part of the heap
+ * of its own.  A drain takes the places away again.  What they have grown by
+ * the account knows, since it is what may be free without having been told.
  *
  * The first few slots of a class a thread gets from the spare slab of the class
  * (heap/bypass.h), which all threads share, a group of neighbours at a time, so

@@ -101,7 +101,7 @@ void orphan_after_fork(struct heap *mine)
 	orphan_heap.avail = NULL;
 	heap_init_bins(&orphan_heap);
 	if (mine)
-		mine->avail = NULL;
+		mine->avail = mine->aside = NULL;
 	for (size_t i = 0; i < nr; i++) {
 		struct slab *slab = range.slabs + i;
 

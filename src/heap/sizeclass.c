@@ -33,9 +33,8 @@ static uint16_t cache_slots(uint32_t slots)
 }
 
 /*
- * As many as fill whole cache lines, so that no two threads write to one: for
- * sizes beyond 128, which have 8 for a doubling, two are enough from 256 on, and
- * from 512 on one is.
+ * As many as fill whole cache lines, so that no two threads write to one: up
+ * to 256 bytes sizes are multiples of 16, up to 512 of 32, then of 64.
  */
 static uint16_t share_slots(uint32_t size)
 {

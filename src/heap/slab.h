@@ -40,6 +40,7 @@
  *	FULL   -> QUEUED  [slab_publish]   an eighth is free again
  *	LISTED -> QUEUED  [slab_publish]   all of it is free
  *	QUEUED -> LISTED  [slab_try_state] popped from the stack by the owner
+ *	QUEUED -> ACTIVE  [slab_try_state] the same, wholly free, refilled from
  *	LISTED -> ACTIVE  [slab_try_state] becomes a bin's current slab
  *	ACTIVE -> LISTED  [slab_try_state] the owner closes its heap
  *	LISTED, ACTIVE -> NONE [slab_retire]
@@ -186,9 +187,9 @@ void *slab_take_one(struct slab *slab, unsigned int class, bool *ret_zero);
 
 /*
  * Claim some slots for a magazine, of one word: a whole group of neighbours
- * (sizeclass.share), if there is one on backed pages, else any group, else what
- * there is.  Returns their bits of word *@ret_word; 0: nothing free here (or not
- * a slab of @class any more).
+ * (sizeclass.share), if there is one on backed pages, else any group, else
+ * what there is.  Returns their bits of word *@ret_word; 0: nothing free here
+ * (or not a slab of @class any more).
  */
 uint64_t slab_take_group(struct slab *slab, unsigned int class,
 			 unsigned int *ret_word);

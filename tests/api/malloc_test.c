@@ -276,6 +276,46 @@ TEST_F(malloc, frees_with_size_and_alignment)
 	EXPECT_EQ(EXDEV, errno);
 }
 
+/* @bytes of objects of @size, all written. */
+static bool make_many(char **objects, size_t bytes, size_t size)
+{
+	for (size_t i = 0; i < bytes / size; i++) {
+		objects[i] = malloc(size);
+		if (!objects[i])
+			return false;
+		memset(objects[i], 1, size);
+	}
+	return true;
+}
+
+static void free_many(char **objects, size_t bytes, size_t size)
+{
+	for (size_t i = 0; i < bytes / size; i++)
+		free(objects[i]);
+}
+
+/* Also where a little of the first size was asked for in between. */
+TEST_F(malloc, serves_another_size_from_what_was_freed_of_one)
+{
+	enum { BYTES = 12 * MIB };
+	static char *objects[BYTES / 1024];
+	size_t full;
+
+	NEEDS_EBBMALLOC();
+	ASSERT_TRUE(make_many(objects, BYTES, 8192));
+	full = rss_bytes();
+	for (size_t was = 8192; was > 1024; was -= 1024) {
+		free_many(objects, BYTES, was);
+		/* More than the magazine has. */
+		ASSERT_TRUE(make_many(objects, 2 * MIB, was));
+		free_many(objects, 2 * MIB, was);
+		ASSERT_TRUE(make_many(objects, BYTES, was - 1024));
+		EXPECT_GT(full + BYTES / 2, rss_bytes());
+	}
+	TH_LOG("RSS %zu, at first %zu", rss_bytes(), full);
+	free_many(objects, BYTES, 1024);
+}
+
 /* A program that runs for long: what is freed is used again. */
 TEST_F(malloc, does_not_grow_under_a_steady_load)
 {

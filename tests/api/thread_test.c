@@ -545,7 +545,7 @@ TEST_F(thread, four_hundred_at_once_allocate)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
 }
 
-/* Threads that make an object of each size up to 1 KiB and keep it for a while. */
+/* Threads that make an object of each size up to 1 KiB, and keep them. */
 #define NR_FEW		32
 #define NR_SIZES	64
 

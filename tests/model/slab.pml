@@ -4,10 +4,10 @@
  *
  * Models src/heap/slab.c: slab_init, slab_publish, slab_credit, slab_claim,
  * slab_debit, slab_unclaim, slab_make_full, slab_try_state, slab_retire,
- * slab_avail_push; src/heap/heap.c: relist, pop_avail, take_partial,
- * take_full, heap_reap, orphan_slabs; src/heap/orphan.c: orphan_take,
- * orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's and
- * slab_take_group's users, install, let_go, bypass_take_over;
+ * slab_avail_push; src/heap/heap.c: relist, pop_avail, pop_for, take_partial,
+ * take_aside, take_full, heap_reap, orphan_slabs; src/heap/orphan.c:
+ * orphan_take, orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's
+ * and slab_take_group's users, install, let_go, bypass_take_over;
  * src/heap/magazine.c: refill_from, magazine_refill; src/reclaim/batch.c:
  * claim_pages, publish_pages.
  *
@@ -33,12 +33,12 @@
  * slab is alone: no slot is taken, nobody is inside publish, it is on no
  * stack; a stranger never gets a slot of a class it did not ask for.  When
  * all rest: the count equals the bits, each slot is free or taken, and the
- * slab is to be found: current, spare, listed, on the stack, or FULL without
- * a free slot.
+ * slab is to be found: current, spare, listed, on the stack, set aside, or
+ * FULL without a free slot.
  *
  * Mutants: what follows an #ifdef of COUNT_FIRST, QUEUE_BY_LOOKING,
  * UNCLAIM_TELLS_NOBODY, NO_GENERATION, RETIRE_BY_BITS, RETIRE_QUEUED,
- * KEEP_WHAT_WAS_READ, ONE_LOOK, STACK_STAYS_OPEN,
+ * KEEP_WHAT_WAS_READ, ONE_LOOK, STACK_STAYS_OPEN, FORGET_ASIDE,
  * TAKE_OVER_BY_LOOKING.
  */
 #ifdef CLOSES
@@ -91,6 +91,7 @@ byte owner;
 byte stack_a, stack_o;
 byte list;		/* whose list the slab is on */
 bool current, spare;
+bool aside;		/* popped, to be refilled from */
 bool orphan_locked;
 
 /* The program and the proof */
@@ -115,7 +116,8 @@ inline done()
 			assert(state != LISTED || list == owner);
 			assert(state != FULL || count < 1);
 			assert(state != QUEUED ||
-			       (stack_a == HAS) + (stack_o == HAS) == 1);
+			       (stack_a == HAS) + (stack_o == HAS) + aside == 1);
+			assert(!aside || state == QUEUED);
 		:: else
 		fi
 	}
@@ -126,7 +128,7 @@ inline avail_push(where, n)
 {
 	where = owner;
 	atomic {
-		assert(stack_a != HAS && stack_o != HAS);
+		assert(stack_a != HAS && stack_o != HAS && !aside);
 		if
 		:: where == HEAP_A && stack_a == EMPTY ->
 			stack_a = HAS; where = NOBODY; inside = inside - n
@@ -246,6 +248,7 @@ inline retire(ok, g, got)
 			:: ok ->
 				assert(!taken && !inside);
 				assert(stack_a != HAS && stack_o != HAS);
+				assert(!aside);
 				state = NONE;
 				count = 0;
 				list = NOBODY;
@@ -300,6 +303,37 @@ inline pop_a(ok, g, got, where)
 	if
 	:: ok && owner == HEAP_A -> relist(HEAP_A, ok, g, got)
 	:: ok && owner != HEAP_A -> avail_push(where, 0)
+	:: else
+	fi
+}
+
+/* The same for a class: what is wholly free, and of it, is set aside */
+inline pop_for_a(ok, g, got, where)
+{
+	atomic {
+		ok = stack_a == HAS;
+		if
+		:: ok -> stack_a = EMPTY
+		:: else
+		fi
+	}
+	if
+	:: ok && owner == HEAP_A && count == nr_slots -> aside = true
+	:: ok && owner == HEAP_A -> relist(HEAP_A, ok, g, got)
+	:: ok && owner != HEAP_A -> avail_push(where, 0)
+	:: else
+	fi
+}
+
+/* take_in_aside(): before fresh memory, a drain, the end */
+inline take_in_aside(ok, g, got)
+{
+	if
+	:: aside ->
+		aside = false;
+#ifndef FORGET_ASIDE
+		relist(HEAP_A, ok, g, got)
+#endif
 	:: else
 	fi
 }
@@ -413,9 +447,18 @@ inline refill(seen, g, got, ok)
 /* heap_next_slab(): listed, FULL with bits, the orphans', or fresh */
 inline next_slab(ok, g, got, where)
 {
-	pop_a(ok, g, got, where);
+	pop_for_a(ok, g, got, where);
 	if
-	:: list == HEAP_A ->
+	:: aside ->
+		if
+		:: atomic { true ->
+			assert(state == QUEUED && owner == HEAP_A);
+			state = ACTIVE; aside = false; list = NOBODY;
+			current = true }
+		:: take_in_aside(ok, g, got)
+		:: true		/* of another class than is asked for */
+		fi
+	:: !aside && list == HEAP_A ->
 		atomic {
 			if
 			:: state == LISTED ->
@@ -487,6 +530,7 @@ end:	do
 		done()
 	:: atomic { open && (current || list == HEAP_A) -> begin() };
 		/* heap_reap() */
+		take_in_aside(ok, g, got);
 		pop_a(ok, g, got, where);
 		if
 		:: current || (list == HEAP_A && state == LISTED) ->
@@ -521,7 +565,8 @@ end:	do
 		ok = false;
 		done()
 	:: atomic { open -> begin() };
-		/* orphan_slabs() */
+		/* orphan_slabs(), after heap_reap() */
+		take_in_aside(ok, g, got);
 		atomic {
 			ok = stack_a == HAS;
 #ifdef STACK_STAYS_OPEN
