@@ -308,8 +308,6 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 	mag->top = place;
 	for (unsigned int i = 0; i < nr_groups; i++)
 		place = expand(heap, slab, sc, groups[i], place);
-	if (unlikely(heap_profiled))
-		sample_refilled(heap, class, nr);
 	heap->delta.dirty -= (int64_t)nr * sc->size;
 	heap->delta.handed += (int64_t)nr * sc->size;
 	TRACE2(refill, sc->size, nr);
@@ -352,6 +350,9 @@ static bool refill_shared(struct heap *heap, unsigned int class)
 	heap->delta.dirty -= (int64_t)nr * sc->size;
 	heap->delta.handed += (int64_t)nr * sc->size;
 	heap->bins[class].nr_shared += (uint8_t)nr;
+	if (unlikely(heap_profiled))
+		sample_refilled(heap, class, nr);
+	TRACE2(refill, sc->size, nr);
 	heap_tell(heap);
 	return true;
 }
@@ -396,6 +397,8 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 			bin->current = NULL;
 		}
 	}
+	if (unlikely(heap_profiled) && got)
+		sample_refilled(heap, class, got);
 	heap_tell(heap);
 	return got;
 }
