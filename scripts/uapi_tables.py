@@ -14,7 +14,7 @@ import sys
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 PAGE = TOP / "uapi/ebb/stat_page.h"
-TEXT = TOP / "src/ctl/text.c"
+TEXTS = (TOP / "src/ctl/text.c", TOP / "tools/ebbctl/metrics.c")
 STRING = r'(?:"(?:[^"\\]|\\.)*"\s*)+'
 
 
@@ -80,10 +80,13 @@ def files():
 
 
 def metrics():
-    """All names that `metrics' has, those of histograms with their suffixes."""
+    """What `metrics' and the tool have, histograms with their suffixes."""
     names = {row["metric"] for row in counters().values()}
     for row in histograms().values():
         names |= {row["metric"] + end for end in ("_bucket", "_sum", "_count")}
-    extra = set(re.findall(r'add_head\(text, "(\w+)"', TEXT.read_text()))
-    assert extra, TEXT
+    extra = set()
+    for path in TEXTS:
+        heads = re.findall(r'(?:add|put)_head\(\w+, "(\w+)"', path.read_text())
+        assert heads, path
+        extra |= set(heads)
     return names | extra

@@ -325,7 +325,7 @@ static void explain_absence(const char *pid)
 		message("process %s runs on ebbmalloc but has no control "
 			"directory: it is younger than a second, has hardly "
 			"allocated since, has control_dir=off, or found no "
-			"place (EBB_CONF=verbose=1 says)", pid);
+			"place (`ebbctl doctor` says why)", pid);
 	else
 		message("process %s does not run on ebbmalloc, as far as its "
 			"mappings tell", pid);
