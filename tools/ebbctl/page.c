@@ -15,6 +15,7 @@
 
 #define RAW_MAX		(1 << 20)	/* of another ABI's page */
 #define TRIES		200		/* while it is being written */
+#define LEFT_S		2		/* no writing takes so long */
 
 static bool read_whole(int fd, char *raw, size_t *ret_len)
 {
@@ -178,6 +179,16 @@ static const char *check(const char *raw, size_t len, bool *ret_torn)
 	return *ret_torn ? "being written all the time" : NULL;
 }
 
+/* One that was left half written stays so. */
+static bool is_left(int fd)
+{
+	struct timespec now;
+	struct stat st;
+
+	return !fstat(fd, &st) && !clock_gettime(CLOCK_REALTIME, &now) &&
+	       now.tv_sec - st.st_mtim.tv_sec > LEFT_S;
+}
+
 static bool read_from(int fd, char *raw, struct ebb_page *ret_page,
 		      const char **ret_why)
 {
@@ -194,6 +205,7 @@ static bool read_from(int fd, char *raw, struct ebb_page *ret_page,
 		}
 		errno = 0;
 		*ret_why = check(raw, len, &torn);
+		torn = torn && !is_left(fd);
 	}
 	return !*ret_why && convert(raw, len, ret_page);
 }

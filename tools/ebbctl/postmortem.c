@@ -359,9 +359,12 @@ static int run(const struct wanted *wanted, const struct options *options)
 	if (nr_all || options->json)
 		show(&records, options);
 	if (!nr_all)
-		message("no page of a dead process %s%s is there",
-			wanted->text ? "of " : "that you may read",
-			wanted->text ?: "");
+		message("no page is there of a dead process%s%s%s",
+			!wanted->text ? ", that you may read" :
+			wanted->is_pid ? " " : " in cgroup ",
+			wanted->text ?: "",
+			wanted->text && wanted->is_pid ?
+			" (as it saw itself, where it was in a container)" : "");
 	else if (records.nr < nr_all)
 		printf("\n%zu more: `ebbctl postmortem --list`\n", nr_all - 1);
 	process_free(records.list, records.nr);

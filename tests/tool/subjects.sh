@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: MIT
+# shellcheck shell=bash
+#
+# ebbmalloc tests - Processes for ebbctl to look at; to be sourced after tap.sh
+#
+#	subject NAME [WORD...]	start one on ebbmalloc, below WORD...
+#	tell NAME LINE		have it do what tests/tool/subject.c says
+#	seen NAME		wait until it has a control directory
+#
+# ${subject_pid[NAME]} is its number.  Control directories are in $CONTROL, of
+# this test alone, where the tool looks first.
+
+ebbctl=$EBB_BUILD/bin/ebbctl
+CONTROL=$WORK/control
+declare -A subject_pid subject_answers
+mkdir -m 700 "$CONTROL"
+export EBB_CONTROL_DIR=$CONTROL
+
+subject()
+{
+	local name=$1
+
+	shift
+	mkfifo "$WORK/$name.in"
+	EBB_CONF=control_dir=$CONTROL,debounce_ms=0 "${preload[@]}" "$@" \
+		"$EBB_BUILD/tests/tool/subject" \
+		<"$WORK/$name.in" >"$WORK/$name.out" &
+	subject_pid[$name]=$!
+	subject_answers[$name]=0
+	PROGRAM_PIDS+=($!)
+	# Kept open: the end of its input would be its own, and ours to wait for.
+	eval "exec $((20 + ${#subject_pid[@]}))<>\"$WORK/$name.in\""
+}
+
+answered()
+{
+	[ "$(grep -c ok "$WORK/$1.out")" -ge "$2" ]
+}
+
+tell()
+{
+	echo "$2" >"$WORK/$1.in"
+	case $2 in
+	grow | crash | exit) return ;;
+	esac
+	subject_answers[$1]=$((subject_answers[$1] + 1))
+	wait_until 60 answered "$1" "${subject_answers[$1]}"
+}
+
+# It shows itself when it allocates, or its thread runs, after a second.
+seen_once()
+{
+	tell "$1" "small 10 100"
+	"$ebbctl" status "${subject_pid[$1]}"
+}
+
+seen()
+{
+	wait_until 30 seen_once "$1"
+}
+
+# fails STATUS COMMAND...: it ends with just that
+fails()
+{
+	local want=$1 status
+
+	shift
+	"$@"
+	status=$?
+	[ $status = "$want" ] && return
+	echo "exit status $status, not $want: $*"
+	return 1
+}
+
+# says PATTERN COMMAND...: a line of its output matches
+says()
+{
+	local pattern=$1 out
+
+	shift
+	out=$("$@" 2>&1)
+	grep -qE -- "$pattern" <<<"$out" && return
+	echo "no \"$pattern\" in:"
+	echo "$out"
+	return 1
+}
+
+# is_json COMMAND...: its output is JSON
+is_json()
+{
+	"$@" >"$WORK/json" && python3 -m json.tool "$WORK/json" /dev/null
+}
+
+# json EXPRESSION COMMAND...: what the expression, of j, is true of its output
+json()
+{
+	local expression=$1
+
+	shift
+	"$@" >"$WORK/json" || return 1
+	python3 - "$expression" "$WORK/json" <<-'END'
+		import json, sys
+		with open(sys.argv[2]) as file:
+		    j = json.load(file)
+		if not eval(f"({sys.argv[1]})"):
+		    sys.exit(f"{sys.argv[1]} does not hold for {j}")
+	END
+}
