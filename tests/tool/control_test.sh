@@ -236,7 +236,7 @@ finds_it_in_a_container()
 	reaches_contained
 	status=$?
 	tell inner exit
-	return $status
+	return "$status"
 }
 
 nobody_subject()

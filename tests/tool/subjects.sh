@@ -22,6 +22,7 @@ subject()
 
 	shift
 	mkfifo "$WORK/$name.in"
+	# shellcheck disable=SC2154 # of tap.sh
 	EBB_CONF=control_dir=$CONTROL,debounce_ms=0 "${preload[@]}" "$@" \
 		"$EBB_BUILD/tests/tool/subject" \
 		<"$WORK/$name.in" >"$WORK/$name.out" &
@@ -47,10 +48,10 @@ tell()
 	wait_until 60 answered "$1" "${subject_answers[$1]}"
 }
 
-# It shows itself when it allocates, or its thread runs, after a second.
+# It shows itself when its thread runs, or it needs another slab, after a second.
 seen_once()
 {
-	tell "$1" "small 10 100"
+	tell "$1" "small 100 1000"
 	"$ebbctl" status "${subject_pid[$1]}"
 }
 
