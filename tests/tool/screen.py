@@ -205,16 +205,17 @@ class Terminal:
         return bool(data)
 
     def wait_for(self, condition, seconds=30):
-        """Until condition(lines) holds; the lines, or None."""
+        """Until condition(lines) holds of a frame that is complete; the lines,
+        or None."""
         end = time.monotonic() + seconds
-        alive = True
         while True:
+            before = len(self.raw)
+            alive = self.read(0.1)
             lines = self.screen.text()
-            if condition(lines):
+            if len(self.raw) == before and condition(lines):
                 return lines
             if not alive or time.monotonic() > end:
                 return None
-            alive = self.read(0.1)
 
     def finish(self, seconds=30):
         """Wait for its end; its exit status, or -signal."""
