@@ -133,6 +133,11 @@ def check_foreign(pid, base):
     check("a page of another pid namespace is nobody's", pid not in listed())
     page.ns -= 1
     page.write(base)
+    other = os.path.join(base, "1")
+    os.rename(where, other)
+    check("a directory with another number is not its own",
+          pid not in listed())
+    os.rename(other, where)
     os.chmod(where, 0o770)
     check("a directory others may write to is not looked into",
           pid not in listed())
@@ -166,7 +171,7 @@ def main():
         sleeper = subprocess.Popen(["sleep", "1000"])
         try:
             print("TAP version 13")
-            print(f"1..{12 if os.geteuid() else 15}")
+            print(f"1..{13 if os.geteuid() else 16}")
             check_newer(sleeper.pid, base)
             check_fewer(sleeper.pid, base)
             check_foreign(sleeper.pid, base)

@@ -56,7 +56,7 @@ every_option_is_explained()
 {
 	local taken
 
-	taken=$(sed -nE 's/^\t\t\{ "([a-z-]+)", [a-z]+_argument.*/--\1/p' \
+	taken=$(sed -nE 's/^\t+\{ "([a-z-]+)", [a-z]+_argument.*/--\1/p' \
 		"$EBB_TOP"/tools/ebbctl/*.c)
 	[ -n "$taken" ] && equal "$taken" "$all_options"
 }

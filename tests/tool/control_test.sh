@@ -133,6 +133,21 @@ trims_a_cgroup()
 		says "^$one subject: " "$ebbctl" trim --all --cgroup "$own"
 }
 
+# What fails is in the answers, not only in the exit status.
+answers_are_json()
+{
+	json "j == [{'pid': $one, 'process': 'subject', 'name': 'decay_ms',
+		'answer': 'accepted', 'text': '654'}]" \
+		"$ebbctl" set --json "$one" decay_ms=654 &&
+		json "j[0]['answer'] == 'accepted' and j[0]['name'] == 'trim'" \
+			"$ebbctl" trim --json "$one" &&
+		json "$one in [a['pid'] for a in j]" \
+			"$ebbctl" trim --json --all &&
+		"$ebbctl" set --json "$one" decay_ms=1x >"$WORK/refused"
+	[ $? = 1 ] && json "j[0]['answer'] == 'refused' and
+		'1x' in j[0]['text']" cat "$WORK/refused"
+}
+
 ### metrics
 
 metrics_are_right()
@@ -290,7 +305,7 @@ tell two "large 3"
 seen one
 seen two
 
-plan 20
+plan 21
 check "list has a process on ebbmalloc" lists_it
 check "status says what it holds, hears and does" status_shows_it
 check "threads tells threads apart" threads_are_told_apart
@@ -300,6 +315,7 @@ check "what is refused is said, with the value" refusal_says_why
 check "a process that is stopped has not answered" stopped_process_is_waited_for
 check "trim gives back" trims
 check "trim --cgroup takes those of the cgroup" trims_a_cgroup
+check "answers are JSON, too" answers_are_json
 check "metrics of all are right to the letter" metrics_are_right
 check "so are those of each" metrics_are_right --by-pid
 check "so are those of one" metrics_are_right "$one"

@@ -41,6 +41,7 @@ static const char usage[] =
 #define NR_CLASSES	8u	/* the largest ones */
 #define NR_THREADS	8u
 #define NR_EVENTS	10u
+#define DIR_MAX		64u	/* pages read from one directory */
 
 struct records {
 	struct process **list;	/* without a directory: dir_fd is -1 */
@@ -140,8 +141,9 @@ static void read_dead(int dir_fd, const char *dir, void *arg)
 			close(fd);
 		return;
 	}
-	while ((entry = readdir(list)))
-		if (is_record_name(entry->d_name))
+	/* The library keeps fewer; whoever owns the directory may not. */
+	for (unsigned int nr = 0; nr < DIR_MAX && (entry = readdir(list));)
+		if (is_record_name(entry->d_name) && ++nr)
 			read_record(records, dir_fd, dir, entry->d_name);
 	closedir(list);
 }

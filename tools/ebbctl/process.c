@@ -15,6 +15,8 @@
 #include "process.h"
 #include "proctable.h"
 
+#define DEAD_MAX	256	/* taken at one time; of more, others later */
+
 /* === Directories ========================================================== */
 
 /* A search through all places. */
@@ -77,9 +79,10 @@ void process_put(struct process *process)
 
 static void keep(struct search *search, struct process *process)
 {
-	struct process **more = realloc(search->list, (search->nr + 1) *
-							      sizeof(*more));
+	struct process **more = NULL;
 
+	if (!search->dead || search->nr < DEAD_MAX)
+		more = realloc(search->list, (search->nr + 1) * sizeof(*more));
 	if (!more) {
 		process_put(process);
 		return;
@@ -97,6 +100,15 @@ static bool is_known(const struct search *search, const struct process *process)
 	return false;
 }
 
+/* Or one process could be there any number of times. */
+static bool has_own_name(const struct process *process)
+{
+	const char *name = strrchr(process->dir, '/') + 1;
+
+	return strlen(name) < 10 &&
+	       (unsigned int)atoi(name) == process->page.head.pid;
+}
+
 static void look_at(struct search *search, int base_fd, const char *where,
 		    uint64_t mount_ns)
 {
@@ -108,7 +120,8 @@ static void look_at(struct search *search, int base_fd, const char *where,
 	process->dir_fd = open_dir(base_fd, strrchr(where, '/') + 1);
 	snprintf(process->dir, sizeof(process->dir), "%s", where);
 	if (process->dir_fd < 0 || !is_private(process) ||
-	    is_known(search, process) || !process_refresh(process))
+	    is_known(search, process) || !process_refresh(process) ||
+	    !has_own_name(process))
 		goto out;
 	owner = proctable_owner(&search->table, &process->page.head, mount_ns,
 				process->uid);

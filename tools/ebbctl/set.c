@@ -22,13 +22,14 @@ static const char get_usage[] =
 "no such process on ebbmalloc; 125 if that cannot be told.\n";
 
 static const char set_usage[] =
-"usage: ebbctl set [--wait MS] PID NAME=VALUE...\n"
+"usage: ebbctl set [--json] [--wait MS] PID NAME=VALUE...\n"
 "\n"
 "Changes options of process PID, as `ebbctl options` lists them, and waits\n"
 "until it has taken or refused each.  Nothing is changed behind one that is\n"
 "refused.\n"
 "\n"
 "      --wait MS  how long to wait for each answer, 0..3600000 (3000)\n"
+"      --json     the answers as a JSON array, refusals too\n"
 "  -h, --help     this\n"
 "\n"
 "Exit status: 0 if all are in force; 1 if one was refused; 2 for wrong usage;\n"
@@ -37,7 +38,7 @@ static const char set_usage[] =
 "told.\n";
 
 static const char trim_usage[] =
-"usage: ebbctl trim [--wait MS] PID|--all [--cgroup PATH] [BYTES]\n"
+"usage: ebbctl trim [--json] [--wait MS] PID|--all [--cgroup PATH] [BYTES]\n"
 "\n"
 "Has a process give free memory back now: BYTES of it (with a suffix K, M, G\n"
 "or T), or all.\n"
@@ -46,6 +47,7 @@ static const char trim_usage[] =
 "      --cgroup PATH  with --all: only those in this cgroup or below it, as\n"
 "                     /proc/PID/cgroup names it\n"
 "      --wait MS      how long to wait for each answer, 0..3600000 (3000)\n"
+"      --json         the answers as a JSON array, refusals too\n"
 "  -h, --help         this\n"
 "\n"
 "Exit status: as that of `ebbctl set`; with --all the greatest of all, but a\n"
@@ -53,6 +55,7 @@ static const char trim_usage[] =
 
 struct options {
 	bool json;
+	struct json out;	/* what it goes to */
 	bool all;
 	const char *cgroup;
 	long wait_ms;
@@ -187,10 +190,48 @@ int cmd_get(int argc, char **argv)
 	return status;
 }
 
+/* === Answers ============================================================== */
+
+/* In an array of answers that the caller has begun. */
+static void put_answer(struct json *out, const struct process *process,
+		       const char *name, enum answer answer, const char *text)
+{
+	static const char *const words[] = {
+		[ANSWER_ACCEPTED] = "accepted",
+		[ANSWER_REFUSED] = "refused",
+		[ANSWER_PENDING] = "pending",
+		[ANSWER_GONE] = "gone",
+		[ANSWER_FAILED] = "failed",
+	};
+
+	json_open(out, NULL, '{');
+	json_number(out, "pid", (uint64_t)process->pid);
+	json_text(out, "process", process->page.head.comm);
+	json_text(out, "name", name);
+	json_text(out, "answer", words[answer]);
+	json_text(out, "text", text);
+	json_close(out, '}');
+}
+
+static void begin_answers(struct options *options)
+{
+	options->out.out = stdout;
+	if (options->json)
+		json_open(&options->out, NULL, '[');
+}
+
+static void end_answers(struct options *options)
+{
+	if (!options->json)
+		return;
+	json_close(&options->out, ']');
+	putchar('\n');
+}
+
 /* === set ================================================================== */
 
 static int set_one(struct process *process, const char *name,
-		   const char *value, long wait_ms)
+		   const char *value, struct options *options)
 {
 	char text[REQUEST_TEXT], old[EBB_STRING_MAX + 1];
 	enum answer answer;
@@ -200,9 +241,12 @@ static int set_one(struct process *process, const char *name,
 			"lists them", process->pid, name, process->pid);
 		return STATUS_NO;
 	}
-	answer = request_send(process, name, value, (unsigned int)wait_ms,
-			      text, sizeof(text));
-	if (answer == ANSWER_ACCEPTED)
+	answer = request_send(process, name, value,
+			      (unsigned int)options->wait_ms, text,
+			      sizeof(text));
+	if (options->json)
+		put_answer(&options->out, process, name, answer, text);
+	else if (answer == ANSWER_ACCEPTED)
 		printf("%s=%s\n", name, text);
 	else
 		message("process %d: %s%s%s", process->pid,
@@ -233,26 +277,31 @@ int cmd_set(int argc, char **argv)
 	process = process_find(argv[at++]);
 	if (!process)
 		return STATUS_ABSENT;
+	begin_answers(&options);
 	for (status = STATUS_OK; !status && at < argc; at++) {
 		char *value = strchr(argv[at], '=');
 
 		*value++ = '\0';
-		status = set_one(process, argv[at], value, options.wait_ms);
+		status = set_one(process, argv[at], value, &options);
 	}
+	end_answers(&options);
 	process_put(process);
 	return status;
 }
 
 /* === trim ================================================================= */
 
-static int trim_one(struct process *process, const char *bytes, long wait_ms)
+static int trim_one(struct process *process, const char *bytes,
+		    struct options *options)
 {
 	char text[REQUEST_TEXT];
 	enum answer answer = request_send(process, "trim", bytes,
-					  (unsigned int)wait_ms, text,
+					  (unsigned int)options->wait_ms, text,
 					  sizeof(text));
 
-	if (answer == ANSWER_ACCEPTED)
+	if (options->json)
+		put_answer(&options->out, process, "trim", answer, text);
+	else if (answer == ANSWER_ACCEPTED)
 		printf("%d %s: %s\n", process->pid, process->page.head.comm,
 		       text);
 	else
@@ -269,7 +318,7 @@ static bool is_in_cgroup(int pid, const char *path)
 	       cgroup_lists(text, path);
 }
 
-static int trim_all(const struct options *options, const char *bytes)
+static int trim_all(struct options *options, const char *bytes)
 {
 	struct process **list;
 	int worst = STATUS_OK, status;
@@ -277,14 +326,16 @@ static int trim_all(const struct options *options, const char *bytes)
 
 	if (!process_list(&list, &nr, false))
 		return STATUS_FAILED;
+	begin_answers(options);
 	for (size_t i = 0; i < nr; i++) {
 		if (options->cgroup &&
 		    !is_in_cgroup(list[i]->pid, options->cgroup))
 			continue;
-		status = trim_one(list[i], bytes, options->wait_ms);
+		status = trim_one(list[i], bytes, options);
 		if (status != STATUS_ABSENT && status > worst)
 			worst = status;
 	}
+	end_answers(options);
 	process_free(list, nr);
 	return worst;
 }
@@ -316,7 +367,9 @@ int cmd_trim(int argc, char **argv)
 	process = process_find(argv[at]);
 	if (!process)
 		return STATUS_ABSENT;
-	status = trim_one(process, bytes, options.wait_ms);
+	begin_answers(&options);
+	status = trim_one(process, bytes, &options);
+	end_answers(&options);
 	process_put(process);
 	return status;
 }
