@@ -36,6 +36,7 @@
 #include "reclaim/batch.h"
 
 #define RUN_CHUNK	(16u * (MIB >> SLAB_SHIFT))	/* slabs a claim takes */
+#define EXACT_SLABS	16u	/* swept before it is seen whether that will do */
 
 static struct lock pass_lock = LOCK_INIT(5);
 
@@ -224,8 +225,11 @@ static void collect_published(void)
 static void purge_slabs(struct pass *pass)
 {
 	struct slab *slab, *tmp;
+	unsigned int nr = 0;
 
 	list_for_each_entry_safe(slab, tmp, &aging, sweep) {
+		if (pass->order->exact && nr++ % EXACT_SLABS == 0)
+			batch_end(pass);
 		if (is_in_the_way(pass))
 			break;
 		if (sweep(pass, slab))
@@ -238,10 +242,21 @@ static void purge_slabs(struct pass *pass)
 
 /* --- Runs --- */
 
+/* Slabs that the next claim may take. */
+static unsigned int chunk_of(const struct pass *pass)
+{
+	uint64_t want = pass->order->want_bytes;
+
+	if (!pass->order->exact || !want)
+		return RUN_CHUNK;
+	want -= min(want, pass->result->clean_bytes);
+	return (unsigned int)min((want >> SLAB_SHIFT) + 1, (uint64_t)RUN_CHUNK);
+}
+
 static void purge_runs_of(struct pass *pass, enum run_state from,
 			  enum advise_kind kind, uint32_t age_ms)
 {
-	struct run_order wanted = { .from = from, .max_nr = RUN_CHUNK };
+	struct run_order wanted = { .from = from };
 
 	if (age_ms == PURGE_NEVER || age_ms > pass->now_ms)
 		return;
@@ -253,11 +268,15 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 	pass->refused = false;
 	for (uint64_t left = load_relaxed(&run_counters.in_state[from]);
 	     left && !pass->refused && !is_in_the_way(pass);) {
-		size_t bytes = batch_take_run(pass, kind, &wanted);
+		size_t bytes;
 
+		wanted.max_nr = chunk_of(pass);
+		bytes = batch_take_run(pass, kind, &wanted);
 		if (!bytes)
 			break;
 		left -= min(left, (uint64_t)bytes);
+		if (pass->order->exact)
+			batch_end(pass);
 	}
 	batch_end(pass);
 }
