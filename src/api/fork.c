@@ -15,8 +15,8 @@
  * interrupted malloc, is neither taken nor released here: the interrupted
  * call goes on in both processes.
  *
- * Locking: glibc's list of streams, batch_lock (5), drain_lock, orphan_lock
- * (3), vm_lock (2).
+ * Locking: glibc's list of streams, ctl_lock (6; for a moment only, or without),
+ * batch_lock (5), drain_lock, orphan_lock (3), vm_lock (2).
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
@@ -72,6 +72,8 @@ static void prefork(void)
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
 	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
 		   !lock_is_mine(&drain_lock);
+	if (IS_ENABLED(CONFIG_CONTROL))
+		ctl_prefork(!lock_holds_any());
 	reclaimer_prefork();
 	purge_prefork(may_wait);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
@@ -98,6 +100,8 @@ static void postfork_parent(void)
 	release_locks();
 	purge_postfork_parent();
 	reclaimer_postfork_parent();
+	if (IS_ENABLED(CONFIG_CONTROL))
+		ctl_postfork_parent();
 	if (_IO_list_unlock)
 		_IO_list_unlock();
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/param.h"
@@ -20,6 +21,10 @@
 #define VALUE_SIZE	(EBB_STRING_MAX + 1)
 #define READ_SIZE	(VALUE_SIZE + 2)	/* one too many, and a newline */
 #define WHY_SIZE	256
+#define SHOWN_SIZE	48	/* of a refused value so much is repeated */
+#define NAMES_MAX	512	/* in the directory, that are looked at */
+#define WRITING_NS	20000000	/* so long ago, its writer is done */
+#define EMPTY_MS	100	/* what is empty for longer is meant to be */
 #define ERROR_FILE	"error"
 
 static const struct ebb_attr trim_attr = {
@@ -30,10 +35,19 @@ static const struct ebb_attr trim_attr = {
 /* What we put there; of another inode or time it is somebody else's. */
 static struct file_mark marks[NR_FILES];
 static uint64_t last_trimmed;
+static uint64_t hollow;		/* files found empty, a bit each, */
+static uint64_t hollow_ms[NR_FILES];	/* and since when */
+static bool secure;		/* set once, at start */
+
+static const struct ebb_attr *row_of(unsigned int file)
+{
+	return file == ATTR_TRIM ? &trim_attr :
+				   param_attr((enum ebb_attr_id)file);
+}
 
 static const char *name_of(unsigned int file)
 {
-	return file == ATTR_TRIM ? trim_attr.name : param_attr((enum ebb_attr_id)file)->name;
+	return row_of(file)->name;
 }
 
 uint64_t attr_bit(const char *name)
@@ -45,9 +59,20 @@ uint64_t attr_bit(const char *name)
 	return strcmp(name, trim_attr.name) ? 0 : 1ULL << ATTR_TRIM;
 }
 
+void attr_note_secure(void)
+{
+	secure = true;
+}
+
 void attr_reset(void)
 {
 	memset(marks, 0, sizeof(marks));
+	hollow = 0;
+}
+
+uint64_t attr_hollow(void)
+{
+	return hollow;
 }
 
 /* === Writing ============================================================== */
@@ -57,16 +82,18 @@ static size_t format_value(unsigned int file, char *buf, size_t size)
 	if (file == ATTR_TRIM)
 		return fmt_line(buf, size, "%llu",
 				(unsigned long long)last_trimmed);
-	if (param_attr((enum ebb_attr_id)file)->type == EBB_TYPE_STRING)
+	if (row_of(file)->type == EBB_TYPE_STRING)
 		return fmt_line(buf, size, "%s",
 				param_str((enum ebb_attr_id)file));
-	return param_format(param_attr((enum ebb_attr_id)file),
-			    param_int((enum ebb_attr_id)file), buf, size);
+	return param_format(row_of(file), param_int((enum ebb_attr_id)file),
+			    buf, size);
 }
 
 static bool is_read_only(unsigned int file)
 {
-	return file != ATTR_TRIM && param_attr((enum ebb_attr_id)file)->flags & EBB_FLAG_START;
+	if (secure && file == EBB_ATTR_LOG)
+		return true;
+	return row_of(file)->flags & EBB_FLAG_START;
 }
 
 static int put_one(int dir_fd, unsigned int file)
@@ -140,11 +167,21 @@ static long read_value(int dir_fd, unsigned int file, uint32_t uid,
 static int refuse(unsigned int file, const char *text, const char *reason,
 		  char *why)
 {
-	char now[VALUE_SIZE];
+	char shown[SHOWN_SIZE], now[SHOWN_SIZE], range[80];
+	bool cut = fmt_line(shown, sizeof(shown), "%s", text) ==
+		   SHOWN_SIZE - 1;
+	size_t len;
 
 	format_value(file, now, sizeof(now));
-	fmt_line(why, WHY_SIZE, "%s%s%s refused: %s; stays %s", name_of(file),
-		 *text ? "=" : "", text, reason, now);
+	len = fmt_line(why, WHY_SIZE, "%s%s%s%s refused: %s", name_of(file),
+		       *text ? "=" : "", shown, cut ? "..." : "", reason);
+	if (!is_read_only(file)) {
+		param_format_range(row_of(file), range, sizeof(range));
+		len += fmt_line(why + len, WHY_SIZE - len, "; accepts %s%s",
+				file == ATTR_TRIM ? "all or " : "", range);
+	}
+	if (file != ATTR_TRIM)
+		fmt_line(why + len, WHY_SIZE - len, "; stays %s", now);
 	return -EINVAL;
 }
 
@@ -152,28 +189,26 @@ static int apply_trim(const char *text, char *why)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
+		.exact = true,
 		.drain = true,
 		.force = true,
 	};
 	struct purge_result result;
 	int64_t bytes = 0;
-	char range[80];
 	int err = 0;
 
 	if (strcmp(text, "all"))
 		err = param_parse(&trim_attr, text, &bytes);
 	if (err) {
-		param_format_range(&trim_attr, range, sizeof(range));
-		fmt_line(why, WHY_SIZE, "trim=%s refused: %s; accepts all or %s",
-			 text, err == -ERANGE ? "out of range" : "not a size",
-			 range);
+		refuse(ATTR_TRIM, text, err == -ERANGE ? "out of range" :
+							 "not a size", why);
 		return err;
 	}
 	order.want_bytes = (uint64_t)bytes;
 	err = purge_run(&order, &result);
 	if (err) {
-		fmt_line(why, WHY_SIZE, "trim=%s refused: a pass is in "
-			 "progress below a signal handler", text);
+		refuse(ATTR_TRIM, text, "a pass is in progress below a signal "
+		       "handler", why);
 		return err;
 	}
 	last_trimmed = result.clean_bytes;
@@ -208,7 +243,7 @@ static int apply_option(enum ebb_attr_id id, const char *text, char *why)
 
 	if (is_read_only(id))
 		return refuse(id, text, "it is read at start only", why);
-	err = param_set(param_attr(id)->name, text, why, WHY_SIZE);
+	err = param_set(name_of(id), text, why, WHY_SIZE);
 	if (err)
 		return err;
 	tell(id);
@@ -246,6 +281,24 @@ static void put_error(int dir_fd, const char *why)
 	err_ignore(file_put(dir_fd, ERROR_FILE, 0400, text, len, NULL));
 }
 
+/*
+ * Somebody may have truncated it to write again: if it were replaced now, that
+ * would go to a file without a name.
+ */
+static bool may_be_filled(unsigned int file, long len)
+{
+	uint64_t bit = 1ULL << file, now_ms = clock_coarse_ms();
+
+	if (!len && !(hollow & bit)) {
+		hollow |= bit;
+		hollow_ms[file] = now_ms;
+	}
+	if (!len && now_ms - hollow_ms[file] < EMPTY_MS)
+		return true;
+	hollow &= ~bit;
+	return false;
+}
+
 /* Returns whether it was somebody's, and accepted. */
 static bool read_one(int dir_fd, unsigned int file, bool written, uint32_t uid)
 {
@@ -254,8 +307,13 @@ static bool read_one(int dir_fd, unsigned int file, bool written, uint32_t uid)
 	long len = read_value(dir_fd, file, uid, value, &mark);
 	int err = -ENOENT;
 
-	if (!written && len >= 0 && mark.ino == marks[file].ino &&
+	if (may_be_filled(file, len))
+		return false;
+	if (!written && len > 0 && mark.ino == marks[file].ino &&
 	    mark.ns == marks[file].ns)
+		return false;
+	/* That is ours to suffer, not a fault of who wrote. */
+	if (len == -EMFILE || len == -ENFILE || len == -ENOMEM)
 		return false;
 	if (len != -ENOENT) {
 		if (len >= 0)
@@ -281,17 +339,51 @@ bool attr_read(int dir_fd, uint64_t which, uint64_t written, uint32_t uid)
 	return changed;
 }
 
+struct presence {
+	uint64_t bits;
+	unsigned int nr;	/* names seen: somebody may have made a million */
+};
+
 static bool add_bit(const char *name, void *arg)
 {
-	uint64_t *bits = arg;
+	struct presence *presence = arg;
 
-	*bits |= attr_bit(name);
-	return true;
+	presence->bits |= attr_bit(name);
+	return ++presence->nr < NAMES_MAX;
 }
 
 uint64_t attr_present(int dir_fd)
 {
-	uint64_t bits = 0;
+	struct presence presence = { 0 };
 
-	return file_for_each(dir_fd, add_bit, &bits) ? 0 : bits;
+	return file_for_each(dir_fd, add_bit, &presence) ? 0 : presence.bits;
+}
+
+/*
+ * Who truncates, writes and closes does that in microseconds, and what is read
+ * in between is not what was meant.
+ */
+static bool is_being_written(int dir_fd, unsigned int file)
+{
+	int fd = file_open(dir_fd, name_of(file), O_RDONLY);
+	uint64_t now_ns = clock_ns_of(CLOCK_REALTIME), ns;
+	struct stat st;
+	int err;
+
+	if (fd < 0)
+		return false;
+	err = sys_fstat(fd, &st);
+	sys_close(fd);
+	ns = file_mark_of(&st).ns;
+	return !err && ns <= now_ns && now_ns - ns < WRITING_NS;
+}
+
+bool attr_look(int dir_fd, uint32_t uid)
+{
+	uint64_t which = attr_present(dir_fd);
+
+	for (unsigned int file = 0; file < NR_FILES; file++)
+		if (which >> file & 1 && is_being_written(dir_fd, file))
+			which &= ~(1ULL << file);
+	return attr_read(dir_fd, which, 0, uid);
 }

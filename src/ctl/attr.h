@@ -40,8 +40,23 @@ int attr_put(int dir_fd, uint64_t which) __must_check;
  */
 bool attr_read(int dir_fd, uint64_t which, uint64_t written, uint32_t uid);
 
+/* Those that were found empty, and are to be looked at again soon. */
+uint64_t attr_hollow(void);
+
 /* Those of them that are in the directory. */
 uint64_t attr_present(int dir_fd);
+
+/*
+ * Where nobody tells of writes: see to all that is in the directory and not as
+ * we left it.  What may be half written yet is left for the next time.
+ */
+bool attr_look(int dir_fd, uint32_t uid);
+
+/*
+ * The program has privileges that who starts it has not (AT_SECURE), who may be
+ * the one that may write here: where it writes itself is not to be told to it.
+ */
+void attr_note_secure(void);
 
 /* Forget which files are ours: those of another process. */
 void attr_reset(void);

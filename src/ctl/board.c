@@ -73,7 +73,7 @@ static void set_sections(struct ebb_page_head *head)
 	head->text = SECTION(text);
 }
 
-void board_begin(const struct place_self *self, uint64_t features)
+void board_begin(const struct place_self *self)
 {
 	struct ebb_page_head *head = &page.head;
 	char text[sizeof(head->cgroup)];
@@ -87,7 +87,6 @@ void board_begin(const struct place_self *self, uint64_t features)
 	head->page_size = (uint32_t)map_page_size;
 	head->start_ticks = self->start_ticks;
 	head->pid_ns = self->pid_ns;
-	head->features = features;
 	head->errata = EBB_ERRATA_NONE;
 	set_sections(head);
 	copy_text(head->version, sizeof(head->version), EBB_VERSION);
@@ -258,7 +257,8 @@ static void gather_options(void)
 
 	for (int i = 0; i < EBB_NR_ATTRS; i++)
 		len += add_option(page.text + len, sizeof(page.text) - len,
-				  param_attr((enum ebb_attr_id)i), (enum ebb_attr_id)i);
+				  param_attr((enum ebb_attr_id)i),
+				  (enum ebb_attr_id)i);
 	page.head.text.used = (uint32_t)len;
 }
 
@@ -270,7 +270,7 @@ static void seal(enum ebb_page_state state)
 	page.head.seq = page.tail_seq = page.head.nr_written;
 }
 
-void board_gather(enum ebb_page_state state)
+void board_gather(enum ebb_page_state state, uint64_t features)
 {
 	struct ebb_page_head *head = &page.head;
 
@@ -285,6 +285,7 @@ void board_gather(enum ebb_page_state state)
 		history_histogram((enum ebb_histogram_id)i,
 				  &page.histograms[i]);
 	head->events.used = history_events(page.events);
+	head->features = features;
 	copy_text(head->reclaimer, sizeof(head->reclaimer), reclaimer_state());
 	if (file_read_path("/proc/self/cgroup", head->cgroup,
 			   sizeof(head->cgroup)) < 0)

@@ -19,11 +19,14 @@
 #include "ctl/place.h"
 #include "ebb/stat_page.h"
 
-/* Forget all, but for who we are; @features of ebb/abi.h. */
-void board_begin(const struct place_self *self, uint64_t features);
+/* Forget all, but for who we are. */
+void board_begin(const struct place_self *self);
 
-/* Look at everything now; @state is what the page shall say of the process. */
-void board_gather(enum ebb_page_state state);
+/*
+ * Look at everything now; @state and @features (ebb/abi.h) are what the page
+ * shall say of the process.
+ */
+void board_gather(enum ebb_page_state state, uint64_t features);
 
 /* The answer to what was written to @name. */
 void board_verdict(const char *name, int err, const char *text);

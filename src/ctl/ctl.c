@@ -4,6 +4,7 @@
  */
 #include <fcntl.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 
@@ -29,6 +30,7 @@
 #define READ_GAP_MS	10u	/* between two looks at what was written */
 #define RETRY_MIN_MS	5000u	/* where something failed */
 #define RETRY_MAX_MS	300000u
+#define EXIT_WAIT_MS	1000u	/* for who is at it when the process ends */
 #define NOTES_SIZE	4096
 #define NOTES_READS	64	/* of the queue at one time */
 #define TEXT_SIZE	(24 * KIB)
@@ -46,6 +48,9 @@ static struct lock ctl_lock = LOCK_INIT(6);
 /* ctl_lock; @state, @why and @error are also read by ctl_describe(). */
 static struct {
 	enum ctl_state state;
+	bool made;		/* PID/ is, at @path, to be removed one day */
+	bool forked;		/* in the middle of a visit, by a handler */
+	int pid;		/* whose it is: not a child's on our memory */
 	const char *why;	/* of what failed last, or NULL */
 	int error;
 	char path[PLACE_PATH_MAX];
@@ -66,6 +71,9 @@ static bool may_hold;		/* it has such a table */
 static uint64_t read_after_ms;	/* notes are left alone until then */
 static bool unread;		/* and there are some */
 
+static bool fork_took;		/* ctl_lock, by who forks */
+static uint32_t leaving;	/* the thread is to remove all: ctl_exit() */
+
 /* === Failing ============================================================== */
 
 /* Descriptors are the reclaimer's; others hold none. */
@@ -78,6 +86,7 @@ static void close_all(void)
 			sys_close(*fds[i]);
 		*fds[i] = -1;
 	}
+	unread = false;
 }
 
 /* Tried again later, each time after twice as long. */
@@ -106,6 +115,10 @@ static const struct probe_call needed_calls[] = {
 	{ SYS_lseek, { -1 } },
 	{ SYS_fstatfs, { -1 } },
 	{ SYS_pwrite64, { -1, 0, 0, 0 } },
+	{ SYS_pread64, { -1, 0, 0, 0 } },
+	{ SYS_write, { -1, 0, 0 } },
+	{ SYS_fstat, { -1, 0 } },
+	{ SYS_flock, { -1, 0 } },
 	{ SYS_kill, { 0x7fffffff, 0 } },
 	{ SYS_geteuid, { 0 } },
 	{ SYS_inotify_init1, { -1 } },
@@ -121,8 +134,10 @@ static const char *check_filters(bool on_thread)
 	if (!filters || filters == ctl.filters)
 		return NULL;
 	if (!on_thread)
-		return "a seccomp filter is in force, and there is no thread "
-		       "to try calls with";
+		return filters < 0 ? "it cannot be told, without /proc, "
+				     "whether a seccomp filter is in force" :
+				     "a seccomp filter is in force, and there "
+				     "is no thread to try calls with";
 	for (unsigned int i = 0; i < ARRAY_SIZE(needed_calls); i++)
 		if (probe_allowed(&needed_calls[i], &reason))
 			return "a seccomp filter refuses what is needed";
@@ -130,26 +145,22 @@ static const char *check_filters(bool on_thread)
 	return NULL;
 }
 
-static uint64_t features(void)
-{
-	return EBB_FEATURE_CONTROL | EBB_FEATURE_LIMIT |
-	       (reclaimer_running() ? EBB_FEATURE_THREAD : 0);
-}
-
 /* Returns a descriptor of the directory, or -errno. */
 static int make(void)
 {
+	static char path[PLACE_PATH_MAX];
 	const char *why = "";
 	int fd;
 
 	place_look_at_self(&ctl.self);
-	fd = place_make(&ctl.self, param_str(EBB_ATTR_CONTROL_DIR), ctl.path,
-			&why);
+	fd = place_make(&ctl.self, param_str(EBB_ATTR_CONTROL_DIR), path, &why);
 	if (fd < 0) {
 		fail(why, fd);
 		return fd;
 	}
-	board_begin(&ctl.self, features());
+	fmt_line(ctl.path, sizeof(ctl.path), "%s", path);
+	ctl.made = true;
+	board_begin(&ctl.self);
 	attr_reset();
 	ctl.shown_ms = ctl.paged_ms = 0;
 	ctl.settled = false;
@@ -198,6 +209,14 @@ static int open_page(int dir)
 	return err ?: file_open(dir, EBB_PAGE_FILE, O_WRONLY);
 }
 
+/* As long as we live, or keep it open (EBB_FEATURE_HELD). */
+static void hold_page(int fd)
+{
+	page_fd = fd;
+	/* Where it cannot be locked, it can be told by our number alone. */
+	sys_call2(SYS_flock, fd, LOCK_EX | LOCK_NB);
+}
+
 static int write_page(int dir, bool on_thread)
 {
 	const struct ebb_page *page = board_page();
@@ -207,9 +226,9 @@ static int write_page(int dir, bool on_thread)
 	if (fd < 0)
 		return fd;
 	len = sys_call4(SYS_pwrite64, fd, (long)page, sizeof(*page), 0);
-	if (on_thread && may_hold)
-		page_fd = fd;
-	else
+	if (fd != page_fd && on_thread && may_hold)
+		hold_page(fd);
+	else if (fd != page_fd)
 		sys_close(fd);
 	return len == (long)sizeof(*page) ? 0 : len < 0 ? (int)len : -ENOSPC;
 }
@@ -218,15 +237,25 @@ static int write_texts(int dir)
 {
 	static char buf[TEXT_SIZE];
 	const struct text_file *file;
-	int err = 0;
 
-	for (unsigned int i = 0; !err && (file = text_file_at(i)); i++) {
+	for (unsigned int i = 0; (file = text_file_at(i)); i++) {
 		struct text text = { buf, sizeof(buf), 0 };
+		int err;
 
 		file->render(&text, board_page());
 		err = file_put(dir, file->name, 0400, buf, text.len, NULL);
+		/* Somebody's directory in its place is no harm to others. */
+		if (err && err != -EISDIR)
+			return err;
 	}
-	return err;
+	return 0;
+}
+
+static uint64_t features(bool on_thread)
+{
+	return EBB_FEATURE_CONTROL | EBB_FEATURE_LIMIT |
+	       (on_thread ? EBB_FEATURE_THREAD : 0) |
+	       (on_thread && may_hold ? EBB_FEATURE_HELD : 0);
 }
 
 /* Where the page is all that there is, @on_thread is false. */
@@ -236,7 +265,8 @@ static int show(int dir, bool on_thread, bool page_only)
 	uint64_t stamp = board_stamp();
 	int err;
 
-	board_gather(on_thread ? EBB_PAGE_RUNNING : EBB_PAGE_INBAND);
+	board_gather(on_thread ? EBB_PAGE_RUNNING : EBB_PAGE_INBAND,
+		     features(on_thread));
 	err = write_page(dir, on_thread);
 	ctl.paged_ms = now_ms;
 	if (err || page_only)
@@ -299,10 +329,26 @@ static int settle_in(int dir)
 	return err;
 }
 
+/*
+ * The file that @note is of; 0 for what file_put() does: it was seen to when it
+ * did that, and who wrote since then may be in the middle of it.
+ */
+static uint64_t noted(const struct inotify_event *note, uint32_t *cookie)
+{
+	if (!note->len)
+		return 0;
+	if (note->mask & IN_MOVED_FROM && !strcmp(note->name, FILE_NEW_NAME))
+		*cookie = note->cookie;
+	if (note->mask & IN_MOVED_TO && note->cookie == *cookie)
+		return 0;
+	return attr_bit(note->name);
+}
+
 /* Which files may have changed, and which somebody wrote to, by the notes. */
 static uint64_t read_notes(uint64_t *ret_written, bool *ret_more)
 {
 	static char buf[NOTES_SIZE] __aligned_(8);
+	static uint32_t cookie;
 	uint64_t which = 0;
 	long len = 0;
 
@@ -311,7 +357,7 @@ static uint64_t read_notes(uint64_t *ret_written, bool *ret_more)
 		for (long at = 0; at < len;) {
 			const struct inotify_event *note =
 				(const void *)(buf + at);
-			uint64_t bit = note->len ? attr_bit(note->name) : 0;
+			uint64_t bit = noted(note, &cookie);
 
 			at += (long)(sizeof(*note) + note->len);
 			which |= note->mask & IN_Q_OVERFLOW ? ALL_FILES : bit;
@@ -331,11 +377,13 @@ static bool answer(int dir)
 	uint64_t now_ms = clock_coarse_ms();
 	uint64_t written = 0, which;
 
-	if (notes_fd < 0)
-		return attr_read(dir, attr_present(dir), 0, ctl.self.uid);
+	if (notes_fd < 0) {
+		unread = false;
+		return attr_look(dir, ctl.self.uid);
+	}
 	if (now_ms < read_after_ms)
 		return false;
-	which = read_notes(&written, &unread);
+	which = read_notes(&written, &unread) | attr_hollow();
 	if (!which)
 		return false;
 	read_after_ms = now_ms + READ_GAP_MS;
@@ -383,7 +431,7 @@ static uint32_t next_visit(void)
 
 	if (board_stamp() != ctl.shown_stamp)
 		at_ms = ctl.shown_ms + SHOW_GAP_MS;
-	if (unread)
+	if (unread || attr_hollow())
 		at_ms = min(at_ms, read_after_ms);
 	/* What is allocated is told from then on, by who allocates. */
 	store_relaxed(&account.show_ms, ctl.shown_ms + SHOW_GAP_MS);
@@ -398,12 +446,14 @@ static uint32_t visit_locked(bool ready)
 	bool changed;
 	int dir, err;
 
-	if (ctl.state == CTL_WAITING && now_ms < ctl.retry_ms)
+	if (ctl.state == CTL_WAITING && now_ms < ctl.retry_ms) {
+		store_relaxed(&account.show_ms, ctl.retry_ms);
 		/* An idle process is woken once to be seen, not to retry. */
 		return ctl.why ? RECLAIMER_NO_VISIT :
 		       (uint32_t)(ctl.retry_ms - now_ms);
+	}
 	unread |= ready;
-	if (ctl.settled && !unread && !is_due(now_ms))
+	if (ctl.settled && !unread && !attr_hollow() && !is_due(now_ms))
 		return next_visit();
 	dir = get_dir(true);
 	if (dir < 0) {
@@ -424,10 +474,38 @@ static uint32_t visit_locked(bool ready)
 	return changed ? 0 : err ? RECLAIMER_NO_VISIT : next_visit();
 }
 
+/* Nothing is left behind; the state is CTL_CLOSED. */
+static void remove_all(void)
+{
+	int fd = place_open(ctl.path, ctl.self.uid);
+
+	if (fd < 0)
+		return;
+	place_remove(fd, ctl.path);
+	sys_close(fd);
+}
+
+/* For who ends the process, and may not do it below its filter. */
+static uint32_t leave(void)
+{
+	if (!lock_try(&ctl_lock))
+		return READ_GAP_MS;
+	if (!check_filters(true))
+		remove_all();
+	close_all();
+	lock_release(&ctl_lock);
+	/* Pairs with leave_by_thread(). */
+	store_release(&leaving, 0);
+	sys_futex_wake(&leaving, 1);
+	return RECLAIMER_NO_VISIT;
+}
+
 static uint32_t visit(bool ready)
 {
 	uint32_t ret;
 
+	if (load_relaxed(&leaving))
+		return leave();
 	if (load_relaxed(&ctl.state) == CTL_OFF ||
 	    load_relaxed(&ctl.state) == CTL_CLOSED)
 		return RECLAIMER_NO_VISIT;
@@ -449,44 +527,12 @@ static const struct reclaimer_guest guest = {
 
 /* === Without the reclaimer ================================================ */
 
-static void visit_alone(void)
-{
-	int dir, err;
-
-	if (ctl.state == CTL_WAITING && clock_coarse_ms() < ctl.retry_ms)
-		return;
-	dir = get_dir(false);
-	if (dir < 0)
-		return;
-	attr_read(dir, attr_present(dir), 0, ctl.self.uid);
-	err = show(dir, false, false);
-	sys_close(dir);
-	if (err)
-		fail("files cannot be written", err);
-	else
-		store_relaxed(&account.show_ms, ctl.shown_ms + SHOW_GAP_MS);
-}
-
-void ctl_visit(void)
-{
-	store_relaxed(&account.show_ms, UINT64_MAX);
-	if (reclaimer_running()) {
-		reclaimer_visit();
-		return;
-	}
-	if (load_relaxed(&ctl.state) == CTL_OFF || !lock_try(&ctl_lock))
-		return;
-	if (ctl.state != CTL_CLOSED)
-		visit_alone();
-	lock_release(&ctl_lock);
-}
-
-/* === Life ================================================================= */
-
 /* Of every process, and of a forked child. */
 __startup static void begin_waiting(void)
 {
-	ctl.state = CTL_WAITING;
+	store_relaxed(&ctl.state, CTL_WAITING);
+	ctl.pid = sys_getpid();
+	ctl.made = false;
 	ctl.why = NULL;
 	ctl.filters = 0;
 	ctl.retry_gap_ms = 0;
@@ -496,41 +542,146 @@ __startup static void begin_waiting(void)
 	store_relaxed(&account.show_ms, ctl.retry_ms);
 }
 
+/*
+ * This is the child of a handler that interrupted the visit and forked: what
+ * was made is the parent's.
+ */
+static void end_if_forked(void)
+{
+	if (!ctl.forked)
+		return;
+	ctl.forked = false;
+	begin_waiting();
+}
+
+static void visit_alone(void)
+{
+	int dir, err;
+
+	/* Others need not try meanwhile; each way out sets it again. */
+	store_relaxed(&account.show_ms, UINT64_MAX);
+	if (ctl.state == CTL_WAITING && clock_coarse_ms() < ctl.retry_ms) {
+		store_relaxed(&account.show_ms, ctl.retry_ms);
+		return;
+	}
+	dir = get_dir(false);
+	if (dir < 0)
+		return;
+	attr_look(dir, ctl.self.uid);
+	err = show(dir, false, false);
+	sys_close(dir);
+	if (err)
+		fail("files cannot be written", err);
+	else
+		store_relaxed(&account.show_ms, ctl.shown_ms + SHOW_GAP_MS);
+}
+
+/* A child of vfork(2), or of a fork that knows no handlers. */
+static bool is_other_process(void)
+{
+	return sys_getpid() != ctl.pid;
+}
+
+void ctl_visit(void)
+{
+	if (reclaimer_running()) {
+		/* It sets that again, on each way out of its visit. */
+		store_relaxed(&account.show_ms, UINT64_MAX);
+		reclaimer_visit();
+		return;
+	}
+	/* Whoever has the lock does it. */
+	if (load_relaxed(&ctl.state) == CTL_OFF || is_other_process() ||
+	    !lock_try(&ctl_lock))
+		return;
+	if (ctl.state != CTL_CLOSED)
+		visit_alone();
+	end_if_forked();
+	lock_release(&ctl_lock);
+}
+
+/* === Life ================================================================= */
+
 __startup void ctl_init(char *const *env, bool secure)
 {
 	if (!strcmp(param_str(EBB_ATTR_CONTROL_DIR), "off"))
 		return;
 	place_note_environment(env, secure);
+	if (secure)
+		attr_note_secure();
 	begin_waiting();
 	reclaimer_set_guest(&guest);
+}
+
+/*
+ * Below a filter of this thread's, calls may kill it that the reclaimer has
+ * tried.  Where it does not come in time, somebody sweeps one day.
+ */
+static void leave_by_thread(void)
+{
+	uint64_t until_ms = clock_ms() + EXIT_WAIT_MS;
+	struct timespec ts = { 0, READ_GAP_MS * 1000000 };
+
+	if (!reclaimer_running())
+		return;
+	store_relaxed(&leaving, 1);
+	reclaimer_visit();
+	/* Pairs with leave(). */
+	while (load_acquire(&leaving) && clock_ms() < until_ms)
+		sys_futex_wait(&leaving, 1, &ts);
 }
 
 /* Of every process that ends by itself. */
 __startup void ctl_exit(void)
 {
-	int fd;
+	/* In a handler that interrupted a visit, which does not go on. */
+	bool mine = lock_is_mine(&ctl_lock);
+	bool made, may_call;
 
-	if (load_relaxed(&ctl.state) != CTL_OPEN ||
-	    !lock_try_for(&ctl_lock, LOCK_PATIENCE_MS))
+	if (load_relaxed(&ctl.state) == CTL_OFF || is_other_process())
 		return;
+	if (!mine && !lock_try_for(&ctl_lock, EXIT_WAIT_MS))
+		return;
+	made = ctl.made;
 	store_relaxed(&ctl.state, CTL_CLOSED);
-	fd = place_open(ctl.path, ctl.self.uid);
-	if (fd >= 0) {
-		place_remove(fd, ctl.path);
-		sys_close(fd);
-	}
-	lock_release(&ctl_lock);
+	store_relaxed(&account.show_ms, UINT64_MAX);
+	may_call = made && !probe_filters(-1);
+	if (may_call)
+		remove_all();
+	if (!mine)
+		lock_release(&ctl_lock);
+	if (made && !may_call)
+		leave_by_thread();
+}
+
+void ctl_prefork(bool may_wait)
+{
+	/* Nobody has descriptors open for a moment that a child would get. */
+	fork_took = !lock_is_mine(&ctl_lock) &&
+		    lock_try_for(&ctl_lock, may_wait ? LOCK_PATIENCE_MS : 0);
+}
+
+void ctl_postfork_parent(void)
+{
+	if (fork_took)
+		lock_release(&ctl_lock);
 }
 
 void ctl_postfork_child(void)
 {
-	if (!lock_is_mine(&ctl_lock))
-		lock_reset(&ctl_lock);
+	bool mine = lock_is_mine(&ctl_lock);
+
 	/* They are not in this process's table. */
 	dir_fd = page_fd = notes_fd = -1;
 	unread = may_hold = false;
+	store_relaxed(&leaving, 0);
 	if (ctl.state != CTL_OFF)
 		begin_waiting();
+	ctl.forked = mine && !fork_took;
+	if (fork_took)
+		lock_release(&ctl_lock);
+	else if (!mine)
+		lock_reset(&ctl_lock);
 }
 
 size_t ctl_describe(char *buf, size_t size)

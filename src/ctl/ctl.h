@@ -19,10 +19,18 @@
  * before the first use (os/probe.h), and again when a filter has been added;
  * without the reclaimer there is no directory below a filter.
  *
- * Locking: ctl_lock (6) for everything; nobody waits for it but who exits.
- * Below it, the locks of a pass (option trim).
+ * Locking: ctl_lock (6) for everything; nobody waits for it but who exits or
+ * forks, and they not for long.  Below it, the locks of a pass (option trim).
+ * account.show_ms: whoever has the lock sets it on each way out.
  *
- * Fork: the child has no directory until it makes its own.
+ * Fork: the child has no directory until it makes its own.  Holding the lock,
+ * who forks finds no descriptor open for a moment that the child would keep.
+ * A handler that interrupted a visit and forks has the lock already: what the
+ * child goes on with is the parent's, and forgotten at its end.  Children that
+ * ran no handlers (vfork(2), clone(2)) are known by their number, and do nothing.
+ *
+ * Exit: whoever ends the process removes all; below a seccomp filter of its own
+ * it has the reclaimer do it, which has tried the calls.
  */
 #ifndef EBB_CTL_CTL_H
 #define EBB_CTL_CTL_H
@@ -43,6 +51,12 @@ void ctl_visit(void);
 /* The process ends by itself: nothing is left behind. */
 void ctl_exit(void);
 
+/*
+ * Fork handlers.  Before: waits for who is at it, but not long; @may_wait: not
+ * at all where a handler interrupted who holds a lock.
+ */
+void ctl_prefork(bool may_wait);
+void ctl_postfork_parent(void);
 void ctl_postfork_child(void);
 
 /* Where it is, or why there is none: one line, as malloc_stats() has it. */

@@ -11,7 +11,6 @@
 #include "base/sys.h"
 #include "ctl/file.h"
 
-#define NEW_NAME	".new"	/* what file_put() is making */
 #define NAMES_SIZE	4096
 
 struct kernel_dirent {
@@ -90,6 +89,12 @@ static int fill(int fd, unsigned int mode, const char *text, size_t len)
 	return err ?: write_all(fd, text, len);
 }
 
+static int rename_new(int dir_fd, const char *name)
+{
+	return (int)sys_call4(SYS_renameat, dir_fd, (long)FILE_NEW_NAME, dir_fd,
+			      (long)name);
+}
+
 int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
 	     size_t len, struct file_mark *ret_mark)
 {
@@ -97,10 +102,10 @@ int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
 	int fd, err;
 
 	/* Whoever may put something in the way may also try this twice. */
-	err = file_remove(dir_fd, NEW_NAME);
+	err = file_remove(dir_fd, FILE_NEW_NAME);
 	if (err)
 		return err;
-	fd = open_at(dir_fd, NEW_NAME, O_WRONLY | O_CREAT | O_EXCL, mode);
+	fd = open_at(dir_fd, FILE_NEW_NAME, O_WRONLY | O_CREAT | O_EXCL, mode);
 	if (fd < 0)
 		return fd;
 	err = fill(fd, mode, text, len);
@@ -108,10 +113,12 @@ int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
 		err = sys_fstat(fd, &st);
 	sys_close(fd);
 	if (!err)
-		err = (int)sys_call4(SYS_renameat, dir_fd, (long)NEW_NAME,
-				     dir_fd, (long)name);
+		err = rename_new(dir_fd, name);
+	/* An empty directory stands there. */
+	if (err == -EISDIR && !file_remove(dir_fd, name))
+		err = rename_new(dir_fd, name);
 	if (err)
-		err_ignore(file_remove(dir_fd, NEW_NAME));
+		err_ignore(file_remove(dir_fd, FILE_NEW_NAME));
 	else if (ret_mark)
 		*ret_mark = file_mark_of(&st);
 	return err;
@@ -132,11 +139,11 @@ static bool tell_names(const char *buf, long len,
 		size_t i = 0;
 
 		at += entry->len;
-		if (is_dots(entry->name))
-			continue;
 		for (; i < sizeof(name) - 1 && entry->name[i]; i++)
 			name[i] = entry->name[i];
 		name[i] = '\0';
+		if (entry->name[i] || is_dots(name))
+			continue;
 		if (!fn(name, arg))
 			return false;
 	}

@@ -15,6 +15,7 @@
 #include "base/compiler.h"
 
 #define FILE_NAME_SIZE	32	/* of ours, its final zero byte included */
+#define FILE_NEW_NAME	".new"	/* what file_put() is making */
 
 /* By which a file is known again: another one, or written to, has another. */
 struct file_mark {
@@ -46,7 +47,8 @@ int file_remove(int dir_fd, const char *name) __must_check;
 
 /*
  * Call @fn for each name in the directory, "." and ".." left out, until it
- * returns false.  Names that are longer than FILE_NAME_SIZE - 1 are cut.
+ * returns false.  Names that do not fit into FILE_NAME_SIZE are none of ours,
+ * and left out, too.
  * Context: one thread at a time (ctl_lock).
  */
 int file_for_each(int dir_fd, bool (*fn)(const char *name, void *arg),

@@ -5,42 +5,58 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sys.h"
 #include "ctl/file.h"
 #include "ctl/place.h"
+#include "ebb/abi.h"
 
 #define SWEEP_MAX	16	/* gone processes seen to at one time */
 #define LOOK_MAX	256	/* entries looked at for them */
 #define STAT_TEXT	1024	/* /proc/PID/stat */
+#define PAGE_MAX	MIB	/* of a page that is worth keeping */
+#define HELD_AFTER_MS	2000	/* a page is held so soon, at the latest */
 
 /* Set once, at start. */
 static char runtime_dir[200];
 
 /* === Self and others ====================================================== */
 
-/* Field 22 of /proc/PID/stat, which may have blanks in its second. */
-static uint64_t start_of(const char *who)
+static uint64_t parse_number(const char *at)
+{
+	uint64_t number = 0;
+
+	for (; *at >= '0' && *at <= '9'; at++)
+		number = number * 10 + (uint64_t)(*at - '0');
+	return number;
+}
+
+/*
+ * Field 22 of /proc/PID/stat, which may have blanks in its second; 0: it cannot
+ * be told.  The first is in *@ret_pid, as whoever mounted /proc counts.
+ */
+static uint64_t start_of(const char *who, uint32_t *ret_pid)
 {
 	char path[48], text[STAT_TEXT];
 	const char *at;
-	uint64_t ticks = 0;
 
+	*ret_pid = 0;
 	fmt_line(path, sizeof(path), "/proc/%s/stat", who);
 	if (file_read_path(path, text, sizeof(text)) <= 0)
 		return 0;
+	*ret_pid = (uint32_t)parse_number(text);
 	at = strrchr(text, ')');
 	for (unsigned int field = 2; at && field < 22; field++) {
 		at = strchr(at, ' ');
 		at += at != NULL;
 	}
-	for (; at && *at >= '0' && *at <= '9'; at++)
-		ticks = ticks * 10 + (uint64_t)(*at - '0');
-	return ticks;
+	return at ? parse_number(at) : 0;
 }
 
 static uint64_t inode_of(const char *path)
@@ -58,9 +74,13 @@ static uint64_t inode_of(const char *path)
 
 void place_look_at_self(struct place_self *ret_self)
 {
+	uint32_t pid;
+
 	ret_self->pid = (uint32_t)sys_getpid();
 	ret_self->uid = (uint32_t)sys_call0(SYS_geteuid);
-	ret_self->start_ticks = start_of("self");
+	ret_self->start_ticks = start_of("self", &pid);
+	/* Else it is another namespace's, and has others by our numbers. */
+	ret_self->proc_is_ours = pid == ret_self->pid;
 	ret_self->pid_ns = inode_of("/proc/self/ns/pid");
 }
 
@@ -141,14 +161,45 @@ static uint32_t parse_pid(const char *name)
 static bool read_head(int dir_fd, struct ebb_page_head *head)
 {
 	int fd = file_open(dir_fd, EBB_PAGE_FILE, O_RDONLY);
-	long len;
+	struct stat st;
+	long len = -EINVAL;
 
 	if (fd < 0)
 		return false;
-	len = sys_pread(fd, head, sizeof(*head), 0);
+	/* Not what somebody else put there: it may be kept for long. */
+	if (!sys_fstat(fd, &st) && S_ISREG(st.st_mode) &&
+	    st.st_size <= (long)PAGE_MAX)
+		len = sys_pread(fd, head, sizeof(*head), 0);
 	sys_close(fd);
 	return len == (long)sizeof(*head) &&
 	       !memcmp(head->magic, EBB_PAGE_MAGIC, sizeof(head->magic));
+}
+
+/* Who wrote the page is alive: it holds its lock. */
+static bool is_held(int dir_fd)
+{
+	int fd = file_open(dir_fd, EBB_PAGE_FILE, O_RDONLY);
+	long err;
+
+	if (fd < 0)
+		return false;
+	err = sys_call2(SYS_flock, fd, LOCK_SH | LOCK_NB);
+	sys_close(fd);
+	return err;
+}
+
+/* A number of another namespace says nothing here. */
+static bool is_known_here(const struct place_self *self,
+			  const struct ebb_page_head *head)
+{
+	return self->pid_ns && head->pid_ns == self->pid_ns;
+}
+
+/* What it wrote is not just being written: then it may not be held yet. */
+static bool is_old(const struct ebb_page_head *head)
+{
+	return clock_ns_of(CLOCK_REALTIME) / 1000000 >=
+	       head->time_ms + HELD_AFTER_MS;
 }
 
 /* Who made PID/ behind @dir_fd is not there any more. */
@@ -157,15 +208,18 @@ static bool is_gone(const struct place_self *self, int dir_fd,
 {
 	struct ebb_page_head head;
 	uint64_t now;
+	uint32_t pid;
 
 	if (!read_head(dir_fd, &head))
 		return sys_call2(SYS_kill, (long)parse_pid(name), 0) == -ESRCH;
-	/* A number of another namespace says nothing here. */
-	if (!self->pid_ns || head.pid_ns != self->pid_ns)
-		return false;
+	if (!is_known_here(self, &head))
+		return head.features & EBB_FEATURE_HELD && is_old(&head) &&
+		       !is_held(dir_fd);
 	if (sys_call2(SYS_kill, (long)parse_pid(name), 0) == -ESRCH)
 		return true;
-	now = start_of(name);
+	if (!self->proc_is_ours)
+		return false;
+	now = start_of(name, &pid);
 	return now && head.start_ticks && now != head.start_ticks;
 }
 
@@ -221,7 +275,8 @@ static void empty_dir(int fd)
 /* Names begin with a time of fixed width: the least is the oldest. */
 static void keep_newest(int dead_fd)
 {
-	for (;;) {
+	/* Others may put there what they like, as fast as we remove it. */
+	for (unsigned int turn = 0; turn < ARRAY_SIZE(seen.names); turn++) {
 		unsigned int oldest = 0;
 
 		seen.nr = 0;
@@ -278,12 +333,15 @@ static void bury(const struct sweep *sweep, const char *pid)
 {
 	int fd = file_open_dir(sweep->base_fd, pid);
 
-	if (fd < 0)
+	/* Somebody may have that number again, since it was looked at. */
+	if (fd < 0 || !is_ours(fd, sweep->self->uid) ||
+	    !is_gone(sweep->self, fd, pid)) {
+		if (fd >= 0)
+			sys_close(fd);
 		return;
-	if (is_ours(fd, sweep->self->uid)) {
-		keep_page(sweep, fd, pid);
-		empty_dir(fd);
 	}
+	keep_page(sweep, fd, pid);
+	empty_dir(fd);
 	sys_close(fd);
 	/* Who comes after us tries again. */
 	err_ignore(file_remove(sweep->base_fd, pid));
@@ -334,16 +392,23 @@ static int open_own(const char *parent, const char *name, uint32_t uid)
 	return fd;
 }
 
-/* Root makes what tmpfiles.d did not; for others that is root's to do. */
+/*
+ * Root makes what tmpfiles.d did not, but on no disk, where it would stay; for
+ * others that is root's to do.
+ */
 static int open_run(uint32_t uid)
 {
 	int fd = open_base(EBB_DIR_RUN, uid, false);
+	int run_fd;
 
 	if (fd != -ENOENT || uid)
 		return fd;
-	if (file_make_dir(AT_FDCWD, EBB_DIR_RUN, 0755))
-		return -EACCES;
-	return open_base(EBB_DIR_RUN, uid, false);
+	run_fd = open_base("/run", uid, false);
+	if (run_fd < 0)
+		return run_fd;
+	fd = file_make_dir(run_fd, "ebb", 0755);
+	sys_close(run_fd);
+	return fd && fd != -EEXIST ? fd : open_base(EBB_DIR_RUN, uid, false);
 }
 
 enum base {
@@ -377,22 +442,28 @@ static int open_auto(enum base base, uint32_t uid, char *path)
 
 /* === PID/ ================================================================= */
 
-/* What is there under our number is of a process that had it before us. */
+/*
+ * What is there under our number is of a process that had it before us, or of
+ * one that has it in another namespace.
+ */
 static int take_over(int base_fd, const struct place_self *self,
 		     const char *name)
 {
 	struct sweep sweep = { .self = self, .base_fd = base_fd };
 	struct ebb_page_head head;
 	int fd = file_open_dir(base_fd, name);
+	bool known;
 
 	if (fd < 0)
 		return fd;
-	if (!is_ours(fd, self->uid)) {
+	known = read_head(fd, &head);
+	if (!is_ours(fd, self->uid) ||
+	    (known && !is_known_here(self, &head) && is_held(fd))) {
 		sys_close(fd);
 		return -EEXIST;
 	}
 	/* The same process: it was another program before execve(2). */
-	if (read_head(fd, &head) && head.start_ticks != self->start_ticks)
+	if (known && head.start_ticks != self->start_ticks)
 		keep_page(&sweep, fd, name);
 	empty_dir(fd);
 	return fd;

@@ -31,6 +31,7 @@ struct place_self {
 	uint32_t uid;
 	uint64_t start_ticks;	/* 0: cannot be told */
 	uint64_t pid_ns;	/* 0: cannot be told */
+	bool proc_is_ours;	/* /proc counts processes as we do */
 };
 
 void place_look_at_self(struct place_self *ret_self);

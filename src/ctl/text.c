@@ -105,7 +105,8 @@ static void render_histograms(struct text *text, const struct ebb_page *page)
 {
 	add_stamp(text, page);
 	for (unsigned int id = 0; id < EBB_NR_HISTOGRAMS; id++) {
-		const struct ebb_histogram_info *info = history_info((enum ebb_histogram_id)id);
+		const struct ebb_histogram_info *info = history_info(
+			(enum ebb_histogram_id)id);
 		const struct ebb_histogram *row = &page->histograms[id];
 
 		add(text, "%s: %llu values, sum %llu %s\n", info->name,
@@ -251,7 +252,8 @@ static void render_metrics(struct text *text, const struct ebb_page *page)
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
 		add_counter(text, counters_info(i), page->counters[i]);
 	for (unsigned int i = 0; i < EBB_NR_HISTOGRAMS; i++)
-		add_histogram(text, history_info((enum ebb_histogram_id)i), &page->histograms[i]);
+		add_histogram(text, history_info((enum ebb_histogram_id)i),
+			      &page->histograms[i]);
 	add_signals(text, page);
 }
 

@@ -11,6 +11,11 @@
 #include "reclaim/reclaimer.h"
 #include "vm/run.h"
 
+const struct ebb_counter_info *counters_info(enum ebb_counter id)
+{
+	return &ebb_counters[id];
+}
+
 static uint64_t none_is_zero(uint64_t limit)
 {
 	return limit == UINT64_MAX ? 0 : limit;
@@ -79,9 +84,4 @@ void counters_read(uint64_t values[EBB_NR_COUNTERS])
 	read_heap(values);
 	read_reclaimer(values);
 	read_inband(values);
-}
-
-const struct ebb_counter_info *counters_info(unsigned int counter)
-{
-	return &ebb_counters[counter];
 }

@@ -12,13 +12,13 @@
 #include "base/compiler.h"
 #include "ebb/stat_page.h"
 
+/* Its row of ebb_counters[], of which each file that names it has a copy. */
+const struct ebb_counter_info *counters_info(enum ebb_counter id);
+
 /*
  * Fill @values but for LIVE, CACHED, DIRTY, LAZY, CLEAN, METADATA and SLABS.
  * Each number is whole, but not all are of one moment.  Context: any thread.
  */
 void counters_read(uint64_t values[EBB_NR_COUNTERS]);
-
-/* The row of one, from the only copy of the table. */
-const struct ebb_counter_info *counters_info(unsigned int counter);
 
 #endif

@@ -25,6 +25,7 @@
 #define EBB_FEATURE_CONTROL	(1u << 0)	/* files can be written */
 #define EBB_FEATURE_THREAD	(1u << 1)	/* it has a background thread */
 #define EBB_FEATURE_LIMIT	(1u << 2)	/* limit= holds */
+#define EBB_FEATURE_HELD	(1u << 3)	/* flock(2)s its page for life */
 
 /* What a library does wrong: nothing is known of ABI 1. */
 #define EBB_ERRATA_NONE		0u

@@ -13,6 +13,9 @@
  * second after a change.  Nobody maps it: a mapped file that somebody truncates
  * kills who touches it.
  *
+ * Alive: a process with EBB_FEATURE_HELD holds an exclusive flock(2) on the page
+ * as long as it lives, or until it calls execve(2).
+ *
  * Reading: read the whole file, then compare head.seq with tail_seq.  Where
  * they differ it was being written: read again.  Trust nothing in it: whoever
  * may write to the directory may have.
