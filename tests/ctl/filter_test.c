@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebbmalloc tests - The directory below seccomp filters
+ *
+ * Calls that only it needs are refused, or kill: the process lives, says why
+ * it has no directory, and ends as it wanted to.
+ */
+#include <sys/syscall.h>
+#include "harness.h"
+#include "ctl/subject.h"
+
+static const long calls[] = {
+	SYS_mkdirat, SYS_fchmodat, SYS_fchmod, SYS_unlinkat, SYS_renameat,
+	SYS_getdents64, SYS_fstatfs, SYS_pwrite64, SYS_flock, SYS_kill,
+	SYS_inotify_init1, SYS_inotify_add_watch,
+};
+
+FIXTURE(filter) {
+	struct subject subjects[ARRAY_LEN(calls)];
+};
+
+FIXTURE_VARIANT(filter) {
+	const char *conf;
+	const char *last_file;
+	const char *action;
+};
+
+FIXTURE_VARIANT_ADD(filter, thread_error) {
+	.conf = CONF_THREAD,
+	.last_file = "trim",
+	.action = "error",
+};
+
+FIXTURE_VARIANT_ADD(filter, thread_kill) {
+	.conf = CONF_THREAD,
+	.last_file = "trim",
+	.action = "kill",
+};
+
+FIXTURE_VARIANT_ADD(filter, alone_error) {
+	.conf = CONF_ALONE,
+	.last_file = EBB_PAGE_FILE,
+	.action = "error",
+};
+
+FIXTURE_VARIANT_ADD(filter, alone_kill) {
+	.conf = CONF_ALONE,
+	.last_file = EBB_PAGE_FILE,
+	.action = "kill",
+};
+
+FIXTURE_SETUP(filter)
+{
+	ASSERT_TRUE(make_base(self->subjects[0].base));
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		strcpy(self->subjects[i].base, self->subjects[0].base);
+		ASSERT_TRUE(subject_start(&self->subjects[i], variant->conf));
+	}
+}
+
+FIXTURE_TEARDOWN(filter)
+{
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		subject_kill(&self->subjects[i]);
+	remove_tree(self->subjects[0].base);
+}
+
+static bool filters(struct subject *subject, const char *action, long call)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "filter %s %ld", action, call);
+	return subject_does(subject, command);
+}
+
+TEST_F(filter, from_the_start)
+{
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		if (!filters(&self->subjects[i], variant->action, calls[i]))
+			SKIP(return, "no seccomp here");
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		struct subject *subject = &self->subjects[i];
+
+		/* It may have been seen to before. */
+		EXPECT_TRUE(subject_says(subject, "control: none: a seccomp "
+					 "filter ") ||
+			    subject_shows(subject, EBB_PAGE_FILE)) {
+			TH_LOG("call %ld", calls[i]);
+		}
+		EXPECT_TRUE(subject_does(subject, "work 10"));
+		EXPECT_EQ(0, subject_end(subject)) {
+			TH_LOG("call %ld", calls[i]);
+		}
+	}
+}
+
+/* When there is a directory already, which is used, and removed at the end. */
+TEST_F(filter, that_comes_later)
+{
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		ASSERT_TRUE(subject_appears(&self->subjects[i],
+					    variant->last_file));
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		if (!filters(&self->subjects[i], variant->action, calls[i]))
+			SKIP(return, "no seccomp here");
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		subject_put_bytes(&self->subjects[i], "decay_ms", "5", 1);
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		struct subject *subject = &self->subjects[i];
+
+		EXPECT_TRUE(subject_says(subject, "control: none: a seccomp "
+					 "filter ")) {
+			TH_LOG("call %ld", calls[i]);
+		}
+		EXPECT_TRUE(subject_does(subject, "work 10"));
+		EXPECT_EQ(0, subject_end(subject)) {
+			TH_LOG("call %ld", calls[i]);
+		}
+	}
+}
+
+/* It comes, and the process ends before anything is to be shown again. */
+TEST_F(filter, that_comes_last)
+{
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+		ASSERT_TRUE(subject_appears(&self->subjects[i],
+					    variant->last_file));
+	for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
+		struct subject *subject = &self->subjects[i];
+
+		if (!filters(subject, variant->action, calls[i]))
+			SKIP(return, "no seccomp here");
+		EXPECT_EQ(0, subject_end(subject)) {
+			TH_LOG("call %ld", calls[i]);
+		}
+	}
+}
+
+/* One that has nothing against the directory: the thread removes it. */
+TEST_F(filter, for_something_else)
+{
+	struct subject *subject = &self->subjects[0];
+	bool thread = !strcmp(variant->last_file, "trim");
+
+	ASSERT_TRUE(subject_appears(subject, variant->last_file));
+	if (!filters(subject, variant->action, SYS_swapon))
+		SKIP(return, "no seccomp here");
+	if (thread) {
+		EXPECT_TRUE(subject_accepts(subject, "decay_ms", "5"));
+		EXPECT_TRUE(subject_appears(subject, "metrics"));
+	}
+	EXPECT_EQ(0, subject_end(subject));
+	EXPECT_EQ(thread ? -1 : 0, access(subject->dir, F_OK));
+}
+
+TEST_HARNESS_MAIN
