@@ -550,7 +550,7 @@ static void end_if_forked(void)
 {
 	if (!ctl.forked)
 		return;
-	ctl.forked = false;
+	ctl.forked = file_barred = false;
 	begin_waiting();
 }
 
@@ -677,7 +677,7 @@ void ctl_postfork_child(void)
 	store_relaxed(&leaving, 0);
 	if (ctl.state != CTL_OFF)
 		begin_waiting();
-	ctl.forked = mine && !fork_took;
+	ctl.forked = file_barred = mine && !fork_took;
 	if (fork_took)
 		lock_release(&ctl_lock);
 	else if (!mine)

@@ -21,6 +21,8 @@ struct kernel_dirent {
 	char name[];
 };
 
+bool file_barred;
+
 struct file_mark file_mark_of(const struct stat *st)
 {
 	return (struct file_mark){
@@ -32,6 +34,8 @@ struct file_mark file_mark_of(const struct stat *st)
 
 static int open_at(int dir_fd, const char *name, int flags, unsigned int mode)
 {
+	if (file_barred)
+		return -ECANCELED;
 	if (inject_hit(INJECT_OPEN))
 		return -EMFILE;
 	return (int)sys_call4(SYS_openat, dir_fd, (long)name,
@@ -52,14 +56,16 @@ int file_open_dir(int dir_fd, const char *name)
 /* umask(2) shall not decide who sees it. */
 int file_make_dir(int dir_fd, const char *name, unsigned int mode)
 {
-	int err = (int)sys_call3(SYS_mkdirat, dir_fd, (long)name, mode);
+	int err = file_barred ? -ECANCELED :
+		  (int)sys_call3(SYS_mkdirat, dir_fd, (long)name, mode);
 
 	return err ?: (int)sys_call3(SYS_fchmodat, dir_fd, (long)name, mode);
 }
 
 int file_remove(int dir_fd, const char *name)
 {
-	int err = (int)sys_call3(SYS_unlinkat, dir_fd, (long)name, 0);
+	int err = file_barred ? -ECANCELED :
+		  (int)sys_call3(SYS_unlinkat, dir_fd, (long)name, 0);
 
 	if (err == -EISDIR)
 		err = (int)sys_call3(SYS_unlinkat, dir_fd, (long)name,
@@ -91,6 +97,8 @@ static int fill(int fd, unsigned int mode, const char *text, size_t len)
 
 static int rename_new(int dir_fd, const char *name)
 {
+	if (file_barred)
+		return -ECANCELED;
 	return (int)sys_call4(SYS_renameat, dir_fd, (long)FILE_NEW_NAME, dir_fd,
 			      (long)name);
 }

@@ -17,6 +17,13 @@
 #define FILE_NAME_SIZE	32	/* of ours, its final zero byte included */
 #define FILE_NEW_NAME	".new"	/* what file_put() is making */
 
+/*
+ * While it is set all below fail with -ECANCELED and change nothing: a handler
+ * interrupted whoever is at it and forked, and this is the child, in the middle
+ * of what is the parent's.  Written by the one thread that there is.
+ */
+extern bool file_barred __attribute__((visibility("hidden")));
+
 /* By which a file is known again: another one, or written to, has another. */
 struct file_mark {
 	uint64_t ino;

@@ -323,7 +323,8 @@ static void keep_page(const struct sweep *sweep, int dir_fd, const char *pid)
 	/* 13 digits until the year 2286. */
 	fmt_line(name, sizeof(name), "%llu-%s",
 		 (unsigned long long)head.time_ms, pid);
-	if (!sys_call4(SYS_renameat, dir_fd, (long)EBB_PAGE_FILE, dead_fd,
+	if (!file_barred &&
+	    !sys_call4(SYS_renameat, dir_fd, (long)EBB_PAGE_FILE, dead_fd,
 		       (long)name))
 		keep_newest(dead_fd);
 	sys_close(dead_fd);
@@ -538,5 +539,6 @@ void place_remove(int dir_fd, const char *path)
 {
 	empty_dir(dir_fd);
 	/* What was put into it meanwhile is swept with it one day. */
-	sys_call3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
+	if (!file_barred)
+		sys_call3(SYS_unlinkat, AT_FDCWD, (long)path, AT_REMOVEDIR);
 }

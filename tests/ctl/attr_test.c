@@ -359,6 +359,38 @@ TEST_F_TIMEOUT(attr, writes_may_follow_each_other_at_once, 200)
 	}
 }
 
+/*
+ * Somebody else closes the file while it is empty between open and write.  That
+ * takes longer than it is waited for where the machine is slow: once is enough.
+ */
+static bool survives_a_look(struct subject *subject, const char *text)
+{
+	const char *path = subject_path(subject, "decay_ms");
+	int writer = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	int other = open(path, O_WRONLY | O_CLOEXEC);
+	bool good = writer >= 0 && other >= 0;
+
+	close(other);
+	sleep_ms(30);
+	good &= write(writer, text, strlen(text)) == (ssize_t)strlen(text);
+	close(writer);
+	return good && WAIT_FOR(!subject_has(subject, "decay_ms", "") &&
+				strchr(subject_get(subject, "decay_ms"),
+				       'm') == NULL) &&
+	       subject_has(subject, "decay_ms", "2000");
+}
+
+TEST_F_TIMEOUT(attr, what_is_half_written_is_waited_for, 100)
+{
+	bool good = false;
+
+	for (int i = 0; i < 10 && !good; i++) {
+		ASSERT_TRUE(subject_accepts(&self->subject, "decay_ms", "9"));
+		good = survives_a_look(&self->subject, "2000ms");
+	}
+	EXPECT_TRUE(good);
+}
+
 TEST_F_TIMEOUT(attr, a_file_moved_into_place_is_as_good_as_a_write, 60)
 {
 	uint64_t before = nr_verdicts(&self->subject);

@@ -81,6 +81,18 @@ static int nr_open(pid_t pid)
 	return nr_entries(path, "");
 }
 
+/* The child that runs in place of the process that was started. */
+static int kill_as_seen(const struct subject *subject)
+{
+	char path[64], text[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children",
+		 (int)subject->pid, (int)subject->pid);
+	if (read_file(path, text, sizeof(text)) <= 0)
+		return -1;
+	return kill((pid_t)strtol(text, NULL, 10), SIGKILL);
+}
+
 /* === Short and long ======================================================= */
 
 TEST_F(life, who_is_gone_in_a_second_leaves_and_makes_nothing)
@@ -343,6 +355,45 @@ TEST_F(life, numbers_of_another_namespace_say_nothing)
 	ASSERT_EQ(0, stat(subject->dir, &after));
 	EXPECT_EQ(before.st_ino, after.st_ino);
 	EXPECT_EQ(-1, nr_dead(subject));
+}
+
+/* As two containers with one directory, each with a process 1. */
+TEST(the_same_number_in_two_namespaces)
+{
+	struct subject first = { 0 }, second = { 0 };
+	static struct ebb_page page;
+	struct stat before, after;
+
+	ASSERT_TRUE(make_base(first.base));
+	strcpy(second.base, first.base);
+	ASSERT_TRUE(subject_start(&first, CONF_THREAD));
+	ASSERT_TRUE(subject_start(&second, CONF_THREAD));
+	if (!subject_does(&first, "unshare-pid")) {
+		subject_kill(&first);
+		subject_kill(&second);
+		remove_tree(first.base);
+		SKIP(return, "no pid namespace can be made");
+	}
+	ASSERT_TRUE(subject_does(&second, "unshare-pid"));
+	ASSERT_TRUE(subject_does(&first, "fork"));
+	snprintf(first.dir, sizeof(first.dir), "%s/1", first.base);
+	EXPECT_TRUE(subject_appears(&first, "trim"));
+	ASSERT_EQ(0, stat(first.dir, &before));
+	/* The first is alive: it is left alone. */
+	ASSERT_TRUE(subject_does(&second, "fork"));
+	EXPECT_TRUE(subject_says(&second, "control: none: "));
+	EXPECT_TRUE(subject_accepts(&first, "decay_ms", "7"));
+	ASSERT_EQ(0, stat(first.dir, &after));
+	EXPECT_EQ(before.st_ino, after.st_ino);
+	EXPECT_EQ(-1, nr_dead(&first));
+	/* It ends without a word: its number may be had, its page is kept. */
+	ASSERT_EQ(0, kill_as_seen(&first));
+	EXPECT_TRUE(subject_says(&second, "control: /"));
+	EXPECT_TRUE(WAIT_FOR(page_is_whole(&first, &page)));
+	EXPECT_EQ(1, nr_dead(&first));
+	subject_kill(&first);
+	subject_kill(&second);
+	remove_tree(first.base);
 }
 
 TEST_HARNESS_MAIN

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <linux/magic.h>
 #include "harness.h"
 #include "ctl/subject.h"
@@ -340,6 +341,59 @@ TEST_F(place, another_root_has_places_of_its_own)
 	}
 	EXPECT_EQ(0, subject_end(subject));
 	EXPECT_NE(0, access(subject->dir, F_OK));
+}
+
+/* === Programs with privileges of their own ================================ */
+
+/* subject-static, where nobody's group is given to whoever runs it. */
+static bool install_setgid(const char *to)
+{
+	static char bytes[8 * MIB];
+	char from[PATH_MAX];
+	ssize_t len = read_file(beside(from, "subject-static"), bytes,
+				sizeof(bytes));
+	int fd = open(to, O_CREAT | O_WRONLY | O_CLOEXEC, 0700);
+	bool good = len > 0 && write(fd, bytes, (size_t)len) == len;
+
+	close(fd);
+	return good && !chown(to, 0, NOBODY) && !chmod(to, 02755);
+}
+
+/* Whoever runs it may write to its files, and is not to choose where it does. */
+TEST_F(place, a_program_with_privileges_keeps_its_log)
+{
+	struct subject *subject = &self->subject;
+	char path[PATH_MAX + 16], log[PATH_MAX + 16], seen[PATH_MAX + 16];
+	struct statvfs fs;
+
+	NEEDS_MOUNTS();
+	ASSERT_EQ(0, statvfs(self->dir, &fs));
+	if (fs.f_flag & ST_NOSUID)
+		SKIP(return, "programs are given no privileges in /tmp");
+	snprintf(path, sizeof(path), "%s/program", self->dir);
+	snprintf(log, sizeof(log), "%s/log", self->dir);
+	if (!install_setgid(path))
+		SKIP(return, "there is no static program in this build");
+	snprintf(subject->base, sizeof(subject->base), "%s", EBB_DIR_RUN);
+	subject_program = path;
+	ASSERT_TRUE(subject_start_as(subject, "", NULL));
+	ASSERT_TRUE(subject_appears(subject, EBB_PAGE_FILE));
+	ASSERT_TRUE(subject_put_bytes(subject, "log", log, strlen(log)));
+	EXPECT_TRUE(WAIT_FOR((subject_does(subject, "work 1"),
+			      subject_has(subject, "log", "stderr"))));
+	snprintf(seen, sizeof(seen), "%s", subject_get(subject, "error"));
+	EXPECT_NE(NULL, strstr(seen, "refused: it is read at start only"));
+	EXPECT_EQ(0, subject_end(subject));
+	/* Without them it may be set. */
+	ASSERT_EQ(0, chmod(path, 0755));
+	ASSERT_TRUE(subject_start_as(subject, "", NULL));
+	ASSERT_TRUE(subject_appears(subject, EBB_PAGE_FILE));
+	ASSERT_TRUE(subject_put_bytes(subject, "log", log, strlen(log)));
+	snprintf(seen, sizeof(seen), "log=%s\n", log);
+	EXPECT_TRUE(WAIT_FOR((subject_does(subject, "work 1"),
+			      page_is_whole(subject, &self->page) &&
+				      strstr(self->page.text, seen))));
+	EXPECT_EQ(0, subject_end(subject));
 }
 
 TEST_HARNESS_MAIN

@@ -71,6 +71,9 @@ static inline bool make_base(char *base)
 
 /* === The process ========================================================== */
 
+/* Its path, where it is not the one beside the test. */
+static const char *subject_program;
+
 static inline void subject_exec(const char *conf, const char *more, int in,
 				int out)
 {
@@ -79,7 +82,10 @@ static inline void subject_exec(const char *conf, const char *more, int in,
 	char *argv[] = { path, NULL };
 	char *env[] = { preload, conf_item, more_item, NULL };
 
-	beside(path, "subject");
+	if (subject_program)
+		snprintf(path, sizeof(path), "%s", subject_program);
+	else
+		beside(path, "subject");
 	snprintf(preload, sizeof(preload), "LD_PRELOAD=%s",
 		 library_path(library));
 	snprintf(conf_item, sizeof(conf_item), "EBB_CONF=%s", conf);
