@@ -26,8 +26,9 @@
  * Fork: the child has no directory until it makes its own.  Holding the lock,
  * who forks finds no descriptor open for a moment that the child would keep.
  * A handler that interrupted a visit and forks has the lock already: what the
- * child goes on with is the parent's, and forgotten at its end.  Children that
- * ran no handlers (vfork(2), clone(2)) are known by their number, and do nothing.
+ * child goes on with is the parent's: it touches no file, and forgets all at
+ * the end.  Children that ran no handlers (vfork(2), clone(2)) are known by their
+ * number, and do nothing.
  *
  * Exit: whoever ends the process removes all; below a seccomp filter of its own
  * it has the reclaimer do it, which has tried the calls.

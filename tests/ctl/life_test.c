@@ -327,9 +327,9 @@ TEST_F(life, another_program_takes_over)
 /* === Namespaces =========================================================== */
 
 /*
- * Processes 1 and 2 (or 3) of a namespace whose /proc is still the outer one, where
- * these numbers are others': they leave each other alone, and so does who
- * sweeps outside.
+ * Processes 1 and 2 (or 3) of a namespace whose /proc is still the outer one,
+ * where these numbers are others': they leave each other alone, and so does
+ * who sweeps outside.
  */
 TEST_F(life, numbers_of_another_namespace_say_nothing)
 {

@@ -4,8 +4,8 @@
  *
  * Takes no more than what the format's description allows, and less: HELP and
  * TYPE once and before all samples of a family, these together, no family
- * twice, names as they have to be, counters that end in _total, histograms whose
- * buckets grow and end with +Inf.
+ * twice, names as they have to be, counters that end in _total, histograms
+ * whose buckets grow and end with +Inf.
  */
 #ifndef EBB_TESTS_CTL_METRICS_H
 #define EBB_TESTS_CTL_METRICS_H

@@ -359,7 +359,7 @@ static bool install_setgid(const char *to)
 	return good && !chown(to, 0, NOBODY) && !chmod(to, 02755);
 }
 
-/* Whoever runs it may write to its files, and is not to choose where it does. */
+/* Whoever runs it may write to its files, not choose where it does. */
 TEST_F(place, a_program_with_privileges_keeps_its_log)
 {
 	struct subject *subject = &self->subject;

@@ -3,9 +3,8 @@
  * ebbmalloc tests - A program that does what it is told
  *
  * Linked with libc only.  Reads one command a line from descriptor 0 and
- * answers each with one line on descriptor 1: "ok", "no", or a number.  It keeps
- * what it allocates filled with a pattern, and exits with 3 where that was
- * damaged.
+ * answers each with one line on descriptor 1: "ok", "no", or a number.  What it
+ * allocates is filled with a pattern; it exits with 3 where that was damaged.
  *
  *	alloc NR SIZE	NR objects more
  *	free K		all but each K-th; 0: all
@@ -302,22 +301,24 @@ static bool filter(const char *args)
 }
 
 /* The child goes on; its parent takes over again when it is gone. */
-static bool do_fork(void)
+static bool do_fork(const char *unused)
 {
 	pid_t pid = fork();
 	int status = 0;
 
+	(void)unused;
 	if (pid > 0)
 		return waitpid(pid, &status, 0) == pid && !status;
 	return !pid;
 }
 
 /* Its exit handlers run on a copy of what we know. */
-static bool do_raw_fork(void)
+static bool do_raw_fork(const char *unused)
 {
 	pid_t pid = (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 	int status;
 
+	(void)unused;
 	if (!pid)
 		exit(0);
 	return waitpid(pid, &status, 0) == pid && !status;
@@ -338,65 +339,92 @@ static bool do_forks(unsigned long nr)
 	return good;
 }
 
-static bool do_exec(void)
+static bool do_exec(const char *unused)
 {
+	(void)unused;
 	execl(self_path, self_path, (char *)NULL);
 	return false;
 }
 
-static bool start_worker(void)
+static bool start_worker(const char *unused)
 {
+	(void)unused;
 	busy = 1;
 	return !pthread_create(&worker, NULL, work_all_the_time, NULL);
 }
 
-static bool stop_worker(void)
+static bool stop_worker(const char *unused)
 {
+	(void)unused;
 	busy = 0;
 	return !pthread_join(worker, NULL);
 }
 
+/* NR SIZE */
+static bool alloc_as_told(const char *args)
+{
+	char *size;
+	unsigned long nr = strtoul(args, &size, 0);
+
+	return alloc(nr, strtoul(size, NULL, 0));
+}
+
+static bool enter_root(const char *path)
+{
+	return !chroot(path) && !chdir("/");
+}
+
+static bool leave_pids(const char *unused)
+{
+	(void)unused;
+	return !unshare(CLONE_NEWPID);
+}
+
+static bool try(unsigned long size)
+{
+	void *p = hide(malloc(size));
+
+	free(p);
+	return p;
+}
+
+static bool become(unsigned long uid)
+{
+	return !setgid((gid_t)uid) && !setuid((uid_t)uid);
+}
+
+/* What is told by one number; and by all that is said. */
+static const struct {
+	const char *word;
+	bool (*by_number)(unsigned long number);
+	bool (*by_text)(const char *text);
+} orders[] = {
+	{ "alloc", NULL, alloc_as_told },
+	{ "work", work, NULL },
+	{ "try", try, NULL },
+	{ "steady", steady, NULL },
+	{ "on-signal", NULL, on_signal },
+	{ "errno", keeps_errno, NULL },
+	{ "busy", NULL, start_worker },
+	{ "rest", NULL, stop_worker },
+	{ "fork", NULL, do_fork },
+	{ "forks", do_forks, NULL },
+	{ "raw-fork", NULL, do_raw_fork },
+	{ "exec", NULL, do_exec },
+	{ "setuid", become, NULL },
+	{ "chroot", NULL, enter_root },
+	{ "unshare-pid", NULL, leave_pids },
+	{ "filter", NULL, filter },
+};
+
 static bool obey(const char *word, const char *args)
 {
-	unsigned long number = strtoul(args, NULL, 0);
-	const char *second = strchr(args, ' ');
-
-	if (!strcmp(word, "alloc"))
-		return alloc(number, second ? strtoul(second, NULL, 0) : 0);
-	if (!strcmp(word, "work"))
-		return work(number);
-	if (!strcmp(word, "try")) {
-		void *p = hide(malloc(number));
-
-		free(p);
-		return p;
+	for (size_t i = 0; i < sizeof(orders) / sizeof(orders[0]); i++) {
+		if (strcmp(word, orders[i].word))
+			continue;
+		return orders[i].by_text ? orders[i].by_text(args) :
+			       orders[i].by_number(strtoul(args, NULL, 0));
 	}
-	if (!strcmp(word, "steady"))
-		return steady(number);
-	if (!strcmp(word, "on-signal"))
-		return on_signal(args);
-	if (!strcmp(word, "errno"))
-		return keeps_errno(number);
-	if (!strcmp(word, "busy"))
-		return start_worker();
-	if (!strcmp(word, "rest"))
-		return stop_worker();
-	if (!strcmp(word, "fork"))
-		return do_fork();
-	if (!strcmp(word, "forks"))
-		return do_forks(number);
-	if (!strcmp(word, "raw-fork"))
-		return do_raw_fork();
-	if (!strcmp(word, "exec"))
-		return do_exec();
-	if (!strcmp(word, "setuid"))
-		return !setgid((gid_t)number) && !setuid((uid_t)number);
-	if (!strcmp(word, "chroot"))
-		return !chroot(args) && !chdir("/");
-	if (!strcmp(word, "unshare-pid"))
-		return !unshare(CLONE_NEWPID);
-	if (!strcmp(word, "filter"))
-		return filter(args);
 	return false;
 }
 

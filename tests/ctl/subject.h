@@ -281,7 +281,8 @@ static inline bool subject_page(const struct subject *subject,
 }
 
 /* The last answer to something written; NULL: there was none yet. */
-static inline const struct ebb_verdict *last_verdict(const struct ebb_page *page)
+static inline const struct ebb_verdict *
+last_verdict(const struct ebb_page *page)
 {
 	const struct ebb_verdict *last = NULL;
 
