@@ -60,7 +60,7 @@ static inline uintptr_t sample_unmark(uintptr_t slot)
 {
 	if (!(slot & MAGAZINE_SAMPLED))
 		return slot;
-	return slot & MAGAZINE_SAMPLED_ZERO ? slot & ~MAGAZINE_LOW_FLAGS :
+	return slot & MAGAZINE_SAMPLED_ZERO ? slot & ~MAGAZINE_SAMPLE_FLAGS :
 					      slot & ~MAGAZINE_FLAGS;
 }
 

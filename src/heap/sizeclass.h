@@ -26,12 +26,13 @@
 
 /*
  * The slot that is sampled next (heap/sample.h) bears the sign bit as well, so
- * whether it is zero is said by a bit of its own.
+ * whether it is zero is said by a bit of its own.  No low bits: what was freed
+ * may be no slot's start, which shows when it is flushed.
  */
-#define MAGAZINE_SAMPLED	((uintptr_t)1)
-#define MAGAZINE_SAMPLED_ZERO	((uintptr_t)2)
-#define MAGAZINE_LOW_FLAGS	(MAGAZINE_SAMPLED | MAGAZINE_SAMPLED_ZERO)
-#define MAGAZINE_FLAGS		(MAGAZINE_ZERO | MAGAZINE_LOW_FLAGS)
+#define MAGAZINE_SAMPLED	((uintptr_t)1 << 62)
+#define MAGAZINE_SAMPLED_ZERO	((uintptr_t)1 << 61)
+#define MAGAZINE_SAMPLE_FLAGS	(MAGAZINE_SAMPLED | MAGAZINE_SAMPLED_ZERO)
+#define MAGAZINE_FLAGS		(MAGAZINE_ZERO | MAGAZINE_SAMPLE_FLAGS)
 
 struct sizeclass {
 	uint32_t size;		/* bytes of a slot */
