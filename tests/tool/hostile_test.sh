@@ -13,5 +13,5 @@ export PYTHONDONTWRITEBYTECODE=1
 plan 2
 check "pages of a library one ABI apart are read" python3 "$here/abi.py"
 check "hostile pages do no harm" \
-	python3 "$here/hostile.py" "$EBB_BUILD/bin/ebbctl" 10 "${HOSTILE_SEED:-1}"
+	python3 "$here/hostile.py" "$EBB_BUILD/bin/ebbctl" 6 "${HOSTILE_SEED:-1}"
 finish
