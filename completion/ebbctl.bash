@@ -9,7 +9,7 @@
 _ebbctl_commands()
 {
 	"$1" --help 2>/dev/null |
-		awk '/^commands:/ { on = 1; next } !NF { on = 0 } on { print $1 }'
+		sed -nE 's/^  ([a-z]+) +.*/\1/p'
 }
 
 # Options of command $2, one a line: the name, and that of its argument

@@ -274,7 +274,7 @@ if make_cgroup; then
 	if logged; then
 		check "and what killed it" says_it_was_the_oom_killer
 	else
-		skip "and what killed it" "the kernel's log does not say it here"
+		skip "and what killed it" "the kernel does not log it here"
 	fi
 	check "it is found by its cgroup" is_found_by_its_cgroup
 	check "its cgroup can be removed" remove_cgroup

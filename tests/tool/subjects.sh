@@ -29,7 +29,7 @@ subject()
 	subject_pid[$name]=$!
 	subject_answers[$name]=0
 	PROGRAM_PIDS+=($!)
-	# Kept open: the end of its input would be its own, and ours to wait for.
+	# Kept open, both ways: else its end would be ours to wait for.
 	eval "exec $((20 + ${#subject_pid[@]}))<>\"$WORK/$name.in\""
 }
 
@@ -48,7 +48,7 @@ tell()
 	wait_until 60 answered "$1" "${subject_answers[$1]}"
 }
 
-# It shows itself when its thread runs, or it needs another slab, after a second.
+# After a second it shows itself when its thread runs, or it needs a slab.
 seen_once()
 {
 	tell "$1" "small 100 1000"

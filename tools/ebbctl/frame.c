@@ -25,17 +25,18 @@ static const struct column {
 	bool left;
 	bool up;		/* the least first */
 } columns[FRAME_NR_KEYS] = {
-	[FRAME_PID] = { "PID", "pid", 7, .up = true },
-	[FRAME_NAME] = { "NAME", "name", 13, .left = true, .up = true },
-	[FRAME_LIVE] = { "LIVE", "live", 5 },
-	[FRAME_DIRTY] = { "DIRTY", "dirty", 5 },
-	[FRAME_LAZY] = { "LAZY", "lazy", 5 },
-	[FRAME_CLEAN] = { "CLEAN", "clean", 5 },
-	[FRAME_CACHED] = { "CACHE", "cached", 5 },
-	[FRAME_BACK] = { "BACK/s", "back", 6 },
-	[FRAME_PRESSURE] = { "LEVEL", "pressure", 6, .left = true },
-	[FRAME_HEADROOM] = { "ROOM", "headroom", 5, .up = true },
-	[FRAME_LIMIT] = { "LIMIT", "limit", 5, .up = true },
+	[FRAME_PID] = { "PID", "pid", .width = 7, .up = true },
+	[FRAME_NAME] = { "NAME", "name", .width = 13, .left = true,
+			 .up = true },
+	[FRAME_LIVE] = { "LIVE", "live", .width = 5 },
+	[FRAME_DIRTY] = { "DIRTY", "dirty", .width = 5 },
+	[FRAME_LAZY] = { "LAZY", "lazy", .width = 5 },
+	[FRAME_CLEAN] = { "CLEAN", "clean", .width = 5 },
+	[FRAME_CACHED] = { "CACHE", "cached", .width = 5 },
+	[FRAME_BACK] = { "BACK/s", "back", .width = 6 },
+	[FRAME_PRESSURE] = { "LEVEL", "pressure", .width = 6, .left = true },
+	[FRAME_HEADROOM] = { "ROOM", "headroom", .width = 5, .up = true },
+	[FRAME_LIMIT] = { "LIMIT", "limit", .width = 5, .up = true },
 };
 
 const char frame_key_names[] = "pid, name, live, dirty, lazy, clean, cached, "

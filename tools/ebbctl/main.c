@@ -17,7 +17,7 @@ static const struct command commands[] = {
 	{ "top", cmd_top, "show all processes, live" },
 	{ "watch", cmd_watch, "show pressure and what came of it, live" },
 	{ "metrics", cmd_metrics, "print counters for Prometheus" },
-	{ "postmortem", cmd_postmortem, "show how those that were killed stood" },
+	{ "postmortem", cmd_postmortem, "show how they stood when killed" },
 	{ "options", cmd_options, "list the options of the library" },
 	{ "doctor", cmd_doctor, "say whether the library loads, and why not" },
 };

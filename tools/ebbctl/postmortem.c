@@ -366,7 +366,7 @@ static int run(const struct wanted *wanted, const struct options *options)
 			wanted->is_pid ? " " : " in cgroup ",
 			wanted->text ?: "",
 			wanted->text && wanted->is_pid ?
-			" (as it saw itself, where it was in a container)" : "");
+			" (in a container: by its own count)" : "");
 	else if (records.nr < nr_all)
 		printf("\n%zu more: `ebbctl postmortem --list`\n", nr_all - 1);
 	process_free(records.list, records.nr);
