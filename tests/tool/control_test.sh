@@ -30,12 +30,19 @@ lists_it()
 			"$ebbctl" list --json
 }
 
+# It is among the last ones only for a while.
+shows_pass()
+{
+	tell one "press 1"
+	says "^pass .* app, severe: all, " "$ebbctl" status "$one"
+}
+
 status_shows_it()
 {
 	says "^process +$one subject, user $(id -u), with a background" \
 		"$ebbctl" status "$one" &&
 		says '^reclaimer +running' "$ebbctl" status "$one" &&
-		says "^pass .* app, severe: all, " "$ebbctl" status "$one" &&
+		wait_until 30 shows_pass &&
 		json "j['pid'] == $one and j['abi'] == 1 and
 			j['counters']['nr_forced_passes'] >= 3 and
 			[e for e in j['events'] if e['forced'] and

@@ -15,10 +15,12 @@ import json
 import os
 import random
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import time
 
 import pages
 import prom
@@ -142,6 +144,14 @@ def plant_dead(rng, base, pid):
     os.mkdir(os.path.join(where, "full", "er"))
 
 
+def catches(pid):
+    """Whether it has got so far that SIGTERM ends it cleanly"""
+    with open(f"/proc/{pid}/status", encoding="ascii",
+              errors="replace") as file:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", file.read(), re.MULTILINE)
+    return caught and int(caught[1], 16) >> signal.SIGTERM - 1 & 1
+
+
 class Round:
     def __init__(self, tool, pid):
         self.tool = tool
@@ -181,6 +191,10 @@ class Round:
         with subprocess.Popen([self.tool, "watch", "--json", "--all-passes"],
                               stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE) as watch:
+            end = time.monotonic() + SECONDS
+            while watch.poll() is None and not catches(watch.pid) and \
+                    time.monotonic() < end:
+                time.sleep(0.01)
             try:
                 watch.wait(0.3)
             except subprocess.TimeoutExpired:

@@ -13,14 +13,24 @@ export PYTHONDONTWRITEBYTECODE=1
 uid=$(id -u)
 dead=$CONTROL/dead-$uid
 
+# A page is as old as a second.
+holds()
+{
+	json "j['counters']['live'] >= 10 << 20 and
+		[e for e in j['events'] if e['asked_by'] == 'app'] and
+		[c for c in j['classes'] if c['taken'] >= 3000]" \
+		"$ebbctl" status --json "$1"
+}
+
 # victim NAME SIGNAL: it holds what it shall be seen to have held, and dies
 victim()
 {
 	subject "$1"
-	tell "$1" "press 2"
 	tell "$1" "thread 3000 1000"
 	tell "$1" "large 10"
 	seen "$1" || return
+	tell "$1" "press 2"
+	wait_until 30 holds "${subject_pid[$1]}" || return
 	kill -"$2" "${subject_pid[$1]}"
 	wait "${subject_pid[$1]}" 2>/dev/null
 	pid=${subject_pid[$1]}

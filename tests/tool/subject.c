@@ -10,7 +10,7 @@
  *	free		free all of them
  *	thread NR SIZE	a thread named "holder" allocates them, and stays
  *	press NR	say severe pressure, NR times, each time after freeing
- *			all and 8 MiB more, and wait for the pass
+ *			8 MiB more, and wait for the pass
  *	grow		allocate until somebody ends it; no answer
  *	crash		the same by a wrong address; no answer
  *	exit		end by itself
@@ -107,6 +107,7 @@ static void press(unsigned long nr)
 {
 	int (*tell)(int level) = (int (*)(int))dlsym(RTLD_DEFAULT,
 						     "ebb_pressure");
+	void **others = kept;
 	unsigned long before;
 
 	if (!tell)
@@ -114,9 +115,11 @@ static void press(unsigned long nr)
 	while (nr--) {
 		before = nr_forced();
 		/* Passes that find nothing would come ever later. */
+		kept = NULL;
 		for (int i = 0; i < 64; i++)
 			keep(LARGE);
 		free_all();
+		kept = others;
 		tell(2);
 		while (nr_forced() == before)
 			usleep(1000);
