@@ -251,6 +251,13 @@ static int apply_option(enum ebb_attr_id id, const char *text, char *why)
 	return 0;
 }
 
+/* A line with nothing on it says "none" where that is the default. */
+static bool may_be_none(unsigned int file)
+{
+	return file != ATTR_TRIM && row_of(file)->type == EBB_TYPE_STRING &&
+	       !*row_of(file)->def_text;
+}
+
 /* @len bytes of @value, or -errno, were found in the file. */
 static int apply(unsigned int file, char *value, long len, char *why)
 {
@@ -264,7 +271,7 @@ static int apply(unsigned int file, char *value, long len, char *why)
 	if (!len)
 		return refuse(file, "", "empty", why);
 	text = trimmed(value, (size_t)len);
-	if (!text || !*text)
+	if (!text || (!*text && !may_be_none(file)))
 		return refuse(file, "", text ? "empty" : "not text", why);
 	if (file == ATTR_TRIM)
 		return apply_trim(text, why);

@@ -222,7 +222,9 @@ static bool accepts_valid(struct subject *subject, const struct ebb_attr *attr)
 		good &= accepts(subject, attr->name, "1000%", "1000%");
 		good &= accepts(subject, attr->name, "007%", "7%");
 	}
-	good &= accepts(subject, attr->name, attr->def_text, attr->def_text);
+	good &= accepts(subject, attr->name,
+			*attr->def_text ? attr->def_text : "\n",
+			attr->def_text);
 	return good;
 }
 
@@ -315,7 +317,10 @@ TEST_F_TIMEOUT(attr, what_is_no_text_is_refused, 300)
 
 		memset(bytes, '1', sizeof(bytes));
 		EXPECT_TRUE(refuses_bytes(&self->subject, attr, "", 0));
-		EXPECT_TRUE(refuses_bytes(&self->subject, attr, " \n\t", 3));
+		/* A blank line is a value where the default is none. */
+		if (attr->flags & EBB_FLAG_START || *attr->def_text)
+			EXPECT_TRUE(refuses_bytes(&self->subject, attr,
+						  " \n\t", 3));
 		EXPECT_TRUE(refuses_bytes(&self->subject, attr, "1\n2", 3));
 		EXPECT_TRUE(refuses_bytes(&self->subject, attr, "1\0", 2));
 		EXPECT_TRUE(refuses_bytes(&self->subject, attr, "1\0002", 3));

@@ -13,6 +13,7 @@
 #include "request.h"
 
 #define POLL_MS		5
+#define REQUEST_LINE	4096
 
 /*
  * Where no thread of the process waits for files, they are made by who writes
@@ -45,8 +46,10 @@ static bool is_plain(int fd)
 static bool put_value(const struct process *process, const char *name,
 		      const char *value, char *text, size_t size)
 {
+	char line[REQUEST_LINE];
 	int fd = open_file(process, name);
-	size_t len = strlen(value);
+	/* A line of its own, so that none is not taken for half a value. */
+	int len = snprintf(line, sizeof(line), "%s\n", value);
 	bool ok = false;
 
 	if (fd < 0)
@@ -55,7 +58,10 @@ static bool put_value(const struct process *process, const char *name,
 	else if (!is_plain(fd))
 		snprintf(text, size, "%s/%s is not a plain file",
 			 process->dir, name);
-	else if (write(fd, value, len) != (ssize_t)len)
+	else if (len >= (int)sizeof(line))
+		snprintf(text, size, "%s is longer than %zu bytes", name,
+			 sizeof(line) - 2);
+	else if (write(fd, line, (size_t)len) != len)
 		snprintf(text, size, "%s/%s cannot be written: %s",
 			 process->dir, name, strerror(errno));
 	else
