@@ -42,6 +42,12 @@ static inline unsigned int bits_count(uint64_t x)
 	return (unsigned int)(x * (ones / 255) >> 56);
 }
 
+/* The same of one that is likely to have one bit at most. */
+static inline unsigned int bits_count_few(uint64_t x)
+{
+	return x & (x - 1) ? bits_count(x) : x != 0;
+}
+
 /* Bits @first up to, not including, @end; 0 <= first <= end <= 64. */
 static inline uint64_t bits_range(unsigned int first, unsigned int end)
 {

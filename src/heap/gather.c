@@ -30,7 +30,7 @@ static void group_publish(struct gather *gather, struct gather_group *group)
 		misuse_die(MISUSE_DOUBLE_FREE, "free", slab_base(slab) +
 			   (group->word * 64 + bit_lowest(twice)) * size,
 			   "found when it was flushed");
-	gather->bytes += (int64_t)(bits_count(group->mask) * size);
+	gather->bytes += (int64_t)(bits_count_few(group->mask) * size);
 	group->slab = NULL;
 	group->mask = 0;
 }

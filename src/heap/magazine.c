@@ -264,7 +264,10 @@ static void **expand(struct heap *heap, struct slab *slab,
 	/* What is claimed cannot become clean: none is zero if none was before. */
 	if (sc->size > ZERO_SIZE_MIN && pages_clean(load_relaxed(&slab->pages)))
 		return expand_marked(heap, slab, sc, group, place);
-	touch_pages(heap, slab, slab_pages_of(sc, group.word, group.mask));
+	/* Mostly there is nothing to note: none is clean, lazy or idle. */
+	if (load_relaxed(&slab->pages) || !load_relaxed(&slab_hot(slab)->bin))
+		touch_pages(heap, slab,
+			    slab_pages_of(sc, group.word, group.mask));
 	/* Most masks are few runs of bits: then a slot costs an addition. */
 	while (left) {
 		uint64_t run = bits_take_run(&left);
@@ -385,7 +388,8 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 		if (!slab)
 			break;
 		seen = load_acquire(&slab->ctl);
-		nr = refill_from(heap, slab, class, want - got);
+		nr = ctl_count(seen) < 1 && !slab_has_bits(slab) ? 0 :
+		     refill_from(heap, slab, class, want - got);
 		got += nr;
 		/* Its free slots may not be backed: others' perhaps are. */
 		if (!nr && !heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {

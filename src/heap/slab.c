@@ -148,7 +148,7 @@ uint64_t slab_publish(struct slab *slab, unsigned int word, uint64_t mask,
 
 	if (!(flags & PUBLISH_QUIET))
 		slab_dirty_push(slab);
-	slab_credit(slab, bits_count(mask & ~twice));
+	slab_credit(slab, bits_count_few(mask & ~twice));
 	return twice;
 }
 

@@ -132,6 +132,8 @@ TEST(bits_are_counted)
 		for (uint64_t left = x; left; left &= left - 1)
 			nr++;
 		ASSERT_EQ(nr, bits_count(x));
+		ASSERT_EQ(nr, bits_count_few(x));
+		ASSERT_EQ(nr > 0, bits_count_few(x & -x));
 	}
 }
 
