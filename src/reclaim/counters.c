@@ -66,6 +66,11 @@ static void read_inband(uint64_t *values)
 	values[EBB_COUNTER_INBAND_HELPED] = stats.nr_helped;
 	values[EBB_COUNTER_INBAND_WORST] = stats.worst_us;
 	values[EBB_COUNTER_INBAND_REFUSED] = stats.nr_refused;
+	/* Where the reclaimer has not looked, threads may have. */
+	if (!values[EBB_COUNTER_LIMIT]) {
+		values[EBB_COUNTER_LIMIT] = stats.limit;
+		values[EBB_COUNTER_HEADROOM] = stats.headroom;
+	}
 }
 
 static void read_profile(uint64_t *values)

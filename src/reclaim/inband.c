@@ -136,7 +136,10 @@ static void grant(int64_t room, int64_t before)
 static void sampled(uint64_t limit, uint64_t headroom, int64_t room)
 {
 	uint64_t margin = margin_of(limit);
+	bool none = limit == CGROUP_NO_LIMIT;
 
+	store_relaxed(&stats.limit, none ? 0 : limit);
+	store_relaxed(&stats.headroom, none ? 0 : headroom);
 	set_bound(limit);
 	if (limit == CGROUP_NO_LIMIT)
 		grant(FREE_ROOM, room);

@@ -50,6 +50,8 @@ struct inband_stats {
 	uint64_t spent_us;	/* in all of these */
 	uint64_t worst_us;	/* by one thread at one time */
 	uint64_t nr_refused;	/* requests refused because of `limit' */
+	uint64_t limit;		/* of the last look; 0: none, or no look yet */
+	uint64_t headroom;
 };
 
 /* At start, once options are known. */
