@@ -520,6 +520,8 @@ __guesses size_t magazine_store_bytes(const struct heap *heap)
 
 		if (cap > SMALL_CAP)
 			bytes += STORE_LEN(cap) * sizeof(void *);
+		if (heap->bins[class].has_lists)
+			bytes += sizeof(struct bin_lists);
 	}
 	return bytes;
 }

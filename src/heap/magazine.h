@@ -75,7 +75,7 @@ const void *const *magazine_guess(const struct heap *heap, unsigned int class,
 /* Bytes of slots in the heap's magazines; a guess of any thread's. */
 size_t magazine_bytes(const struct heap *heap);
 
-/* Bytes of @heap that are in use up to the stores, and of these. */
+/* Bytes of @heap that are in use: up to the stores, of these, and of lists. */
 size_t magazine_store_bytes(const struct heap *heap);
 
 /* Bytes a heap needs with room for full-grown magazines. */
