@@ -438,6 +438,29 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 		init_after_slow(__builtin_return_address(0), true);
 }
 
+/*
+ * Inside the bracket: a slot of ours that cannot just be pushed.  If only since
+ * its slab has holes, which a slab in use may keep for good, its bit says what
+ * its key may have lost.
+ */
+static noinline void free_closely(void *ptr, struct slab_hot *hot)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+	struct magazine *mag = heap_magazine(heap, hot->class);
+	unsigned int slot;
+
+	/* With a profile no slab has a bin: the push has to move the mark. */
+	if (load_relaxed(&hot->bin) || heap_profiled || mag->top == mag->end ||
+	    *heap_key_of(ptr) == heap_key(ptr) ||
+	    unlikely(!slab_slot(hot, ptr, &slot) ||
+		     slab_slot_is_free(hot, ptr))) {
+		free_slow(ptr);
+		return;
+	}
+	push(mag, ptr);
+	tcb_leave(&tcb);
+}
+
 __export void free(void *ptr)
 {
 	uintptr_t offset = (uintptr_t)ptr - (uintptr_t)range.base;
@@ -463,7 +486,7 @@ __export void free(void *ptr)
 	mag = (struct magazine *)((char *)heap + load_relaxed(&hot->bin));
 	if (unlikely(mag->top == mag->end ||
 		     *heap_key_of(ptr) == heap_key(ptr))) {
-		free_slow(ptr);
+		free_closely(ptr, hot);
 		return;
 	}
 	push(mag, ptr);
