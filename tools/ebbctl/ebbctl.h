@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <time.h>
 
 /* Where `make install` puts the library; the build may say otherwise. */
 #ifndef EBB_LIBDIR
@@ -105,6 +106,15 @@ bool library_find(const char *given, char *path, size_t size);
 
 /* Whether @path can stand in LD_PRELOAD; else a message says why not. */
 bool library_fits(const char *path);
+
+/* Milliseconds of @id: CLOCK_REALTIME since 1970. */
+uint64_t clock_ms(clockid_t id);
+
+/*
+ * For commands whose only option is --json: -1, and optind is at the first
+ * argument; else the exit status, of what asked for help or was refused.
+ */
+int json_option(int argc, char **argv, const char *usage, bool *ret_json);
 
 /* === json.c =============================================================== */
 

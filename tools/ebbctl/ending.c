@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "ebbctl.h"
 #include "ending.h"
@@ -26,12 +25,7 @@
 /* When the kernel counted from 0, in milliseconds since 1970. */
 static uint64_t log_epoch_ms(void)
 {
-	struct timespec now, up;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	clock_gettime(CLOCK_MONOTONIC, &up);
-	return (uint64_t)(now.tv_sec - up.tv_sec) * 1000 +
-	       (uint64_t)((now.tv_nsec - up.tv_nsec) / 1000000);
+	return clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_MONOTONIC);
 }
 
 /* What the text of an entry says of process @pid @comm; NULL: nothing. */

@@ -10,7 +10,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <wchar.h>
 #include "ebbctl.h"
 #include "frame.h"
@@ -67,14 +66,6 @@ bool frame_key_parse(const char *name, enum frame_key *ret_key)
 
 /* === Looking ============================================================== */
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static const struct frame_row *find_old(const struct frame *frame,
 					const struct frame_row *row)
 {
@@ -97,7 +88,7 @@ static uint64_t rate(const struct frame_row *row, const struct frame_row *old)
 	if (ms)
 		return (uint64_t)((double)(row->given - old->given) * 1000 /
 				  (double)ms);
-	return now_ms() - row->written_ms > QUIET_MS ?
+	return clock_ms(CLOCK_REALTIME) - row->written_ms > QUIET_MS ?
 	       0 : old->values[FRAME_BACK];
 }
 

@@ -66,23 +66,13 @@ static void print_json(struct process **list, size_t nr)
 
 int cmd_list(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	struct process **list;
-	bool json = false;
 	size_t nr;
-	int c;
+	bool json;
+	int status = json_option(argc, argv, usage, &json);
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			fputs(usage, stdout);
-		if (c != 'j')
-			return c == 'h' ? STATUS_OK : STATUS_USAGE;
-		json = true;
-	}
+	if (status >= 0)
+		return status;
 	if (optind < argc) {
 		message("list takes no argument, not \"%s\"", argv[optind]);
 		return STATUS_USAGE;

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 #include "ebbctl.h"
 #include "ending.h"
@@ -184,20 +183,12 @@ static bool collect(struct records *records)
 
 /* === Showing ============================================================== */
 
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static void print_ending(const struct process *record)
 {
 	const struct ebb_page_head *head = &record->page.head;
 	char when[STATUS_TIME], age[TIME_TEXT];
 	struct ending ending;
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms(CLOCK_REALTIME);
 
 	ending_find(&record->page, &ending);
 	printf("process     %u %s, user %u\n", head->pid, head->comm,

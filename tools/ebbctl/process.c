@@ -422,3 +422,22 @@ bool process_lives(const struct process *process)
 	return start && (!process->page.head.start_ticks ||
 			 start == process->page.head.start_ticks);
 }
+
+struct process *process_of_args(int argc, char **argv, const char *usage,
+				bool *ret_json, int *ret_status)
+{
+	struct process *process;
+
+	*ret_status = json_option(argc, argv, usage, ret_json);
+	if (*ret_status >= 0)
+		return NULL;
+	if (argc - optind != 1) {
+		message("%s needs the number of one process; `ebbctl list` "
+			"shows them", argv[0]);
+		*ret_status = STATUS_USAGE;
+		return NULL;
+	}
+	process = process_find(argv[optind]);
+	*ret_status = process ? STATUS_OK : STATUS_ABSENT;
+	return process;
+}

@@ -43,6 +43,13 @@ int process_choose(char **pids, size_t nr, struct process ***ret_list);
 /* One of them.  NULL after a message. */
 struct process *process_find(char *pid);
 
+/*
+ * For commands that take --json and one PID: the process; NULL after a message
+ * or @usage, and *@ret_status is the exit status then.
+ */
+struct process *process_of_args(int argc, char **argv, const char *usage,
+				bool *ret_json, int *ret_status);
+
 /* Read its page again; false if it is gone. */
 bool process_refresh(struct process *process);
 

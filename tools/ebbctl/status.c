@@ -2,7 +2,6 @@
 /*
  * ebbctl status - What a process holds, hears and does
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
@@ -260,12 +259,9 @@ void status_json(struct json *out, const struct ebb_page *page)
 static void print_one(const struct process *process, bool json)
 {
 	struct json out = { .out = stdout };
-	struct timespec now;
 
-	clock_gettime(CLOCK_REALTIME, &now);
 	if (!json) {
-		status_print(&process->page, (uint64_t)now.tv_sec * 1000 +
-					     (uint64_t)now.tv_nsec / 1000000);
+		status_print(&process->page, clock_ms(CLOCK_REALTIME));
 		printf("directory   %s\n", process->dir);
 		return;
 	}
@@ -278,30 +274,13 @@ static void print_one(const struct process *process, bool json)
 
 int cmd_status(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	struct process *process;
-	bool json = false;
-	int c;
+	bool json;
+	int status;
+	struct process *process = process_of_args(argc, argv, usage, &json,
+						  &status);
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			fputs(usage, stdout);
-		if (c != 'j')
-			return c == 'h' ? STATUS_OK : STATUS_USAGE;
-		json = true;
-	}
-	if (argc - optind != 1) {
-		message("status needs the number of one process; `ebbctl list` "
-			"shows them");
-		return STATUS_USAGE;
-	}
-	process = process_find(argv[optind]);
 	if (!process)
-		return STATUS_ABSENT;
+		return status;
 	print_one(process, json);
 	process_put(process);
 	return STATUS_OK;

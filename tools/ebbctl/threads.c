@@ -2,7 +2,6 @@
 /*
  * ebbctl threads - Which threads of a process hold memory
  */
-#include <getopt.h>
 #include "ebbctl.h"
 #include "process.h"
 #include "status.h"
@@ -64,30 +63,13 @@ static void print_json(const struct ebb_page *page)
 
 int cmd_threads(int argc, char **argv)
 {
-	static const struct option longs[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
-	struct process *process;
-	bool json = false;
-	int c;
+	bool json;
+	int status;
+	struct process *process = process_of_args(argc, argv, usage, &json,
+						  &status);
 
-	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
-		if (c == 'h')
-			fputs(usage, stdout);
-		if (c != 'j')
-			return c == 'h' ? STATUS_OK : STATUS_USAGE;
-		json = true;
-	}
-	if (argc - optind != 1) {
-		message("threads needs the number of one process; `ebbctl "
-			"list` shows them");
-		return STATUS_USAGE;
-	}
-	process = process_find(argv[optind]);
 	if (!process)
-		return STATUS_ABSENT;
+		return status;
 	if (json)
 		print_json(&process->page);
 	else

@@ -12,7 +12,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include "ebbctl.h"
 #include "frame.h"
@@ -56,14 +55,6 @@ static void stop(int nr)
 {
 	(void)nr;
 	stopped = 1;
-}
-
-static uint64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
 /* === Drawing ============================================================== */
@@ -206,12 +197,12 @@ static bool terminal_is_gone(void)
 
 static int live(struct top *top)
 {
-	uint64_t next_ms = clock_ms() + top->delay_ms, now_ms;
+	uint64_t next_ms = clock_ms(CLOCK_MONOTONIC) + top->delay_ms, now_ms;
 	int key;
 
 	while (!stopped) {
 		draw_all(top);
-		now_ms = clock_ms();
+		now_ms = clock_ms(CLOCK_MONOTONIC);
 		if (now_ms >= next_ms) {
 			if (!frame_take(&top->frame))
 				return STATUS_FAILED;

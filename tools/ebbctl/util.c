@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ebbctl - Files, sizes, messages
+ * ebbctl - Files, sizes, messages, clocks
  */
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
@@ -282,4 +283,34 @@ bool library_fits(const char *path)
 	message("cannot preload %s: blanks and colons separate libraries in "
 		"LD_PRELOAD", path);
 	return false;
+}
+
+/* === Clocks and options =================================================== */
+
+uint64_t clock_ms(clockid_t id)
+{
+	struct timespec now;
+
+	clock_gettime(id, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+int json_option(int argc, char **argv, const char *usage, bool *ret_json)
+{
+	static const struct option longs[] = {
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int c;
+
+	*ret_json = false;
+	while ((c = getopt_long(argc, argv, "h", longs, NULL)) != -1) {
+		if (c == 'h')
+			fputs(usage, stdout);
+		if (c != 'j')
+			return c == 'h' ? STATUS_OK : STATUS_USAGE;
+		*ret_json = true;
+	}
+	return -1;
 }

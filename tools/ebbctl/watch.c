@@ -310,14 +310,6 @@ static bool look_around(struct watch *watch, uint64_t since_ms)
 
 /* === Waiting ============================================================== */
 
-static uint64_t clock_ms(clockid_t id)
-{
-	struct timespec now;
-
-	clock_gettime(id, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static bool all_told(const struct watch *watch)
 {
 	for (size_t i = 0; i < watch->nr; i++)
