@@ -34,6 +34,12 @@ static inline uint64_t clock_ms(void)
 	return clock_ns() / 1000000;
 }
 
+/* Milliseconds since 1970: what is shown to others. */
+static inline uint64_t clock_realtime_ms(void)
+{
+	return clock_ns_of(CLOCK_REALTIME) / 1000000;
+}
+
 /* As of the kernel's last tick: up to 10 ms old, and the cheapest. */
 static inline uint64_t clock_coarse_ms(void)
 {

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <sys/auxv.h>
 #include "base/param.h"
+#include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -240,29 +241,8 @@ static void load_file(enum load_pass pass, const char *path)
 
 /* === Environment ========================================================== */
 
-/* The value in "EBB_CONF=value", a piece of @len bytes; else NULL. */
-static const char *conf_value(const char *text, size_t len)
-{
-	static const char name[] = EBB_CONF_ENV "=";
-	size_t i;
-
-	for (i = 0; name[i]; i++)
-		if (i == len || text[i] != name[i])
-			return NULL;
-	return text + i;
-}
-
-static const char *env_lookup(char **env)
-{
-	const char *value = NULL;
-
-	for (; *env && !value; env++)
-		value = conf_value(*env, SIZE_MAX);
-	return value;
-}
-
 /* The environment that the process was started with. */
-static const char *env_lookup_proc(char *buf)
+static const char *lookup_in_proc(char *buf)
 {
 	struct reader r = { .separator = '\0' };
 	const char *text, *value = NULL;
@@ -272,7 +252,7 @@ static const char *env_lookup_proc(char *buf)
 	if (r.fd < 0)
 		return NULL;
 	while (!value && reader_next(&r, &text, &len))
-		value = conf_value(text, len);
+		value = env_value(text, len, EBB_CONF_ENV);
 	sys_close(r.fd);
 	if (!value)
 		return NULL;
@@ -313,9 +293,9 @@ void param_load(void)
 		sources.program = ebb_conf;
 	if (!getauxval(AT_SECURE)) {
 		if (environ)
-			sources.environment = env_lookup(environ);
+			sources.environment = env_lookup(environ, EBB_CONF_ENV);
 		else
-			sources.environment = env_lookup_proc(early);
+			sources.environment = lookup_in_proc(early);
 	}
 	param_load_from(&sources);
 }

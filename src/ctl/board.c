@@ -21,10 +21,13 @@
 #include "reclaim/source.h"
 #include "vm/run.h"
 
+#define COMM_SIZE	sizeof(((struct ebb_page_head *)0)->comm)
 #define WALK_GAP_US	1000000
 #define WALK_SHARE	1000		/* of one CPU's time */
 
 _Static_assert(NR_CLASSES <= EBB_NR_CLASSES_MAX, "classes: no room");
+_Static_assert(sizeof(((struct ebb_thread_row *)0)->name) == COMM_SIZE,
+	       "threads are named as processes are");
 
 /* All under ctl_lock. */
 static struct ebb_page page;
@@ -32,11 +35,6 @@ static struct tally tally;
 static struct thread_tally threads[EBB_NR_THREADS_MAX];
 static uint64_t walk_after_us;		/* no walk before this */
 static uint64_t nr_verdicts;
-
-static uint64_t realtime_ms(void)
-{
-	return clock_ns_of(CLOCK_REALTIME) / 1000000;
-}
 
 /* Control characters could be taken for the end of a line or a field. */
 static void copy_text(char *to, size_t size, const char *from)
@@ -47,6 +45,17 @@ static void copy_text(char *to, size_t size, const char *from)
 		to[i] = (unsigned char)from[i] < ' ' || from[i] == 0x7f ?
 			'?' : from[i];
 	memset(to + i, 0, size - i);
+}
+
+/* A name as the kernel has it; nothing where it cannot be read. */
+static void read_comm(const char *path, char name[COMM_SIZE])
+{
+	char text[COMM_SIZE + 1];
+
+	if (file_read_path(path, text, sizeof(text)) <= 0)
+		text[0] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	copy_text(name, COMM_SIZE, text);
 }
 
 /* === Beginning ============================================================ */
@@ -76,7 +85,6 @@ static void set_sections(struct ebb_page_head *head)
 void board_begin(const struct place_self *self)
 {
 	struct ebb_page_head *head = &page.head;
-	char text[sizeof(head->cgroup)];
 
 	memset(&page, 0, sizeof(page));
 	memcpy(head->magic, EBB_PAGE_MAGIC, sizeof(head->magic));
@@ -90,10 +98,7 @@ void board_begin(const struct place_self *self)
 	head->errata = EBB_ERRATA_NONE;
 	set_sections(head);
 	copy_text(head->version, sizeof(head->version), EBB_VERSION);
-	if (file_read_path("/proc/self/comm", text, sizeof(head->comm)) > 0) {
-		text[strcspn(text, "\n")] = '\0';
-		copy_text(head->comm, sizeof(head->comm), text);
-	}
+	read_comm("/proc/self/comm", head->comm);
 	nr_verdicts = 0;
 	walk_after_us = 0;
 }
@@ -111,7 +116,7 @@ static void gather_walk(void)
 	took_us = clock_us() - start_us;
 	walk_after_us = start_us + max((uint64_t)WALK_GAP_US,
 				       took_us * WALK_SHARE);
-	page.head.walk_ms = realtime_ms();
+	page.head.walk_ms = clock_realtime_ms();
 }
 
 static void gather_classes(void)
@@ -130,17 +135,14 @@ static void gather_classes(void)
 
 static void name_thread(struct ebb_thread_row *row)
 {
-	char path[64], text[sizeof(row->name) + 1];
+	char path[64];
 
 	if (!row->tid) {
 		copy_text(row->name, sizeof(row->name), "(ended)");
 		return;
 	}
 	fmt_line(path, sizeof(path), "/proc/self/task/%u/comm", row->tid);
-	if (file_read_path(path, text, sizeof(text)) <= 0)
-		text[0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	copy_text(row->name, sizeof(row->name), text);
+	read_comm(path, row->name);
 }
 
 static void gather_threads(void)
@@ -208,7 +210,7 @@ static void gather_signal(struct ebb_signal *row, const char *name,
 	row->nr_purges = load_relaxed(&source->nr_purges);
 	row->nr_found = load_relaxed(&source->nr_found);
 	if (last_ms)
-		row->last_ms = realtime_ms() - (clock_ms() - last_ms);
+		row->last_ms = clock_realtime_ms() - (clock_ms() - last_ms);
 }
 
 static void gather_signals(void)
@@ -265,7 +267,7 @@ static void gather_options(void)
 static void seal(enum ebb_page_state state)
 {
 	page.head.state = state;
-	page.head.time_ms = realtime_ms();
+	page.head.time_ms = clock_realtime_ms();
 	page.head.nr_written++;
 	page.head.seq = page.tail_seq = page.head.nr_written;
 }
@@ -300,7 +302,7 @@ void board_verdict(const char *name, int err, const char *text)
 
 	memset(row, 0, sizeof(*row));
 	row->nr = nr_verdicts;
-	row->time_ms = realtime_ms();
+	row->time_ms = clock_realtime_ms();
 	row->error = (uint32_t)-err;
 	copy_text(row->name, sizeof(row->name), name);
 	copy_text(row->text, sizeof(row->text), text);

@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 
 #include "base/clock.h"
+#include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -86,26 +87,15 @@ void place_look_at_self(struct place_self *ret_self)
 
 __startup void place_note_environment(char *const *env, bool secure)
 {
-	static const char name[] = "XDG_RUNTIME_DIR=";
-	size_t len = sizeof(name) - 1;
+	const char *dir = secure ? NULL : env_lookup(env, "XDG_RUNTIME_DIR");
+	size_t len = 0;
 
-	/* By hand: what libc has for it lies on pages nobody else touches. */
-	for (; !secure && env && *env; env++) {
-		const char *at = *env;
-		size_t i = 0;
-
-		while (i < len && *at == name[i]) {
-			at++;
-			i++;
-		}
-		if (i < len || *at != '/')
-			continue;
-		for (i = 0; i < sizeof(runtime_dir) - 1 && at[i]; i++)
-			runtime_dir[i] = at[i];
-		if (at[i])
-			runtime_dir[0] = '\0';
+	if (!dir || *dir != '/')
 		return;
-	}
+	for (; len < sizeof(runtime_dir) - 1 && dir[len]; len++)
+		runtime_dir[len] = dir[len];
+	if (dir[len])
+		runtime_dir[0] = '\0';
 }
 
 /* === Trust ================================================================ */
@@ -198,8 +188,7 @@ static bool is_known_here(const struct place_self *self,
 /* What it wrote is not just being written: then it may not be held yet. */
 static bool is_old(const struct ebb_page_head *head)
 {
-	return clock_ns_of(CLOCK_REALTIME) / 1000000 >=
-	       head->time_ms + HELD_AFTER_MS;
+	return clock_realtime_ms() >= head->time_ms + HELD_AFTER_MS;
 }
 
 /* Who made PID/ behind @dir_fd is not there any more. */

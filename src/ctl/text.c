@@ -13,8 +13,6 @@
 #include "reclaim/counters.h"
 #include "reclaim/history.h"
 
-#define LAST_BUCKET	26	/* beyond it: +Inf; 9 minutes, 256 GiB */
-
 static __printf_(2, 3) void add(struct text *text, const char *fmt, ...)
 {
 	va_list ap;
@@ -215,13 +213,13 @@ static void add_histogram(struct text *text,
 	uint64_t sum = 0;
 
 	add_head(text, info->metric, "histogram", info->help);
-	for (unsigned int n = 0; n <= LAST_BUCKET; n++) {
+	for (unsigned int n = 0; n <= EBB_BUCKET_LAST; n++) {
 		sum += row->buckets[n];
 		add(text, "%s_bucket{le=\"", info->metric);
 		add_value(text, info->unit, 1ULL << (n + info->shift));
 		add(text, "\"} %llu\n", ull(sum));
 	}
-	for (unsigned int n = LAST_BUCKET + 1; n < EBB_NR_BUCKETS; n++)
+	for (unsigned int n = EBB_BUCKET_LAST + 1; n < EBB_NR_BUCKETS; n++)
 		sum += row->buckets[n];
 	add(text, "%s_bucket{le=\"+Inf\"} %llu\n%s_sum ", info->metric,
 	    ull(sum), info->metric);

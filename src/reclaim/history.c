@@ -34,7 +34,7 @@ void history_note_pass(const struct ebb_event *event)
 
 	*row = *event;
 	row->nr = nr_events;
-	row->time_ms = clock_ns_of(CLOCK_REALTIME) / 1000000;
+	row->time_ms = clock_realtime_ms();
 	note_value(EBB_HISTOGRAM_PASS_US, event->took_us);
 	note_value(EBB_HISTOGRAM_PASS_BYTES,
 		   event->lazy_bytes + event->clean_bytes);

@@ -258,8 +258,7 @@ void reclaimer_wake(void)
 		send_wake();
 }
 
-/* Have it look, whatever the level is. */
-static void wake_anyway(void)
+void reclaimer_alarm(void)
 {
 	uint32_t word;
 
@@ -272,15 +271,10 @@ static void wake_anyway(void)
 		send_wake();
 }
 
-void reclaimer_alarm(void)
-{
-	wake_anyway();
-}
-
 void reclaimer_visit(void)
 {
 	store_relaxed(&visit_wanted, 1);
-	wake_anyway();
+	reclaimer_alarm();
 }
 
 void reclaimer_set_guest(const struct reclaimer_guest *new_guest)

@@ -31,6 +31,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/vfs.h>
+#include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/sys.h"
@@ -123,20 +124,6 @@ long watch_decode(const char *text, unsigned char *buf, size_t size)
 	return (long)done;
 }
 
-__startup static const char *lookup(char *const *env, const char *name)
-{
-	/* By hand: what libc has for it lies on pages nobody else touches. */
-	for (; env && *env; env++) {
-		size_t at = 0;
-
-		while (name[at] && (*env)[at] == name[at])
-			at++;
-		if (!name[at] && (*env)[at] == '=')
-			return *env + at + 1;
-	}
-	return NULL;
-}
-
 static const char *note_write(const char *text)
 {
 	long len = watch_decode(text, write_data, sizeof(write_data));
@@ -152,8 +139,8 @@ static const char *note_write(const char *text)
 /* NULL, or what is wrong with it. */
 __startup static const char *note(char *const *env)
 {
-	const char *path = lookup(env, WATCH_ENV);
-	const char *data = lookup(env, WRITE_ENV);
+	const char *path = env_lookup(env, WATCH_ENV);
+	const char *data = env_lookup(env, WRITE_ENV);
 
 	if (!path)
 		return NULL;

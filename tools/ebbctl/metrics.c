@@ -37,8 +37,6 @@ static const char usage[] =
 "Exit status: 0; 2 for wrong usage; 3 if one of the PIDs is no process on\n"
 "ebbmalloc; 125 if that cannot be told, or FILE cannot be written.\n";
 
-#define LAST_BUCKET	26	/* beyond it: +Inf, as in the process's file */
-
 struct options {
 	bool all;
 	bool by_pid;
@@ -199,7 +197,7 @@ static void put_bucket(const struct scrape *scrape,
 		       const struct process *process, unsigned int n)
 {
 	fprintf(scrape->out, "%s_bucket{le=\"", info->metric);
-	if (n > LAST_BUCKET)
+	if (n > EBB_BUCKET_LAST)
 		fputs("+Inf", scrape->out);
 	else
 		put_value(scrape->out, info->unit,
@@ -230,7 +228,7 @@ static void put_buckets(const struct scrape *scrape,
 
 	for (unsigned int n = 0; n < EBB_NR_BUCKETS; n++) {
 		sum = add(sum, row->buckets[n]);
-		if (n > LAST_BUCKET && n < EBB_NR_BUCKETS - 1)
+		if (n > EBB_BUCKET_LAST && n < EBB_NR_BUCKETS - 1)
 			continue;
 		put_bucket(scrape, info, process, n);
 		fprintf(scrape->out, "%" PRIu64 "\n", sum);

@@ -46,6 +46,8 @@
 #define EBB_NR_COUNTERS_MAX	64
 #define EBB_NR_HISTOGRAMS	3
 #define EBB_NR_BUCKETS		32
+#define EBB_BUCKET_LAST		26	/* in metrics, before +Inf: 9 minutes,
+					 * 256 GiB */
 #define EBB_NR_SIGNALS_MAX	8
 #define EBB_NR_BACKENDS_MAX	4
 #define EBB_NR_EVENTS		32
