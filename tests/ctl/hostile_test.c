@@ -379,24 +379,31 @@ TEST_F(hostile, more_files_than_it_looks_at)
 	EXPECT_TRUE(is_unharmed(&self->subject));
 }
 
-/* A directory with something in it cannot be removed for the file. */
+/*
+ * A directory with something in it cannot be removed for the file. It is
+ * moved into place whole, again while the process puts its file there first.
+ */
+static bool put_full_dir(const struct subject *subject, const char *name)
+{
+	char dir[PATH_MAX + 64], file[PATH_MAX + 80], path[PATH_MAX + 64];
+
+	snprintf(dir, sizeof(dir), "%s/full", subject->base);
+	snprintf(file, sizeof(file), "%s/file", dir);
+	snprintf(path, sizeof(path), "%s/%s", subject->dir, name);
+	if (mkdir(dir, 0700))
+		return false;
+	close(open(file, O_CREAT | O_WRONLY, 0600));
+	return WAIT_FOR((unlink(path), !rename(dir, path)));
+}
+
 TEST_F(hostile, full_directories_in_place_of_files)
 {
 	static const char *const names[] = { "stat", "limit", "metrics" };
-	char path[PATH_MAX + 64];
 
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		unlink(subject_path(&self->subject, names[i]));
-		ASSERT_EQ(0, mkdir(subject_path(&self->subject, names[i]),
-				   0700));
-		snprintf(path, sizeof(path), "%s/%s",
-			 subject_path(&self->subject, names[i]), "file");
-		close(open(path, O_CREAT | O_WRONLY, 0600));
-	}
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		ASSERT_TRUE(put_full_dir(&self->subject, names[i]));
 	EXPECT_TRUE(goes_on(&self->subject, &self->page));
-	ASSERT_EQ(0, mkdir(subject_path(&self->subject, ".new"), 0700));
-	snprintf(path, sizeof(path), "%s/.new/file", self->subject.dir);
-	close(open(path, O_CREAT | O_WRONLY, 0600));
+	ASSERT_TRUE(put_full_dir(&self->subject, ".new"));
 	for (int i = 0; i < 5; i++)
 		EXPECT_TRUE(subject_does(&self->subject, "work 10"));
 	EXPECT_TRUE(is_unharmed(&self->subject));
