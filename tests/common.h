@@ -19,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-#include "ebb/stats.h"
+#include "ebb/ebb.h"
 
 #ifndef KIB
 #define KIB	((size_t)1024)

@@ -9,7 +9,7 @@
 
 #include "api/init.h"
 #include "debug/profile.h"
-#include "ebb/stats.h"
+#include "ebb/ebb.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/slab.h"

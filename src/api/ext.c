@@ -16,7 +16,7 @@
 #include "base/param.h"
 #include "ctl/ctl.h"
 #include "debug/profile.h"
-#include "ebb/stats.h"
+#include "ebb/ebb.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/sample.h"

@@ -7,7 +7,7 @@
 #include "acct/account.h"
 #include "api/init.h"
 #include "base/param.h"
-#include "ebb/reclaim.h"
+#include "ebb/ebb.h"
 #include "heap/heap.h"
 #include "reclaim/app.h"
 #include "reclaim/reclaimer.h"

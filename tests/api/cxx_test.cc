@@ -16,8 +16,7 @@
 #include <thread>
 #include <vector>
 /* Only to see that C++ takes them. */
-#include "ebb/reclaim.h"
-#include "ebb/stats.h"
+#include "ebb/ebb.h"
 
 /* In C++17, but some compilers declare them only when asked for them. */
 void operator delete(void *, std::size_t) noexcept;

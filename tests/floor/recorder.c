@@ -29,7 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include "ebb/stats.h"
+#include "ebb/ebb.h"
 #include "floor/table.h"
 #include "interpose.h"
 

@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include "ebb/reclaim.h"
 #include "reclaim/own_cgroup.h"
 #include "harness.h"
 
