@@ -4,4 +4,4 @@
 # ebbmalloc tests - The interface's own tests under Linux 6.1, see scripts/vmtest
 
 exec "${EBB_TOP:-$(cd "$(dirname "$0")/../.." && pwd)}/scripts/vmtest" \
-	--kernel 6.1 --boot api --timeout 550
+	--kernel 6.1 --boot api

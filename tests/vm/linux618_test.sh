@@ -4,4 +4,4 @@
 # ebbmalloc tests - On cgroup v2 under Linux 6.18, see scripts/vmtest
 
 exec "${EBB_TOP:-$(cd "$(dirname "$0")/../.." && pwd)}/scripts/vmtest" \
-	--kernel 6.18 --boot default --timeout 200
+	--kernel 6.18 --boot default
