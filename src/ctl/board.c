@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/param.h"
+#include "base/small_file.h"
 #include "ctl/board.h"
 #include "ctl/file.h"
 #include "ebb/abi.h"
@@ -52,7 +53,7 @@ static void read_comm(const char *path, char name[COMM_SIZE])
 {
 	char text[COMM_SIZE + 1];
 
-	if (file_read_path(path, text, sizeof(text)) <= 0)
+	if (small_file_read(path, text, sizeof(text)) <= 0)
 		text[0] = '\0';
 	text[strcspn(text, "\n")] = '\0';
 	copy_text(name, COMM_SIZE, text);
@@ -289,7 +290,7 @@ void board_gather(enum ebb_page_state state, uint64_t features)
 	head->events.used = history_events(page.events);
 	head->features = features;
 	copy_text(head->reclaimer, sizeof(head->reclaimer), reclaimer_state());
-	if (file_read_path("/proc/self/cgroup", head->cgroup,
+	if (small_file_read("/proc/self/cgroup", head->cgroup,
 			   sizeof(head->cgroup)) < 0)
 		head->cgroup[0] = '\0';
 	seal(state);

@@ -61,7 +61,4 @@ int file_remove(int dir_fd, const char *name) __must_check;
 int file_for_each(int dir_fd, bool (*fn)(const char *name, void *arg),
 		  void *arg) __must_check;
 
-/* The start of @path's contents as a string; its length or -errno. */
-long file_read_path(const char *path, char *buf, size_t size) __must_check;
-
 #endif

@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/small_file.h"
 #include "base/sys.h"
 #include "ctl/file.h"
 #include "ctl/place.h"
@@ -49,7 +50,7 @@ static uint64_t start_of(const char *who, uint32_t *ret_pid)
 
 	*ret_pid = 0;
 	fmt_line(path, sizeof(path), "/proc/%s/stat", who);
-	if (file_read_path(path, text, sizeof(text)) <= 0)
+	if (small_file_read(path, text, sizeof(text)) <= 0)
 		return 0;
 	*ret_pid = (uint32_t)parse_number(text);
 	at = strrchr(text, ')');

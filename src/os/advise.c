@@ -167,16 +167,15 @@ void advise_ranges(const struct advise_range *ranges, size_t nr,
  * MADV_COLD on any page that is left makes the kernel split the folio at
  * once, which needs no swap and leaves the page where it is.
  */
-unsigned int advise_split(char *start, size_t len)
+unsigned int advise_split(char *start, size_t len, size_t unit)
 {
-	size_t huge = map_huge_size();
 	unsigned int nr = 0;
 
 	for (char *at = start, *next; at < start + len; at = next) {
 		char *first = at;
 		uint64_t pages;
 
-		next = (char *)ALIGN_DOWN((uintptr_t)at, huge) + huge;
+		next = (char *)ALIGN_DOWN((uintptr_t)at, unit) + unit;
 		next = min(next, start + len);
 		pages = resident_mincore(at, (size_t)(next - at), &first);
 		if (!pages || pages == (size_t)(next - at) >> map_page_shift)

@@ -32,11 +32,12 @@ void advise_ranges(const struct advise_range *ranges, size_t nr,
 		   struct advise_result *result);
 
 /*
- * Have the kernel split huge folios of which a part was given back, so that
- * that part counts as free for the cgroup, too: usage falls only then.  Costs
- * a good quarter of a millisecond for each.  Returns how many were asked for.
+ * Have the kernel split huge folios of @unit bytes of which a part was given
+ * back, so that that part counts as free for the cgroup, too: usage falls only
+ * then.  Costs a good quarter of a millisecond for each of 2 MiB.  Returns how
+ * many were asked for.
  */
-unsigned int advise_split(char *start, size_t len);
+unsigned int advise_split(char *start, size_t len, size_t unit);
 
 /*
  * The calling thread is the reclaimer: find out what backends there are, time
@@ -57,7 +58,8 @@ uint64_t advise_cost_ns(void);
 
 /*
  * "NAME: chosen, 0.57 us a range, N ranges, ..." or "NAME: unavailable: why"
- * of the @i-th; the length stored, 0 behind the last.
+ * of the @i-th, and what folios there are; the length stored, 0 behind the
+ * last.
  */
 size_t advise_describe(unsigned int i, char *buf, size_t size);
 

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "os/advise_backend.h"
+#include "os/huge.h"
 
 /* In the order of enum ebb_backend; NULL: not built in. */
 struct advise_backend *const advise_backends[NR_BACKENDS] = {
@@ -175,7 +176,9 @@ size_t advise_describe(unsigned int i, char *buf, size_t size)
 	struct advise_backend *backend;
 	enum backend_state state;
 
-	if (i >= NR_BACKENDS)
+	if (i == NR_BACKENDS)
+		return huge_describe(buf, size);
+	if (i > NR_BACKENDS)
 		return 0;
 	backend = advise_backends[i];
 	if (!backend)
@@ -195,7 +198,7 @@ size_t advise_report(char *buf, size_t size)
 
 	if (size)
 		buf[0] = '\0';
-	for (unsigned int i = 0; i < NR_BACKENDS; i++) {
+	for (unsigned int i = 0; i <= NR_BACKENDS; i++) {
 		len += advise_describe(i, buf + len, size - len);
 		len += fmt_line(buf + len, size - len, "\n");
 	}

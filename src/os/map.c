@@ -2,20 +2,18 @@
 /*
  * ebbmalloc - Reserving, taking into use and renewing address space
  *
- * Everything is private anonymous memory.  Where transparent huge pages are
- * "always" the reservation is made NOHUGEPAGE, since one touched slot would
- * back 2 MiB; elsewhere it is left alone, so that 64 KiB folios, where the
- * admin enabled them, still apply.
+ * Everything is private anonymous memory; see huge.h for what may back it.
  */
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <fcntl.h>
 
 #include "base/bits.h"
 #include "base/err.h"
+#include "base/small_file.h"
 #include "base/sys.h"
+#include "os/huge.h"
 #include "os/map.h"
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -32,54 +30,26 @@
 size_t map_page_size;
 unsigned int map_page_shift;
 
-static bool thp_always;
-
-/* The start of a small file of the kernel's; 0 or -errno. */
-static int read_small(const char *path, char *buf, size_t size)
-{
-	int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
-	long len;
-
-	if (fd < 0)
-		return fd;
-	len = sys_read(fd, buf, size - 1);
-	sys_close(fd);
-	if (len < 0)
-		return (int)len;
-	buf[len] = '\0';
-	return 0;
-}
-
 void map_init(void)
 {
-	char text[64];
-
 	map_page_size = getauxval(AT_PAGESZ);
 	if (!is_pow2(map_page_size))
 		map_page_size = 4 * KIB;
 	map_page_shift = bit_lowest(map_page_size);
-	thp_always = !read_small("/sys/kernel/mm/transparent_hugepage/enabled",
-				 text, sizeof(text)) &&
-		     text[0] == '[';
+	huge_init(HUGE_DIR, map_page_size);
 }
 
 bool map_strict_commit(void)
 {
 	char text[8];
 
-	return !read_small("/proc/sys/vm/overcommit_memory", text,
-			   sizeof(text)) && text[0] == '2';
+	return small_file_read("/proc/sys/vm/overcommit_memory", text,
+			       sizeof(text)) > 0 && text[0] == '2';
 }
 
 void map_no_huge(char *addr, size_t len)
 {
 	(void)sys_madvise(addr, len, MADV_NOHUGEPAGE);
-}
-
-static void no_huge_pages(char *addr, size_t len)
-{
-	if (thp_always)
-		(void)sys_madvise(addr, len, MADV_NOHUGEPAGE);
 }
 
 int map_reserve(size_t len, size_t align, char **ret_addr)
@@ -99,7 +69,7 @@ int map_reserve(size_t len, size_t align, char **ret_addr)
 	if (align - head)
 		sys_munmap((char *)addr + head + len, align - head);
 	*ret_addr = (char *)addr + head;
-	no_huge_pages(*ret_addr, len);
+	huge_advise(*ret_addr, len);
 	return 0;
 }
 
@@ -115,7 +85,7 @@ int map_reserve_at(char *addr, size_t len)
 		sys_munmap((char *)got, len);
 		return -EEXIST;
 	}
-	no_huge_pages(addr, len);
+	huge_advise(addr, len);
 	return 0;
 }
 
@@ -130,7 +100,7 @@ static int map_over(char *addr, size_t len, int prot)
 
 	if (sys_is_err(got))
 		return (int)got;
-	no_huge_pages(addr, len);
+	huge_advise(addr, len);
 	return 0;
 }
 
@@ -216,7 +186,7 @@ static size_t space_used(void)
 	char text[64];
 	size_t pages = 0;
 
-	if (read_small("/proc/self/statm", text, sizeof(text)))
+	if (small_file_read("/proc/self/statm", text, sizeof(text)) < 0)
 		return 0;
 	for (const char *c = text; *c >= '0' && *c <= '9'; c++)
 		pages = pages * 10 + (size_t)(*c - '0');

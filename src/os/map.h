@@ -17,6 +17,7 @@ static inline size_t map_huge_size(void)
 	return map_page_size / sizeof(uint64_t) * map_page_size;
 }
 
+/* Look at the machine: page size, huge pages. */
 void map_init(void);
 
 /*

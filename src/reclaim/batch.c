@@ -11,6 +11,7 @@
 #include "heap/misuse.h"
 #include "heap/slab.h"
 #include "heap/tail.h"
+#include "os/huge.h"
 #include "os/map.h"
 #include "os/resident.h"
 #include "reclaim/batch.h"
@@ -405,32 +406,35 @@ static uint64_t resident_done(void)
 	return bytes;
 }
 
-/* The whole of the huge pages that @range lies in. */
-static struct advise_range huge_around(const struct advise_range *part)
+/* The whole of the pages of @unit bytes that @part lies in. */
+static struct advise_range units_around(const struct advise_range *part,
+					size_t unit)
 {
-	uintptr_t start = ALIGN_DOWN((uintptr_t)part->start, map_huge_size());
-	uintptr_t end = ALIGN_UP((uintptr_t)part->start + part->len,
-				 map_huge_size());
+	uintptr_t start = ALIGN_DOWN((uintptr_t)part->start, unit);
+	uintptr_t end = ALIGN_UP((uintptr_t)part->start + part->len, unit);
 
 	return (struct advise_range){ (char *)start, end - start };
 }
 
 /*
  * Usage falls by a part of a huge page only when it is split, and it must
- * fall.  Costs a quarter of a millisecond each.
+ * fall.  Costs a quarter of a millisecond each, and a folio of a slab's size
+ * some microseconds.
  */
-static void split_parts(void)
+static void split_parts(bool counted)
 {
 	for (unsigned int i = 0; i < batch.nr_ranges; i++) {
+		size_t unit = counted && batch.huge[i] ? map_huge_size() :
+							 huge_folio();
 		struct advise_range whole;
 
-		if (!batch.huge[i] || !batch.ok[i])
+		if (!unit || !batch.ok[i])
 			continue;
-		whole = huge_around(&batch.ranges[i]);
+		whole = units_around(&batch.ranges[i], unit);
 		if (whole.len == batch.ranges[i].len)
 			continue;
 		store_relaxed(&splits, splits + advise_split(whole.start,
-							     whole.len));
+							     whole.len, unit));
 	}
 }
 
@@ -446,7 +450,7 @@ static void count_strays(void)
 
 		if (!batch.huge[i] || nr_no_huge >= NO_HUGE_MAX)
 			continue;
-		whole = huge_around(&batch.ranges[i]);
+		whole = units_around(&batch.ranges[i], map_huge_size());
 		map_no_huge(whole.start, whole.len);
 		nr_no_huge++;
 	}
@@ -459,11 +463,10 @@ static void count_clean(struct pass *pass, uint64_t done_bytes, bool counted)
 	else
 		pass->result->clean_bytes += counted ? resident_done() :
 						       done_bytes;
-	if (!counted)
-		return;
-	count_lazy();
+	if (counted)
+		count_lazy();
 	if (pass->order->force && batch.kind == ADVISE_CLEAN)
-		split_parts();
+		split_parts(counted);
 }
 
 static void batch_advise(struct pass *pass)

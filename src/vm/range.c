@@ -12,6 +12,7 @@
 
 #include "base/err.h"
 #include "base/sys.h"
+#include "os/huge.h"
 #include "os/map.h"
 #include "os/name.h"
 #include "vm/range.h"
@@ -104,6 +105,9 @@ static int init_whole(size_t reserve)
 		return err;
 	place_window(start, reserve);
 	range.reserved = reserve;
+	/* Of tables a little here and there is written. */
+	if (huge_folio())
+		map_no_huge(start, tables_len(reserve));
 	return 0;
 }
 

@@ -854,7 +854,8 @@ TEST_F(split, makes_the_usage_fall_after_partial_returns)
 	partial = group_usage(&self->group);
 	if (partial < NR_HUGE * HUGE_LEN)
 		SKIP(return, "the kernel has split them by itself");
-	EXPECT_EQ(NR_HUGE, advise_split(self->memory, NR_HUGE * HUGE_LEN));
+	EXPECT_EQ(NR_HUGE, advise_split(self->memory, NR_HUGE * HUGE_LEN,
+				   HUGE_LEN));
 	after = group_usage(&self->group);
 	/* But for what each CPU keeps in its stock, and one that was busy. */
 	EXPECT_GE(partial - NR_HUGE * HUGE_LEN / 4, after);
@@ -870,7 +871,8 @@ TEST_F(split, leaves_whole_and_empty_ones_alone)
 	if (!self->memory || huge_bytes() < NR_HUGE * HUGE_LEN)
 		SKIP(return, "no huge pages to be had");
 	madvise(self->memory, 2 * HUGE_LEN, MADV_DONTNEED);
-	EXPECT_EQ(0u, advise_split(self->memory, NR_HUGE * HUGE_LEN));
+	EXPECT_EQ(0u, advise_split(self->memory, NR_HUGE * HUGE_LEN,
+				   HUGE_LEN));
 	EXPECT_EQ((NR_HUGE - 2) * HUGE_LEN, huge_bytes());
 }
 

@@ -9,7 +9,6 @@
 #define EBB_TESTS_CTL_SUBJECT_H
 
 #include <errno.h>
-#include <ftw.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -19,6 +18,7 @@
 #include "common.h"
 #include "ebb/control.h"
 #include "ebb/stat_page.h"
+#include "tree.h"
 
 /* A process that the reclaimer looks after from its first free memory on. */
 #define CONF_THREAD	"thread_min=0"
@@ -47,20 +47,6 @@ static inline void note(const char *fmt, ...)
 	fputs("\n", stdout);
 	fflush(stdout);
 	va_end(ap);
-}
-
-static inline int remove_entry(const char *path, const struct stat *st,
-			       int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
-static inline void remove_tree(const char *path)
-{
-	nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline bool make_base(char *base)

@@ -278,22 +278,32 @@ static void probe_thp(struct fact *fact)
 
 static void probe_mthp(struct fact *fact)
 {
-	char word[32], thp[32];
-	bool on;
+	char word[32], thp[32], larger[32];
+	bool asked;
 
 	chosen_word(THP_DIR, "enabled", thp);
 	chosen_word(THP_DIR "/hugepages-64kB", "enabled", word);
-	on = !strcmp(word, "always") || !strcmp(word, "madvise") ||
-	     (!strcmp(word, "inherit") && strcmp(thp, "never"));
+	chosen_word(THP_DIR "/hugepages-2048kB", "enabled", larger);
 	set_value(fact, "%s", word);
-	if (on)
+	if (!strcmp(word, "inherit"))
+		strcpy(word, thp);
+	if (!strcmp(larger, "inherit"))
+		strcpy(larger, thp);
+	asked = !strcmp(word, "madvise");
+	if (!strcmp(word, "none"))
+		set_meaning(fact, "this kernel has none");
+	else if (!asked && strcmp(word, "always"))
+		set_meaning(fact, "off; an admin can write always to " THP_DIR
+			    "/hugepages-64kB/enabled");
+	else if (!strcmp(larger, "always"))
+		set_meaning(fact, "not for the library, which exempts its "
+			    "memory from the larger ones");
+	else if (asked && !strcmp(larger, "madvise"))
+		set_meaning(fact, "not for the library, which would get those "
+			    "of 2 MiB as well");
+	else
 		set_meaning(fact, "64 KiB folios: faults and giving back are "
 			    "several times cheaper");
-	else if (!strcmp(word, "none"))
-		set_meaning(fact, "this kernel has none");
-	else
-		set_meaning(fact, "off; an admin can write madvise to " THP_DIR
-			    "/hugepages-64kB/enabled");
 }
 
 static void probe_overcommit(struct fact *fact)

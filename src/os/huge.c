@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Which huge pages the kernel may use for the heap
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/log.h"
+#include "base/small_file.h"
+#include "base/sys.h"
+#include "os/huge.h"
+
+#define FOLIO_KB	64u	/* a slab's */
+#define LARGEST_KB	2048u	/* of those that come by a fault alone */
+
+enum allowed {
+	NEVER,
+	ASKED,
+	ALWAYS,
+};
+
+static int advice;		/* 0: none is given */
+static size_t folio;
+static const char *why = "not looked at";
+
+/* Which word of "always inherit madvise [never]" is chosen. */
+static bool is_chosen(const char *text, const char *word)
+{
+	const char *at = strchr(text, '[');
+
+	return at && !strncmp(at + 1, word, strlen(word));
+}
+
+/* @top: what a size inherits, and what 2 MiB pages had before others came. */
+static enum allowed allowed_at(const char *dir, unsigned int kb,
+			       enum allowed top)
+{
+	char path[256], text[64];
+
+	fmt_line(path, sizeof(path), "%s/hugepages-%ukB/enabled", dir, kb);
+	if (small_file_read(path, text, sizeof(text)) <= 0)
+		return kb == LARGEST_KB ? top : NEVER;
+	if (is_chosen(text, "inherit"))
+		return top;
+	return is_chosen(text, "always") ? ALWAYS :
+	       is_chosen(text, "madvise") ? ASKED : NEVER;
+}
+
+static enum allowed allowed_top(const char *dir)
+{
+	char path[256], text[64];
+
+	fmt_line(path, sizeof(path), "%s/enabled", dir);
+	if (small_file_read(path, text, sizeof(text)) <= 0)
+		return NEVER;
+	return is_chosen(text, "always") ? ALWAYS :
+	       is_chosen(text, "madvise") ? ASKED : NEVER;
+}
+
+static void decide(enum allowed folios, enum allowed larger)
+{
+	if (larger == ALWAYS) {
+		advice = MADV_NOHUGEPAGE;
+		why = "none: larger ones come always, so the heap is exempt";
+	} else if (folios == NEVER) {
+		why = "none: never allowed";
+	} else if (folios == ASKED && larger == ASKED) {
+		why = "none: larger ones would come with them";
+	} else {
+		advice = folios == ASKED ? MADV_HUGEPAGE : 0;
+		folio = FOLIO_KB * KIB;
+		why = folios == ASKED ? "64 KiB, asked for" : "64 KiB";
+	}
+}
+
+void huge_init(const char *dir, size_t page_size)
+{
+	enum allowed top = allowed_top(dir), folios = NEVER, larger = NEVER;
+
+	advice = 0;
+	folio = 0;
+	/* Where pages are as large as slabs there is nothing between. */
+	if (page_size < FOLIO_KB * KIB)
+		folios = allowed_at(dir, FOLIO_KB, top);
+	/* Sizes other than 2 MiB are looked at by who has them turned on. */
+	for (unsigned int kb = folios == NEVER ? LARGEST_KB : 2 * FOLIO_KB;
+	     kb <= LARGEST_KB; kb *= 2)
+		larger = max(larger, allowed_at(dir, kb, top));
+	decide(folios, larger);
+}
+
+void huge_advise(char *addr, size_t len)
+{
+	if (advice)
+		(void)sys_madvise(addr, len, advice);
+}
+
+size_t huge_folio(void)
+{
+	return folio;
+}
+
+size_t huge_describe(char *buf, size_t size)
+{
+	return fmt_line(buf, size, "folios: %s", why);
+}
