@@ -31,6 +31,8 @@
 #define malloc_info		ebb_malloc_info
 #define malloc_stats		ebb_malloc_stats
 #define mallopt			ebb_mallopt
+#define sigaction(...)		ebb_sigaction(__VA_ARGS__)
+#define signal(...)		ebb_signal(__VA_ARGS__)
 #endif
 
 /* Any size, any alignment (a power of two).  NULL: no memory; errno is set. */

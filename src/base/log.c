@@ -287,27 +287,30 @@ void log_line(const char *fmt, ...)
 		add_relaxed(&nr_dropped, 1);
 }
 
-/*
- * The last words go to fd 2 whatever the target (a process that dies silently
- * helps nobody), and to the file if there is one.
- */
+/* A process that dies silently helps nobody. */
+void log_last_words(const char *text, size_t len)
+{
+	int err;
+
+	if (!start_fd.ready)
+		log_init();
+	err = write_stderr(text, len, 100);
+	if (load_acquire(&target) == LOG_PATH)
+		err = write_path(text, len);
+	if (err)
+		add_relaxed(&nr_dropped, 1);
+}
+
 void ebb_bug(const char *fmt, ...)
 {
 	char line[LOG_LINE_MAX];
 	va_list ap;
 	size_t len;
-	int err;
 
 	va_start(ap, fmt);
 	len = compose(line, fmt, ap);
 	va_end(ap);
-	if (!start_fd.ready)
-		log_init();
-	err = write_stderr(line, len, 100);
-	if (load_acquire(&target) == LOG_PATH)
-		err = write_path(line, len);
-	if (err)
-		add_relaxed(&nr_dropped, 1);
+	log_last_words(line, len);
 	abort();
 }
 

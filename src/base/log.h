@@ -46,6 +46,12 @@ void log_use_private_table(int pid, bool may_getfd);
 
 void log_line(const char *fmt, ...) __printf_(1, 2);
 
+/*
+ * Several lines that are made already, with one write, to fd 2 whatever the
+ * target, and to the file if there is one.
+ */
+void log_last_words(const char *text, size_t len);
+
 /* Lines that could not be written, or could not be without waiting. */
 uint64_t log_dropped(void);
 

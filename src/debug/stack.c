@@ -143,6 +143,21 @@ unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs)
 	return nr ? nr : walk(*frame, (uintptr_t)frame, pcs);
 }
 
+unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
+			   uintptr_t *pcs)
+{
+	struct stack_frame frame = { .next = (const struct stack_frame *)fp };
+	unsigned int nr = 0;
+
+	pcs[0] = pc;
+	if (unwinding && !thread.unwinding &&
+	    pc - libgcc_start >= libgcc_end - libgcc_start)
+		nr = unwind(pc, pcs);
+	if (nr || !is_readable(ALIGN_DOWN(sp, map_page_size)))
+		return max(nr, 1u);
+	return walk(frame, sp, pcs);
+}
+
 /* dl_iterate_phdr callback: the object that has libgcc's name. */
 static int find_libgcc(struct dl_phdr_info *info, size_t size, void *unused)
 {

@@ -58,6 +58,14 @@ void stack_init(bool unwind);
  */
 unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs);
 
+/*
+ * The same for what was interrupted at @pc, with these registers: @pc is the
+ * first, and where the call that led there returns to may be missing.
+ * Context: a signal handler.
+ */
+unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
+			   uintptr_t *pcs);
+
 /* In words: what is in use, and why. */
 const char *stack_describe(void);
 

@@ -16,6 +16,9 @@ static const char *const misuse_names[] = {
 };
 
 #define KNOWN_MAX	160
+#define LINE_MAX_LEN	320
+
+void (*misuse_told)(const char *line);
 
 /* The run @ptr lies in, if it is inside a large object; else NULL. */
 static struct slab *run_around(const void *ptr)
@@ -77,11 +80,15 @@ static void know_pointer(char *buf, size_t size, const void *ptr)
 void misuse_die(enum misuse what, const char *call, const void *ptr,
 		const char *detail)
 {
-	char known[KNOWN_MAX];
+	char known[KNOWN_MAX], line[LINE_MAX_LEN];
 
 	know_pointer(known, sizeof(known), ptr);
-	ebb_bug("%s(%p): %s: %s%s%s", call, ptr, misuse_names[what], known,
-		detail ? ", " : "", detail ? detail : "");
+	fmt_line(line, sizeof(line), "%s(%p): %s: %s%s%s", call, ptr,
+		 misuse_names[what], known, detail ? ", " : "",
+		 detail ? detail : "");
+	if (misuse_told)
+		misuse_told(line);
+	ebb_bug("%s", line);
 }
 
 void misuse_die_pointer(const char *call, const void *ptr)

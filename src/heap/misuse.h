@@ -15,6 +15,12 @@ enum misuse {
 };
 
 /*
+ * Who writes that line, in place of ebb_bug(), and stops the process: the
+ * report of guard mode (debug/report.h).  NULL: nobody.  Set once, at start.
+ */
+extern void (*misuse_told)(const char *line);
+
+/*
  * Stop the process with one line that names @call, @ptr and what is known of
  * the pointer.  @detail: more words, or NULL.
  */

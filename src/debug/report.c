@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Reports of misuse
+ */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include "base/atomic.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sys.h"
+#include "debug/report.h"
+#include "debug/symbol.h"
+#include "heap/heap.h"
+#include "heap/misuse.h"
+
+#define REPORT_MAX	12288u
+#define FRAMES_SHOWN	16u
+#define FRAME_MAX	320u
+#define COMM_MAX	16u
+
+const char *const report_names[REPORT_NR_KINDS] = {
+	[REPORT_OVERFLOW]	= "overflow",
+	[REPORT_UNDERFLOW]	= "underflow",
+	[REPORT_USE_AFTER_FREE]	= "use after free",
+	[REPORT_DOUBLE_FREE]	= "double free",
+	[REPORT_INVALID_FREE]	= "invalid pointer",
+	[REPORT_INTERIOR_FREE]	= "interior pointer",
+	[REPORT_WRONG_SIZE]	= "wrong size",
+};
+
+void (*report_shown)(void);
+
+/*
+ * Who writes a report: its thread's block, NULL: nobody.  What follows is that
+ * thread's.  No struct lock: who dies with it held, dies.
+ */
+static struct tcb *writer;
+static char text[REPORT_MAX];
+static size_t text_len;
+
+/* @last is changed between two odd and even numbers. */
+static struct report_last last;
+static uint32_t last_seq;
+
+/* === Text ================================================================= */
+
+/* A line with the prefix of all lines; what does not fit is left out. */
+static void __printf_(1, 2) put_line(const char *fmt, ...)
+{
+	size_t start = text_len;
+	va_list ap;
+
+	text_len += fmt_line(text + text_len, REPORT_MAX - text_len - 1,
+			     "ebbmalloc[%d]: ", sys_getpid());
+	va_start(ap, fmt);
+	text_len += fmt_vline(text + text_len, REPORT_MAX - text_len - 1, fmt,
+			      ap);
+	va_end(ap);
+	/* Names of files and threads may be hostile. */
+	for (size_t i = start; i < text_len; i++)
+		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+			text[i] = '?';
+	if (text_len < REPORT_MAX - 1)
+		text[text_len++] = '\n';
+}
+
+/* The name of thread @tid of this process; "" if it has gone. */
+static void read_comm(int tid, char comm[COMM_MAX])
+{
+	char path[48];
+	long got = 0;
+	int fd;
+
+	fmt_line(path, sizeof(path), "/proc/self/task/%d/comm", tid);
+	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
+	if (fd >= 0) {
+		got = sys_read(fd, comm, COMM_MAX - 1);
+		sys_close(fd);
+	}
+	if (got > 0 && comm[got - 1] == '\n')
+		got--;
+	comm[max(got, 0L)] = '\0';
+}
+
+/*
+ * The @nr frames of @event.  But for the first one of a fault an address is
+ * where a call returns to.
+ */
+static void put_stack(const struct report_event *event, bool first_is_exact)
+{
+	static char words[FRAME_MAX];
+
+	for (unsigned int i = 0; i < min(event->nr_pcs, FRAMES_SHOWN); i++) {
+		uintptr_t pc = event->pcs[i];
+
+		symbol_describe(pc, i || !first_is_exact, words,
+				sizeof(words));
+		put_line("    #%u %p%s", i, (void *)pc, words);
+	}
+}
+
+static void put_event(const char *verb, const struct report_event *event,
+		      uint64_t now_ms)
+{
+	char comm[COMM_MAX];
+
+	if (!event->tid)
+		return;
+	read_comm(event->tid, comm);
+	if (now_ms)
+		put_line("  %s by thread %d (%s), %llu ms before", verb,
+			 event->tid, comm[0] ? comm : "gone",
+			 (unsigned long long)(now_ms - event->ms));
+	else
+		put_line("  %s by thread %d (%s)", verb, event->tid, comm);
+	put_stack(event, !now_ms && event->ms);
+}
+
+/* How the byte lies to the object. */
+static void describe_place(const struct report *report, char *buf, size_t size)
+{
+	uintptr_t addr = report->addr, object = report->object;
+	uintptr_t end = object + report->size;
+	const char *relation = "into the ";
+	size_t distance = addr - object, len = 0;
+
+	if (!object) {
+		fmt_line(buf, size, "%s", report->detail ?: "not in this heap");
+		return;
+	}
+	if (addr < object) {
+		relation = "before the ";
+		distance = object - addr;
+	} else if (addr >= end && report->size) {
+		relation = "after the ";
+		distance = addr - end + 1;
+	}
+	if (distance)
+		len = fmt_line(buf, size, "%zu byte%s %s", distance,
+			       distance == 1 ? "" : "s", relation);
+	fmt_line(buf + len, size - len, "object of %zu byte%s at %p%s%s",
+		 report->size, report->size == 1 ? "" : "s", (void *)object,
+		 report->detail ? ", " : "", report->detail ?: "");
+}
+
+/* === One at a time ======================================================== */
+
+static bool begin(void)
+{
+	struct tcb *nobody = NULL;
+
+	/* Pairs with end(). */
+	while (!cas_acq_rel(&writer, &nobody, &tcb)) {
+		if (nobody == &tcb)
+			return false;
+		nobody = NULL;
+		cpu_relax();
+	}
+	text_len = 0;
+	symbol_begin();
+	return true;
+}
+
+static void end(void)
+{
+	/* Pairs with begin(). */
+	store_release(&writer, NULL);
+}
+
+/* @head is the first line; the sequence is odd meanwhile. */
+static void note_last(const char *head)
+{
+	/* Pairs with report_read_last(). */
+	xchg_seq_cst(&last_seq, load_relaxed(&last_seq) + 1);
+	last.nr++;
+	last.time_ms = clock_realtime_ms();
+	fmt_line(last.head, sizeof(last.head), "%s", head);
+	/* Pairs with report_read_last(). */
+	xchg_seq_cst(&last_seq, load_relaxed(&last_seq) + 1);
+}
+
+__guesses bool report_read_last(struct report_last *ret_last)
+{
+	/* Pairs with note_last(). */
+	uint32_t seq = load_seq_cst(&last_seq);
+
+	if (seq & 1)
+		return false;
+	*ret_last = last;
+	fence_seq_cst();
+	return load_seq_cst(&last_seq) == seq;
+}
+
+static void finish(void)
+{
+	put_line("  end of report %llu", (unsigned long long)last.nr);
+	log_last_words(text, text_len);
+	if (report_shown)
+		report_shown();
+}
+
+bool report_tell(const struct report *report)
+{
+	static char head[REPORT_HEAD_MAX], place[REPORT_HEAD_MAX];
+	/* 0 would mean that it is not known. */
+	uint64_t now_ms = max(clock_ms(), (uint64_t)1);
+
+	if (!begin())
+		return false;
+	describe_place(report, place, sizeof(place));
+	fmt_line(head, sizeof(head), "%s(%p): %s: %s", report->call,
+		 (void *)report->ptr, report_names[report->kind], place);
+	note_last(head);
+	put_line("%s", head);
+	put_event("use", &report->use, 0);
+	put_event("allocated", &report->alloc, now_ms);
+	put_event("freed", &report->free, now_ms);
+	finish();
+	end();
+	return true;
+}
+
+void report_die(const struct report *report)
+{
+	(void)report_tell(report);
+	abort();
+}
+
+void report_die_line(const char *line)
+{
+	static uintptr_t pcs[STACK_MAX];
+	struct report_event use;
+
+	if (begin()) {
+		report_here(&use, pcs, __builtin_frame_address(0));
+		note_last(line);
+		put_line("%s", line);
+		put_event("use", &use, 0);
+		finish();
+		end();
+	}
+	abort();
+}
+
+void report_here(struct report_event *event, uintptr_t *pcs,
+		 const struct stack_frame *frame)
+{
+	event->tid = sys_gettid();
+	event->ms = 0;
+	event->pcs = pcs;
+	event->nr_pcs = stack_take(frame, pcs);
+}
+
+void report_postfork_child(void)
+{
+	store_relaxed(&writer, NULL);
+}
+
+void report_init(void)
+{
+	misuse_told = report_die_line;
+}

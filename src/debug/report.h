@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Reports of misuse
+ *
+ * What it is: one block of text about one misuse of memory, in one format
+ * whatever found it (a trap, a free, a damaged canary):
+ *
+ *	ebbmalloc[PID]: CALL(ADDRESS): WHAT: WHERE
+ *	ebbmalloc[PID]:   use by thread TID (NAME)
+ *	ebbmalloc[PID]:     #0 0xPC in FUNCTION+0xN (FILE+0xN)
+ *	ebbmalloc[PID]:   allocated by thread TID (NAME), N ms before
+ *	ebbmalloc[PID]:     #0 ...
+ *	ebbmalloc[PID]:   freed by thread TID (NAME), N ms before
+ *	ebbmalloc[PID]:     #0 ...
+ *	ebbmalloc[PID]:   end of report N
+ *
+ * The first line is what a misuse without guard mode comes to by itself
+ * (heap/misuse.h).  CALL is read, write, or the function that was called; WHAT
+ * one of report_names; WHERE says how ADDRESS lies to the object.  Parts that
+ * are not known are left out.
+ *
+ * The block is made in a static buffer and written with one write(2); nothing
+ * is allocated, and no lock is waited for but that of another report.
+ */
+#ifndef EBB_DEBUG_REPORT_H
+#define EBB_DEBUG_REPORT_H
+
+#include "debug/stack.h"
+
+enum report_kind {
+	REPORT_OVERFLOW,
+	REPORT_UNDERFLOW,
+	REPORT_USE_AFTER_FREE,
+	REPORT_DOUBLE_FREE,
+	REPORT_INVALID_FREE,	/* of what no malloc() returned */
+	REPORT_INTERIOR_FREE,	/* of what is inside of an object */
+	REPORT_WRONG_SIZE,	/* sized free with another size */
+	REPORT_NR_KINDS
+};
+
+/* Something that a thread did to the object.  @nr_pcs 0: no stack is known. */
+struct report_event {
+	const uintptr_t *pcs;
+	unsigned int nr_pcs;
+	int tid;		/* 0: it is not known, or did not happen */
+	uint64_t ms;		/* clock_ms() then */
+};
+
+struct report {
+	enum report_kind kind;
+	const char *call;	/* "read", "write", "free", ... */
+	uintptr_t ptr;		/* what is named in the first line */
+	uintptr_t addr;		/* the byte that WHERE is about */
+	uintptr_t object;	/* the object's start and length; 0: unknown */
+	size_t size;
+	const char *detail;	/* more words about it, or NULL */
+	struct report_event use, alloc, free;
+};
+
+/* The last report, for who shows it. */
+#define REPORT_HEAD_MAX	192
+
+struct report_last {
+	uint64_t nr;		/* reports so far; 0: none */
+	uint64_t time_ms;	/* since 1970 */
+	char head[REPORT_HEAD_MAX];
+};
+
+extern const char *const report_names[REPORT_NR_KINDS];
+
+/*
+ * Write the report, and show it (report_shown).  The caller decides whether the
+ * program goes on.  False: this thread was inside of another report, a fault
+ * in which led here; nothing was written.
+ * Context: any, signal handlers too.  What @report points to may not change.
+ */
+bool report_tell(const struct report *report);
+
+/* The same, and abort(). */
+void report_die(const struct report *report)
+	__attribute__((__noreturn__, __cold__));
+
+/* The same for a first line that is made already: see heap/misuse.h. */
+void report_die_line(const char *line)
+	__attribute__((__noreturn__, __cold__));
+
+/*
+ * Fill in @event for what this thread does now, with the stack from @frame on;
+ * @pcs has room for STACK_MAX and has to live as long as @event.
+ */
+void report_here(struct report_event *event, uintptr_t *pcs,
+		 const struct stack_frame *frame);
+
+/* A copy of the last report; false: it is being written. */
+bool report_read_last(struct report_last *ret_last);
+
+/*
+ * Called with a report that was written, before the process ends: for a floor
+ * above, to show it to others.  Set once, at start.  It may not wait, nor
+ * allocate.
+ */
+extern void (*report_shown)(void);
+
+/* In a forked child: who wrote one may be gone. */
+void report_postfork_child(void);
+
+/* Guard mode is on: misuse that free() finds is reported in this format. */
+void report_init(void);
+
+#endif

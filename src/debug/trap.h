@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Traps: SIGSEGV and SIGBUS, ours and the program's
+ *
+ * What it is: the handlers of both signals while guard mode is on.  A fault is
+ * shown to each *source*, which knows its own pages; what none of them explains
+ * is the program's, and goes to the handler it has set, or to the default.
+ *
+ * Model: the exported sigaction() and signal() record what the program wants
+ * for these two signals, and answer with what it had set before; the kernel has
+ * our handler, with the program's SA_ONSTACK and SA_RESTART (SA_ONSTACK also
+ * where it has none), without a mask and with SA_NODEFER.  So what the program's
+ * handler expects is made by hand: the mask of its action and, without
+ * SA_NODEFER, the signal itself are blocked before it is called, SA_RESETHAND
+ * is obeyed, siginfo and context are the kernel's.  The default action is left
+ * to the kernel, by setting it and letting the instruction fault again (or by
+ * sending the signal again, if somebody had sent it).
+ *
+ * Not seen: a program that makes the system call itself (Go), signalfd.
+ *
+ * Without guard mode both functions are one jump to libc's.
+ *
+ * Locking: a word that is held with all signals blocked, so that a handler
+ * always finds it free or on its way to being so.
+ * Fork: the child frees that word; actions are switched by one store.
+ */
+#ifndef EBB_DEBUG_TRAP_H
+#define EBB_DEBUG_TRAP_H
+
+#include <signal.h>
+#include "debug/report.h"
+
+struct trap_fault {
+	uintptr_t addr;		/* that was touched */
+	uintptr_t pc, sp, fp;	/* of who touched it */
+	int sig;		/* SIGSEGV or SIGBUS */
+	bool write;
+};
+
+enum trap_verdict {
+	TRAP_FOREIGN,	/* not this source's */
+	TRAP_RETRY,	/* it can be touched by now: again */
+	TRAP_REPORT,	/* misuse; the report says of what */
+};
+
+/*
+ * Who may know what a fault is about.  @explain gets a report that is empty but
+ * for call, addresses and use, and fills in the rest; what it points to must not
+ * change before the report is written.  It runs in a signal handler that may
+ * have interrupted anything: it waits for no lock that this thread may hold,
+ * and touches only memory that cannot fault.  @resume, if not NULL, is called
+ * once a report is written: true: the access was made possible, the program
+ * goes on; else it is stopped.
+ */
+struct trap_source {
+	enum trap_verdict (*explain)(const struct trap_fault *fault,
+				     struct report *report);
+	bool (*resume)(const struct trap_fault *fault);
+};
+
+/* Add a source, at start, before trap_start(); @source lives for ever. */
+void trap_add(const struct trap_source *source);
+
+/*
+ * Install the handlers; report_init() is done.  Returns 0 or -errno.
+ * Context: a constructor.
+ */
+int trap_start(void) __must_check;
+
+/* What the exported functions of these names do; errno is set. */
+int trap_sigaction(int sig, const struct sigaction *act,
+		   struct sigaction *ret_old);
+sighandler_t trap_signal(int sig, sighandler_t handler);
+
+void trap_postfork_child(void);
+
+#endif
