@@ -3,6 +3,7 @@
  * ebbmalloc - Reports of misuse
  */
 #include <fcntl.h>
+#include <link.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -16,7 +17,6 @@
 #include "heap/misuse.h"
 
 #define REPORT_MAX	12288u
-#define FRAMES_SHOWN	16u
 #define FRAME_MAX	320u
 #define COMM_MAX	16u
 
@@ -31,6 +31,9 @@ const char *const report_names[REPORT_NR_KINDS] = {
 };
 
 void (*report_shown)(void);
+
+/* Where this library is; 0: it is part of the program itself. */
+static uintptr_t own_start, own_end;	/* set once, at start */
 
 /*
  * Who writes a report: its thread's block, NULL: nobody.  What follows is that
@@ -92,7 +95,7 @@ static void put_stack(const struct report_event *event, bool first_is_exact)
 {
 	static char words[FRAME_MAX];
 
-	for (unsigned int i = 0; i < min(event->nr_pcs, FRAMES_SHOWN); i++) {
+	for (unsigned int i = 0; i < event->nr_pcs; i++) {
 		uintptr_t pc = event->pcs[i];
 
 		symbol_describe(pc, i || !first_is_exact, words,
@@ -230,11 +233,10 @@ void report_die(const struct report *report)
 
 void report_die_line(const char *line)
 {
-	static uintptr_t pcs[STACK_MAX];
 	struct report_event use;
 
 	if (begin()) {
-		report_here(&use, pcs, __builtin_frame_address(0));
+		report_here(&use, __builtin_frame_address(0));
 		note_last(line);
 		put_line("%s", line);
 		put_event("use", &use, 0);
@@ -244,13 +246,63 @@ void report_die_line(const char *line)
 	abort();
 }
 
-void report_here(struct report_event *event, uintptr_t *pcs,
-		 const struct stack_frame *frame)
+/* Without what is the library's own, if that is known, at its top. */
+static void copy_stack(struct report_event *event, const uintptr_t *pcs,
+		       unsigned int nr)
 {
+	unsigned int skip = 0;
+
+	while (skip + 1 < nr && pcs[skip] - own_start < own_end - own_start)
+		skip++;
 	event->tid = sys_gettid();
+	event->nr_pcs = min(nr - skip, REPORT_FRAMES);
+	for (unsigned int i = 0; i < event->nr_pcs; i++)
+		event->pcs[i] = pcs[skip + i];
+}
+
+void report_here(struct report_event *event, const struct stack_frame *frame)
+{
+	uintptr_t pcs[STACK_MAX];
+
 	event->ms = 0;
-	event->pcs = pcs;
-	event->nr_pcs = stack_take(frame, pcs);
+	copy_stack(event, pcs, stack_take(frame, pcs));
+}
+
+void report_at(struct report_event *event, uintptr_t pc, uintptr_t sp,
+	       uintptr_t fp)
+{
+	uintptr_t pcs[STACK_MAX];
+
+	/* Not 0: the first address is where it happened. */
+	event->ms = 1;
+	copy_stack(event, pcs, stack_take_at(pc, sp, fp, pcs));
+}
+
+/*
+ * dl_iterate_phdr callback: the object that this is in, if it is not the first,
+ * which is the program.
+ */
+static int find_own(struct dl_phdr_info *info, size_t size, void *nr)
+{
+	uintptr_t here = (uintptr_t)report_init, start = UINTPTR_MAX, end = 0;
+	bool first;
+
+	(void)size;
+	for (int i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *phdr = &info->dlpi_phdr[i];
+		uintptr_t from = info->dlpi_addr + phdr->p_vaddr;
+
+		if (phdr->p_type != PT_LOAD)
+			continue;
+		start = min(start, from);
+		end = max(end, from + phdr->p_memsz);
+	}
+	first = !(*(unsigned int *)nr)++;
+	if (here - start >= end - start || first)
+		return 0;
+	own_start = start;
+	own_end = end;
+	return 1;
 }
 
 void report_postfork_child(void)
@@ -260,5 +312,8 @@ void report_postfork_child(void)
 
 void report_init(void)
 {
+	unsigned int nr = 0;
+
+	dl_iterate_phdr(find_own, &nr);
 	misuse_told = report_die_line;
 }

@@ -38,14 +38,17 @@ enum report_kind {
 	REPORT_NR_KINDS
 };
 
+#define REPORT_FRAMES	16u
+
 /* Something that a thread did to the object.  @nr_pcs 0: no stack is known. */
 struct report_event {
-	const uintptr_t *pcs;
-	unsigned int nr_pcs;
-	int tid;		/* 0: it is not known, or did not happen */
 	uint64_t ms;		/* clock_ms() then */
+	int tid;		/* 0: it is not known, or did not happen */
+	uint32_t nr_pcs;
+	uintptr_t pcs[REPORT_FRAMES];
 };
 
+/* All by value: what it is about may change while it is written. */
 struct report {
 	enum report_kind kind;
 	const char *call;	/* "read", "write", "free", ... */
@@ -72,7 +75,7 @@ extern const char *const report_names[REPORT_NR_KINDS];
  * Write the report, and show it (report_shown).  The caller decides whether the
  * program goes on.  False: this thread was inside of another report, a fault
  * in which led here; nothing was written.
- * Context: any, signal handlers too.  What @report points to may not change.
+ * Context: any, signal handlers too.
  */
 bool report_tell(const struct report *report);
 
@@ -84,12 +87,12 @@ void report_die(const struct report *report)
 void report_die_line(const char *line)
 	__attribute__((__noreturn__, __cold__));
 
-/*
- * Fill in @event for what this thread does now, with the stack from @frame on;
- * @pcs has room for STACK_MAX and has to live as long as @event.
- */
-void report_here(struct report_event *event, uintptr_t *pcs,
-		 const struct stack_frame *frame);
+/* What this thread does now, with the stack from @frame on. */
+void report_here(struct report_event *event, const struct stack_frame *frame);
+
+/* The same of a thread that was interrupted: see stack_take_at(). */
+void report_at(struct report_event *event, uintptr_t pc, uintptr_t sp,
+	       uintptr_t fp);
 
 /* A copy of the last report; false: it is being written. */
 bool report_read_last(struct report_last *ret_last);

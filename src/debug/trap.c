@@ -10,7 +10,6 @@
 #include <ucontext.h>
 
 #include "base/atomic.h"
-#include "base/clock.h"
 #include "base/sys.h"
 #include "debug/trap.h"
 
@@ -36,7 +35,7 @@ static struct wanted wanted[ARRAY_SIZE(trapped)];
 static uint32_t changing;
 static bool started;
 
-/* The stack of a report is being taken or told: one at a time. */
+/* A report is told, and the program perhaps resumed: one at a time. */
 static uint32_t telling;
 
 static const struct trap_source *sources[NR_SOURCES];
@@ -314,45 +313,51 @@ static bool decode(int sig, const siginfo_t *info, const ucontext_t *context,
 	return true;
 }
 
-/* The report, and whether the program goes on. */
-static bool tell(const struct trap_source *source,
-		 const struct trap_fault *fault, struct report *report)
+static enum trap_verdict ask(const struct trap_source *source,
+			     const struct trap_fault *fault,
+			     struct report *ret_report)
 {
-	static uintptr_t pcs[STACK_MAX];
-	bool resumed;
+	*ret_report = (struct report){
+		.call = fault->write ? "write" : "read",
+		.ptr = fault->addr,
+		.addr = fault->addr,
+	};
+	return source->explain(fault, ret_report);
+}
+
+/*
+ * One thread at a time reports; where the program goes on after that, the next
+ * one may find that what it fell over was made accessible.
+ */
+static void tell(const struct trap_source *source,
+		 const struct trap_fault *fault)
+{
+	struct report report;
 
 	while (xchg_acquire(&telling, 1))
 		cpu_relax();
-	report->use.tid = sys_gettid();
-	/* Not 0: the first address is where it happened. */
-	report->use.ms = 1;
-	report->use.pcs = pcs;
-	report->use.nr_pcs = stack_take_at(fault->pc, fault->sp, fault->fp,
-					   pcs);
-	resumed = report_tell(report) && source->resume &&
-		  source->resume(fault);
-	if (!resumed)
-		abort();
-	/* Pairs with tell(), of the next one. */
+	if (ask(source, fault, &report) == TRAP_REPORT) {
+		report_at(&report.use, fault->pc, fault->sp, fault->fp);
+		if (!report_tell(&report) || !source->resume ||
+		    !source->resume(fault))
+			abort();
+	}
+	/* Pairs with tell(), in another thread. */
 	store_release(&telling, 0);
-	return true;
 }
 
 /* Whether the instruction is to be tried again. */
 static bool explain(const struct trap_fault *fault)
 {
 	for (unsigned int i = 0; i < nr_sources; i++) {
-		struct report report = {
-			.call = fault->write ? "write" : "read",
-			.ptr = fault->addr,
-			.addr = fault->addr,
-		};
+		struct report report;
 
-		switch (sources[i]->explain(fault, &report)) {
+		switch (ask(sources[i], fault, &report)) {
 		case TRAP_RETRY:
 			return true;
 		case TRAP_REPORT:
-			return tell(sources[i], fault, &report);
+			tell(sources[i], fault);
+			return true;
 		case TRAP_FOREIGN:
 			break;
 		}

@@ -45,12 +45,12 @@ enum trap_verdict {
 
 /*
  * Who may know what a fault is about.  @explain gets a report that is empty but
- * for call, addresses and use, and fills in the rest; what it points to must not
- * change before the report is written.  It runs in a signal handler that may
- * have interrupted anything: it waits for no lock that this thread may hold,
- * and touches only memory that cannot fault.  @resume, if not NULL, is called
- * once a report is written: true: the access was made possible, the program
- * goes on; else it is stopped.
+ * for call and addresses, and fills in the rest but for use.  It runs in a
+ * signal handler that may have interrupted anything, in several threads at
+ * once, twice for what is reported: it waits for no lock that this thread may
+ * hold, touches only memory that cannot fault, and may have a small stack.
+ * @resume, if not NULL, is called once a report is written: true: the access
+ * was made possible, the program goes on; else it is stopped.
  */
 struct trap_source {
 	enum trap_verdict (*explain)(const struct trap_fault *fault,

@@ -22,7 +22,6 @@
 #define STACK_SIZE	(64 * KIB)
 
 static char *ours, *foreign;	/* pages that nobody may touch */
-static uintptr_t object_pcs[1] = { 0x1000 };
 static bool may_resume;
 static char output[OUTPUT_MAX];
 
@@ -36,7 +35,7 @@ static enum trap_verdict explain(const struct trap_fault *fault,
 	report->size = OBJECT_SIZE;
 	report->alloc.tid = getpid();
 	report->alloc.ms = 1;
-	report->alloc.pcs = object_pcs;
+	report->alloc.pcs[0] = 0x1000;
 	report->alloc.nr_pcs = 1;
 	return TRAP_REPORT;
 }
