@@ -12,6 +12,7 @@
 #include "api/fast.h"
 #include "api/init.h"
 #include "base/bits.h"
+#include "debug/guard.h"
 #include "heap/misuse.h"
 #include "os/map.h"
 
@@ -99,10 +100,18 @@ __export void *pvalloc(size_t size)
 
 /* --- Sized frees --- */
 
+static cold void check_size(void *ptr, size_t size, const char *call)
+{
+	if (guard_owns(ptr))
+		guard_check_size(ptr, size, call, FRAME);
+	else if (heap_checked && size > alloc_usable(ptr, call))
+		misuse_die(MISUSE_SIZE, call, ptr, "sized free of more");
+}
+
 void alloc_check_size(void *ptr, size_t size, const char *call)
 {
-	if (unlikely(heap_checked) && ptr && size > alloc_usable(ptr, call))
-		misuse_die(MISUSE_SIZE, call, ptr, "sized free of more");
+	if (unlikely(heap_sized) && ptr)
+		check_size(ptr, size, call);
 }
 
 __export void free_sized(void *ptr, size_t size);

@@ -46,7 +46,7 @@ size_t alloc_usable(void *ptr, const char *call);
 
 /*
  * Sized free: dies if @size cannot be what was asked for at @ptr.  Checked
- * with check=1 only.
+ * with check=1 only, and of guarded objects.
  */
 void alloc_check_size(void *ptr, size_t size, const char *call);
 

@@ -16,7 +16,7 @@
  * call goes on in both processes.
  *
  * Locking: glibc's list of streams, ctl_lock (6; for a moment only, or without),
- * batch_lock (5), drain_lock, orphan_lock (3), vm_lock (2).
+ * batch_lock (5), guard_lock (4), drain_lock, orphan_lock (3), vm_lock (2).
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
@@ -24,6 +24,7 @@
 #include "api/init.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
+#include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
@@ -33,6 +34,9 @@
 #include "vm/run.h"
 
 static struct lock *const fork_locks[] = {
+#if IS_ENABLED(CONFIG_GUARD)
+	&guard_lock,
+#endif
 	&drain_lock, &orphan_lock, &vm_lock,
 };
 
@@ -121,6 +125,8 @@ static void postfork_child(void)
 		ctl_postfork_child();
 	if (heap_profiled)
 		profile_postfork_child();
+	if (guard_mode)
+		guard_postfork_child();
 	release_locks();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();

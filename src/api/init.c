@@ -27,6 +27,7 @@
 #include "base/param.h"
 #include "base/sys.h"
 #include "ctl/ctl.h"
+#include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
@@ -75,9 +76,13 @@ static bool init_now(void)
 	if (IS_ENABLED(CONFIG_PROFILE) && param_int(EBB_ATTR_PROFILE) &&
 	    !getauxval(AT_SECURE))
 		profile_init();
+	if (IS_ENABLED(CONFIG_GUARD) && param_int(EBB_ATTR_GUARD))
+		guard_init();
+	heap_checked |= guard_mode == EBB_GUARD_ALL;
 	heap_watched = heap_checked || heap_profiled;
+	heap_sized = heap_checked || guard_mode;
 	/* Pairs with init_ready(). */
-	store_release(&init_state, INIT_DONE);
+	store_release(&init_state, guard_mode ? INIT_GUARDED : INIT_DONE);
 	return true;
 }
 
@@ -93,7 +98,12 @@ bool init_heap(void)
 			return false;
 		cpu_relax();
 	}
-	return state == INIT_DONE;
+	return state != INIT_FAILED;
+}
+
+cold bool init_heap_plain(void)
+{
+	return init_heap() && load_acquire(&init_state) == INIT_DONE;
 }
 
 static void close_heap(void)
@@ -253,6 +263,8 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		ctl_init(environ, getauxval(AT_SECURE));
 	if (heap_profiled)
 		profile_start();
+	if (guard_mode)
+		guard_start();
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();
 }

@@ -8,7 +8,12 @@
 #include "base/atomic.h"
 #include "base/compiler.h"
 
-enum init_state { INIT_NOT, INIT_DONE, INIT_FAILED };
+enum init_state {
+	INIT_NOT,
+	INIT_DONE,
+	INIT_GUARDED,	/* done, and guard mode is on */
+	INIT_FAILED,
+};
 
 extern uint32_t init_state __attribute__((visibility("hidden")));
 
@@ -19,6 +24,20 @@ static inline bool init_ready(void)
 {
 	/* Pairs with init_heap(). */
 	return likely(load_acquire(&init_state) == INIT_DONE) || init_heap();
+}
+
+/* init_heap(), but false in guard mode. */
+bool init_heap_plain(void);
+
+/*
+ * The same as init_ready(), but false in guard mode, where allocations are to
+ * be looked at first.
+ */
+static inline bool init_ready_plain(void)
+{
+	/* Pairs with init_heap(). */
+	return likely(load_acquire(&init_state) == INIT_DONE) ||
+	       init_heap_plain();
 }
 
 /*

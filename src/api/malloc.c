@@ -26,6 +26,7 @@
 #include "api/init.h"
 #include "base/err.h"
 #include "base/sys.h"
+#include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
@@ -46,8 +47,24 @@
 /* What is known of memory that was just allocated. */
 struct got {
 	bool zero;	/* it reads as zero */
-	bool sampled;	/* it is for the heap profile */
+	bool sampled;	/* it is for the heap profile; or there is none, since
+			 * it is to be guarded */
 };
+
+/*
+ * The slot that was just taken, which is marked, goes back: it is the next one's,
+ * since this one is to be guarded.
+ */
+static cold void *leave_slot(struct heap *heap, unsigned int class,
+			     struct got *got)
+{
+	void **top = ++heap_magazine(heap, class)->top;
+
+	top[-1] = (void *)sample_unmark((uintptr_t)top[-1]);
+	sample_next(heap, class);
+	got->sampled = true;
+	return NULL;
+}
 
 static void *take_slot(struct heap *heap, unsigned int class, struct got *got)
 {
@@ -60,7 +77,9 @@ static void *take_slot(struct heap *heap, unsigned int class, struct got *got)
 		slot = (uintptr_t)mag->top[-1];
 	}
 	mag->top--;
-	if (IS_ENABLED(CONFIG_PROFILE) && unlikely(slot & MAGAZINE_SAMPLED)) {
+	if (HEAP_MARKS && unlikely(slot & MAGAZINE_SAMPLED)) {
+		if (guard_mode)
+			return leave_slot(heap, class, got);
 		slot = sample_unmark(slot);
 		sample_next(heap, class);
 		got->sampled = true;
@@ -120,12 +139,11 @@ static void *take_large(size_t align, size_t size, bool nested,
 	return ptr;
 }
 
-static void *alloc_any(size_t align, size_t size, bool nested, struct got *got)
+static void *alloc_plain(size_t align, size_t size, bool nested,
+			 struct got *got)
 {
 	int class;
 
-	if (size > PTRDIFF_MAX || !init_ready())
-		return NULL;
 	if (align <= ALIGN_MIN && size <= CLASS_SIZE_MAX)
 		class = (int)sizeclass_of(max(size, (size_t)1));
 	else
@@ -133,6 +151,14 @@ static void *alloc_any(size_t align, size_t size, bool nested, struct got *got)
 	if (class >= 0)
 		return alloc_slot((unsigned int)class, nested, got);
 	return take_large(align, size, nested, got);
+}
+
+/* NULL: there is no memory, or it is guard mode. */
+static void *alloc_any(size_t align, size_t size, bool nested, struct got *got)
+{
+	if (size > PTRDIFF_MAX || !init_ready_plain())
+		return NULL;
+	return alloc_plain(align, size, nested, got);
 }
 
 /* There was no memory: again, as long as something was given back. */
@@ -144,10 +170,71 @@ static cold void *alloc_again(size_t align, size_t size, struct got *got)
 		return NULL;
 	for (int i = 0; !ptr && i < AGAIN_TRIES && inband_make_room(size); i++) {
 		tcb_enter(&tcb);
-		ptr = alloc_any(align, size, false, got);
+		ptr = alloc_plain(align, size, false, got);
 		tcb_leave(&tcb);
 	}
 	return ptr;
+}
+
+struct want {
+	size_t align, size;
+	bool nested;
+	const struct stack_frame *frame;
+};
+
+/* @want as if there was no guard mode, and no mark. */
+static void *alloc_unguarded(const struct want *want, struct got *got)
+{
+	void *ptr;
+
+	do {
+		got->sampled = false;
+		if (!want->nested)
+			tcb_enter(&tcb);
+		ptr = alloc_plain(want->align, want->size, want->nested, got);
+		if (!want->nested)
+			tcb_leave(&tcb);
+	} while (!ptr && got->sampled);
+	return ptr;
+}
+
+/* Whether it is known without looking for a slot that it shall be guarded. */
+static bool guard_at_once(size_t size)
+{
+	return guard_wants(size) || (size > CLASS_SIZE_MAX && sample_draw(size));
+}
+
+/* Guard mode: outside of the bracket, unless nested. */
+static cold void *alloc_guarded(const struct want *want, struct got *got)
+{
+	void *ptr = NULL;
+
+	if (want->size > PTRDIFF_MAX || !init_ready())
+		return NULL;
+	got->sampled = guard_at_once(want->size);
+	if (!got->sampled) {
+		if (!want->nested)
+			tcb_enter(&tcb);
+		ptr = alloc_plain(want->align, want->size, want->nested, got);
+		if (!want->nested)
+			tcb_leave(&tcb);
+	}
+	if (got->sampled) {
+		ptr = guard_alloc(want->align, want->size, want->frame);
+		got->zero = ptr;
+		got->sampled = false;
+	}
+	return ptr ?: alloc_unguarded(want, got);
+}
+
+static cold void *alloc_otherwise(size_t align, size_t size,
+				  const struct stack_frame *frame,
+				  struct got *got)
+{
+	struct want want = { align, size, false, frame };
+	void *ptr = guard_mode ? alloc_guarded(&want, got) : NULL;
+
+	return ptr ?: alloc_again(align, size, got);
 }
 
 static size_t usable_of(const void *ptr)
@@ -179,7 +266,7 @@ __always_inline_ void *alloc_slow(size_t align, size_t size,
 
 	tcb_leave(&tcb);
 	if (unlikely(!ptr))
-		ptr = alloc_again(align, size, &got);
+		ptr = alloc_otherwise(align, size, frame, &got);
 	see_to_sample(ptr, &got, frame);
 	init_after_slow((const void *)stack_pc(frame), false);
 	if (unlikely(!ptr))
@@ -207,7 +294,10 @@ static cold void *alloc_nested(size_t align, size_t size,
 {
 	struct got got = { 0 };
 	void *ptr = alloc_any(align, size, true, &got);
+	struct want want = { align, size, true, frame };
 
+	if (unlikely(!ptr) && guard_mode)
+		ptr = alloc_guarded(&want, &got);
 	see_to_sample(ptr, &got, frame);
 	if (!ptr)
 		errno = ENOMEM;
@@ -334,12 +424,23 @@ static void free_slot(struct slab_hot *hot, void *ptr, bool nested,
 		free_foreign(heap, hot, ptr, call);
 }
 
+/* @ptr is not in the range. */
+static cold void free_other(void *ptr, const char *call,
+			    const struct stack_frame *frame)
+{
+	if (!guard_owns(ptr))
+		misuse_die_pointer(call, ptr);
+	guard_free(ptr, call, frame);
+}
+
 static void free_any(void *ptr, bool nested, const char *call)
 {
 	struct slab_hot *hot;
 
-	if (!range_contains(ptr))
-		misuse_die_pointer(call, ptr);
+	if (!range_contains(ptr)) {
+		free_other(ptr, call, FRAME);
+		return;
+	}
 	/* First: once it is free another thread may get it, and be sampled. */
 	if (unlikely(heap_profiled))
 		(void)profile_forget(ptr);
@@ -398,6 +499,23 @@ static noinline void free_slow(void *ptr)
 		free_any(ptr, false, "free");
 	tcb_leave(&tcb);
 	init_after_slow(__builtin_return_address(0), true);
+}
+
+/* Inside the bracket: a guarded object, in the frame that free() has. */
+static cold void free_guarded(void *ptr)
+{
+	guard_free(ptr, "free", FRAME);
+	tcb_leave(&tcb);
+	init_after_slow(__builtin_return_address(0), true);
+}
+
+/* Inside the bracket: NULL, or it is not in the range. */
+static noinline void free_outside(void *ptr)
+{
+	if (ptr && guard_owns(ptr))
+		free_guarded(ptr);
+	else
+		free_slow(ptr);
 }
 
 static cold void free_nested(void *ptr)
@@ -474,7 +592,7 @@ __export void free(void *ptr)
 	}
 	tcb_enter(&tcb);
 	if (unlikely(offset >= load_relaxed(&range.used))) {
-		free_slow(ptr);
+		free_outside(ptr);
 		return;
 	}
 	hot = hot_of_offset(offset);
@@ -529,13 +647,19 @@ __always_inline_ size_t slot_usable(void *ptr)
 	return sizeclasses[hot->class].size;
 }
 
-size_t alloc_usable(void *ptr, const char *call)
+static cold size_t usable_other(void *ptr, const char *call)
+{
+	if (!guard_owns(ptr))
+		misuse_die_pointer(call, ptr);
+	return guard_usable(ptr, call, FRAME);
+}
+
+/* @ptr is in the range. */
+static size_t usable_inside(void *ptr, const char *call)
 {
 	struct slab_hot *hot;
 	unsigned int slot;
 
-	if (!range_contains(ptr))
-		misuse_die_pointer(call, ptr);
 	hot = slab_hot(slab_of(ptr));
 	if (hot->kind == SLAB_KIND_CLASS) {
 		if (!slab_slot(hot, ptr, &slot))
@@ -548,6 +672,13 @@ size_t alloc_usable(void *ptr, const char *call)
 	if (hot->kind != SLAB_KIND_RUN || (uintptr_t)ptr & (SLAB_SIZE - 1))
 		misuse_die_pointer(call, ptr);
 	return large_usable(ptr);
+}
+
+size_t alloc_usable(void *ptr, const char *call)
+{
+	if (!range_contains(ptr))
+		return usable_other(ptr, call);
+	return usable_inside(ptr, call);
 }
 
 /* --- calloc, realloc --- */
@@ -747,6 +878,28 @@ static cold void *realloc_sampled(void *ptr, size_t size)
 	return moved;
 }
 
+/*
+ * @ptr is not in the range.  A guarded object always moves, and gets no room to
+ * grow in, so that its end is where it is said to be.
+ */
+static cold void *realloc_other(void *ptr, size_t size,
+				const struct stack_frame *frame)
+{
+	size_t usable = usable_other(ptr, "realloc");
+	int saved = errno;
+	void *copy = malloc_for(size, frame);
+
+	if (!copy) {
+		if (size > usable)
+			return NULL;
+		errno = saved;
+		return ptr;
+	}
+	memcpy(copy, ptr, min(usable, size));
+	alloc_free(ptr, "realloc");
+	return copy;
+}
+
 static noinline void *realloc_slow(void *ptr, size_t size)
 {
 	size_t usable;
@@ -764,7 +917,9 @@ static noinline void *realloc_slow(void *ptr, size_t size)
 		errno = ENOMEM;
 		return NULL;
 	}
-	usable = alloc_usable(ptr, "realloc");
+	if (unlikely(!range_contains(ptr)))
+		return realloc_other(ptr, size, FRAME);
+	usable = usable_inside(ptr, "realloc");
 	moved = resize_bounded(ptr, usable, size) ? ptr :
 		realloc_move(ptr, usable, size);
 	/* What grew where it was has not been through malloc(). */

@@ -19,6 +19,7 @@
 #define REPORT_MAX	12288u
 #define FRAME_MAX	320u
 #define COMM_MAX	16u
+#define OWN_MOST	4u	/* of the library's frames at the top */
 
 const char *const report_names[REPORT_NR_KINDS] = {
 	[REPORT_OVERFLOW]	= "overflow",
@@ -265,7 +266,8 @@ void report_here(struct report_event *event, const struct stack_frame *frame)
 	uintptr_t pcs[STACK_MAX];
 
 	event->ms = 0;
-	copy_stack(event, pcs, stack_take(frame, pcs));
+	copy_stack(event, pcs,
+		   stack_take_top(frame, pcs, REPORT_FRAMES + OWN_MOST));
 }
 
 void report_at(struct report_event *event, uintptr_t pc, uintptr_t sp,

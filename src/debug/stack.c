@@ -87,13 +87,13 @@ struct stack_frame read_frame(uintptr_t at)
 
 /* From where @frame returned to, on; it is in @pcs already. */
 static unsigned int walk(struct stack_frame frame, uintptr_t at,
-			 uintptr_t *pcs)
+			 uintptr_t *pcs, unsigned int most)
 {
 	uintptr_t end = end_of_stack(at);
 	uintptr_t readable = ALIGN_DOWN(at, map_page_size);
 	unsigned int nr = 1;
 
-	while (nr < STACK_MAX && is_next(at, (uintptr_t)frame.next) &&
+	while (nr < most && is_next(at, (uintptr_t)frame.next) &&
 	       (uintptr_t)frame.next + sizeof(frame) <= end) {
 		uintptr_t last;
 
@@ -114,23 +114,24 @@ static unsigned int walk(struct stack_frame frame, uintptr_t at,
 }
 
 /* What backtrace() finds from @ret on; 0: it did not come by there. */
-static unsigned int unwind(uintptr_t ret, uintptr_t *pcs)
+static unsigned int unwind(uintptr_t ret, uintptr_t *pcs, unsigned int most)
 {
 	void *all[STACK_MAX + OWN_FRAMES];
 	unsigned int found = 0;
 	int nr;
 
 	thread.unwinding = true;
-	nr = backtrace(all, STACK_MAX + OWN_FRAMES);
+	nr = backtrace(all, (int)(most + OWN_FRAMES));
 	thread.unwinding = false;
 
-	for (int i = 0; i < nr && found < STACK_MAX; i++)
+	for (int i = 0; i < nr && found < most; i++)
 		if (found || (uintptr_t)all[i] == ret)
 			pcs[found++] = (uintptr_t)all[i];
 	return found;
 }
 
-unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs)
+unsigned int stack_take_top(const struct stack_frame *frame, uintptr_t *pcs,
+			    unsigned int most)
 {
 	uintptr_t pc = stack_pc(frame);
 	unsigned int nr = 0;
@@ -139,8 +140,13 @@ unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs)
 	/* What it allocates itself, and handlers above it, do without. */
 	if (unwinding && !thread.unwinding &&
 	    pc - libgcc_start >= libgcc_end - libgcc_start)
-		nr = unwind(pc, pcs);
-	return nr ? nr : walk(*frame, (uintptr_t)frame, pcs);
+		nr = unwind(pc, pcs, most);
+	return nr ? nr : walk(*frame, (uintptr_t)frame, pcs, most);
+}
+
+unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs)
+{
+	return stack_take_top(frame, pcs, STACK_MAX);
 }
 
 unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
@@ -152,10 +158,10 @@ unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
 	pcs[0] = pc;
 	if (unwinding && !thread.unwinding &&
 	    pc - libgcc_start >= libgcc_end - libgcc_start)
-		nr = unwind(pc, pcs);
+		nr = unwind(pc, pcs, STACK_MAX);
 	if (nr || !is_readable(ALIGN_DOWN(sp, map_page_size)))
 		return max(nr, 1u);
-	return walk(frame, sp, pcs);
+	return walk(frame, sp, pcs, STACK_MAX);
 }
 
 /* dl_iterate_phdr callback: the object that has libgcc's name. */

@@ -58,6 +58,10 @@ void stack_init(bool unwind);
  */
 unsigned int stack_take(const struct stack_frame *frame, uintptr_t *pcs);
 
+/* The first @most of them, at most STACK_MAX; fewer cost less. */
+unsigned int stack_take_top(const struct stack_frame *frame, uintptr_t *pcs,
+			    unsigned int most);
+
 /*
  * The same for what was interrupted at @pc, with these registers: @pc is the
  * first, and where the call that led there returns to may be missing.

@@ -34,7 +34,7 @@ void drain_init(void)
 static struct heap *heap_new(void)
 {
 	size_t nr = ALIGN_UP(magazine_heap_size() +
-			     (heap_profiled ? sizeof(struct sampler) : 0),
+			     (heap_marked ? sizeof(struct sampler) : 0),
 			     SLAB_SIZE) >> SLAB_SHIFT;
 	struct heap *heap = closed;
 	enum run_state was;

@@ -23,8 +23,12 @@ __thread struct thread thread __attribute__((tls_model("initial-exec")));
 bool heap_checked;
 bool heap_watched;
 bool heap_for_all;
+bool heap_sized;
 #if IS_ENABLED(CONFIG_PROFILE)
 bool heap_profiled;
+#endif
+#if HEAP_MARKS
+bool heap_marked;
 #endif
 
 /* A place for the tops of the empty heap's magazines to point past. */

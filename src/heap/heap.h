@@ -134,7 +134,7 @@ struct heap {
 	void **outbox_seen;	/* drain_lock: top of the outbox then */
 	uint32_t turn_seen;	/* drain_lock: turn of the run cache then */
 	struct run_cache runs;
-	struct sampler *sampler;	/* NULL: there is no profile */
+	struct sampler *sampler;	/* NULL: nothing is marked */
 	struct slab *aside;	/* popped, QUEUED, to be refilled from: see
 				 * heap_next_slab() */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
@@ -180,8 +180,11 @@ extern struct heap_front empty_front __attribute__((visibility("hidden")));
 
 extern struct heap orphan_heap __attribute__((visibility("hidden")));
 
-/* Every operation is a bypass: option check=1. */
+/* Every operation is a bypass: options check=1, guard=all. */
 extern bool heap_checked;
+
+/* Sized frees are checked: heap_checked, or guard mode. */
+extern bool heap_sized;
 
 /* realloc() has to look closely: heap_checked or heap_profiled. */
 extern bool heap_watched;
@@ -191,6 +194,15 @@ extern bool heap_watched;
 extern bool heap_profiled __attribute__((visibility("hidden")));
 #else
 #define heap_profiled	false
+#endif
+
+/* Slots in magazines may be marked: by the profile, or for guard mode. */
+#if IS_ENABLED(CONFIG_PROFILE) || IS_ENABLED(CONFIG_GUARD)
+#define HEAP_MARKS	1
+extern bool heap_marked __attribute__((visibility("hidden")));
+#else
+#define HEAP_MARKS	0
+#define heap_marked	false
 #endif
 
 /* Threads other than the first may have heaps: their end will be heard of. */

@@ -114,7 +114,7 @@ void magazine_init(struct heap *heap)
 	heap->runs.nr = heap->runs.nr_slabs = 0;
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_none(heap, class);
-	if (heap_profiled)
+	if (heap_marked)
 		sample_open(heap);
 }
 
@@ -353,7 +353,7 @@ static bool refill_shared(struct heap *heap, unsigned int class)
 	heap->delta.dirty -= (int64_t)nr * sc->size;
 	heap->delta.handed += (int64_t)nr * sc->size;
 	heap->bins[class].nr_shared += (uint8_t)nr;
-	if (unlikely(heap_profiled))
+	if (unlikely(heap_marked))
 		sample_refilled(heap, class, nr);
 	TRACE2(refill, sc->size, nr);
 	heap_tell(heap);
@@ -401,7 +401,7 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 			bin->current = NULL;
 		}
 	}
-	if (unlikely(heap_profiled) && got)
+	if (unlikely(heap_marked) && got)
 		sample_refilled(heap, class, got);
 	heap_tell(heap);
 	return got;
@@ -440,7 +440,7 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 	memcpy(spare, bin->bottom, nr * sizeof(*spare));
 	memmove(bin->bottom, bin->bottom + nr, (cap - nr) * sizeof(*spare));
 	mag->top -= nr;
-	if (unlikely(heap_profiled))
+	if (unlikely(heap_marked))
 		sample_flushed(heap, class, nr);
 	barrier();
 	publish_places(heap, class, spare, nr);
@@ -454,7 +454,7 @@ void magazine_flush_all(struct heap *heap)
 		void **first = bin->bottom;
 		size_t held = (size_t)(heap->magazines[class].top - first);
 
-		if (unlikely(heap_profiled))
+		if (unlikely(heap_marked))
 			sample_flushed(heap, class, held);
 		set_none(heap, class);
 		barrier();

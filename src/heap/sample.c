@@ -11,6 +11,7 @@
 
 /* Set once, before there is a heap. */
 static uint64_t mean_bytes;
+static uint64_t mean_slots;	/* not 0: by number, whatever their size */
 
 /* Whose numbers nobody's heap draws; and how many heaps were opened. */
 static uint64_t shared_random;
@@ -43,12 +44,26 @@ static double exponential(uint64_t random)
 	return (53.0 - (double)high) * LN2 - 2 * t * sum;
 }
 
+static void begin(uint64_t seed)
+{
+	shared_random = mix(seed ? seed : range.secret);
+	seed_of_heaps = mix(shared_random + 1);
+	heap_marked = true;
+}
+
+#if IS_ENABLED(CONFIG_PROFILE)
 void sample_init(uint64_t mean, uint64_t seed)
 {
 	mean_bytes = mean;
-	shared_random = mix(seed ? seed : range.secret);
-	seed_of_heaps = mix(shared_random + 1);
+	begin(seed);
 	heap_profiled = mean != 0;
+}
+#endif
+
+void sample_init_count(uint64_t mean)
+{
+	mean_slots = mean;
+	begin(0);
 }
 
 uint64_t sample_mean(void)
@@ -65,10 +80,15 @@ static double gap_bytes(uint64_t random)
 /* Slots of @class before the next one that is sampled. */
 static int64_t gap_slots(struct sampler *sampler, unsigned int class)
 {
+	uint64_t random;
 	double slots;
 
 	sampler->random += GAMMA;
-	slots = gap_bytes(mix(sampler->random)) / sizeclasses[class].size;
+	random = mix(sampler->random);
+	if (mean_slots)
+		slots = exponential(random) * (double)mean_slots;
+	else
+		slots = gap_bytes(random) / sizeclasses[class].size;
 	return (int64_t)min(slots, GAP_MAX);
 }
 
@@ -124,6 +144,8 @@ bool sample_draw(size_t size)
 {
 	uint64_t random = mix(add_relaxed(&shared_random, GAMMA));
 
+	if (mean_slots)
+		return exponential(random) * (double)mean_slots < 1;
 	return gap_bytes(random) < (double)size;
 }
 

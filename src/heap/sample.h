@@ -19,12 +19,16 @@
  * the mark up, so that their slots, too, are counted; and so that these are
  * seen no slab has a fast bin (slab_hot.bin is 0) while there is a profile.
  *
+ * Guard mode (guard=sampled) marks in the same way, one slot in so many, of
+ * those that refills bring: frees there do not move the mark, so they may take
+ * the fast path, and slots that come and go on top of it are not counted.
+ *
  * Invariants:
  * (1) sampler.at is where the sampled slot lies, counted from the magazine's
  *     bottom; below 0 it is in no magazine yet.  The slot at that place, and
  *     no other, has the mark.
  * (2) Allocations from the magazine leave it alone; refills add what they
- *     bring, flushes subtract what leaves, a free adds 1.
+ *     bring, flushes subtract what leaves, a free adds 1 (for the profile).
  *
  * Context: the heap's thread inside the bracket, or the holder of its gate;
  * sample_draw() anywhere.
@@ -45,6 +49,12 @@ struct sampler {
  * heap.
  */
 void sample_init(uint64_t mean, uint64_t seed);
+
+/*
+ * Mark one slot in @mean, on average, for guard mode; there is no profile.
+ * Context: as sample_init().
+ */
+void sample_init_count(uint64_t mean);
 
 /* Bytes between two points, on average; 0: there is no profile. */
 uint64_t sample_mean(void);

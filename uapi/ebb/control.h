@@ -78,6 +78,12 @@ enum ebb_attr_id {
 	EBB_ATTR_PROFILE_DUMP,
 	EBB_ATTR_PROFILE_LEAK,
 	EBB_ATTR_PROFILE_SEED,
+	EBB_ATTR_GUARD,
+	EBB_ATTR_GUARD_EVERY,
+	EBB_ATTR_GUARD_SIZE,
+	EBB_ATTR_GUARD_SIDE,
+	EBB_ATTR_GUARD_QUARANTINE,
+	EBB_ATTR_GUARD_RECOVER,
 	EBB_NR_ATTRS
 };
 
@@ -104,6 +110,21 @@ enum ebb_backend {
 enum ebb_profile_stack {
 	EBB_PROFILE_STACK_FP,
 	EBB_PROFILE_STACK_UNWIND,
+};
+
+/* Values of the option guard. */
+enum ebb_guard {
+	EBB_GUARD_OFF,
+	EBB_GUARD_DECOMMITTED,
+	EBB_GUARD_SAMPLED,
+	EBB_GUARD_ALL,
+};
+
+/* Values of the option guard_side. */
+enum ebb_guard_side {
+	EBB_GUARD_SIDE_AUTO,
+	EBB_GUARD_SIDE_RIGHT,
+	EBB_GUARD_SIDE_LEFT,
 };
 
 /* The value must be a power of two. */
@@ -455,6 +476,54 @@ static const struct ebb_attr ebb_attrs[] = {
 		.zero = "another one for each process",
 		.since = "0.1",
 		.help = "seed of the choice of samples, to repeat a run",
+	},
+	[EBB_ATTR_GUARD] = {
+		.name = "guard", .type = EBB_TYPE_CHOICE,
+		.flags = EBB_FLAG_START, .unit = "",
+		.min = EBB_GUARD_OFF, .max = EBB_GUARD_ALL,
+		.def = EBB_GUARD_OFF, .def_text = "off",
+		.accepts = "off, decommitted, sampled, all",
+		.since = "0.1",
+		.help = "which misuse of memory traps, and is reported",
+	},
+	[EBB_ATTR_GUARD_EVERY] = {
+		.name = "guard_every", .type = EBB_TYPE_COUNT,
+		.flags = EBB_FLAG_START, .unit = "allocations",
+		.min = 1, .max = INT64_C(1) << 30,
+		.def = 5000, .def_text = "5000",
+		.since = "0.1",
+		.help = "one allocation in so many is guarded in sampled mode",
+	},
+	[EBB_ATTR_GUARD_SIZE] = {
+		.name = "guard_size", .type = EBB_TYPE_BYTES,
+		.flags = EBB_FLAG_START, .unit = "bytes",
+		.min = 0, .max = INT64_C(1) << 40, .def = 0, .def_text = "0",
+		.zero = "none for its size alone",
+		.since = "0.1",
+		.help = "size from which sampled mode guards every object",
+	},
+	[EBB_ATTR_GUARD_SIDE] = {
+		.name = "guard_side", .type = EBB_TYPE_CHOICE,
+		.flags = EBB_FLAG_START, .unit = "",
+		.min = EBB_GUARD_SIDE_AUTO, .max = EBB_GUARD_SIDE_LEFT,
+		.def = EBB_GUARD_SIDE_AUTO, .def_text = "auto",
+		.accepts = "auto, right, left",
+		.since = "0.1",
+		.help = "end of its pages at which a guarded object lies",
+	},
+	[EBB_ATTR_GUARD_QUARANTINE] = {
+		.name = "guard_quarantine", .type = EBB_TYPE_BYTES,
+		.flags = EBB_FLAG_START, .unit = "bytes",
+		.min = 0, .max = INT64_C(1) << 40, .def = 0, .def_text = "0",
+		.zero = "by the mode: 2M sampled, 1G all",
+		.since = "0.1",
+		.help = "addresses of guarded objects that trap after free",
+	},
+	[EBB_ATTR_GUARD_RECOVER] = {
+		.name = "guard_recover", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "go on after a read was reported in sampled mode",
 	},
 };
 
