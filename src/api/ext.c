@@ -21,6 +21,7 @@
 #include "heap/heap.h"
 #include "heap/sample.h"
 #include "os/advise.h"
+#include "os/guard_mark.h"
 #include "reclaim/counters.h"
 #include "os/name.h"
 #include "reclaim/inband.h"
@@ -184,4 +185,6 @@ __export void malloc_stats(void)
 	fputs(report, stderr);
 	advise_report(report, sizeof(report));
 	fputs(report, stderr);
+	if (guard_mark_describe(report, sizeof(report)))
+		fprintf(stderr, "%s\n", report);
 }

@@ -28,6 +28,7 @@
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
+#include "os/guard_mark.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -114,6 +115,8 @@ static void postfork_child(void)
 {
 	if (tcb.busy != BUSY_FORK)
 		return;
+	/* First: a handler of the program's may touch what is missing here. */
+	guard_mark_postfork_child();
 	/* Interrupted inside the allocator: what it was at stays as it is. */
 	if (!busy_before)
 		drain_after_fork(threaded);

@@ -32,6 +32,7 @@
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "os/advise.h"
+#include "os/guard_mark.h"
 #include "os/map.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
@@ -60,6 +61,18 @@ struct extent {
 static struct extent libc, linker;
 static bool libc_is_static;
 
+/* Nothing has been handed out yet. */
+static void start_guard(void)
+{
+	const char *refused = NULL;
+
+	if (range.pieces)
+		refused = "the address space is limited (RLIMIT_AS)";
+	else if (param_int(EBB_ATTR_GUARD) && map_strict_commit())
+		refused = "free runs are unmapped (vm.overcommit_memory=2)";
+	guard_mark_start(range.base, range.reserved, refused);
+}
+
 static bool init_now(void)
 {
 	map_init();
@@ -72,6 +85,7 @@ static bool init_now(void)
 		store_release(&init_state, INIT_FAILED);
 		return false;
 	}
+	start_guard();
 	/* Before there is a heap, which would not be sampled. */
 	if (IS_ENABLED(CONFIG_PROFILE) && param_int(EBB_ATTR_PROFILE) &&
 	    !getauxval(AT_SECURE))
@@ -212,12 +226,16 @@ void init_after_slow(const void *caller, bool freeing)
  */
 static cold void describe(void)
 {
+	char line[128];
+
 	log_line("ebbmalloc %s, %zu MiB of address space reserved",
 		 EBB_VERSION, range.reserved / MIB);
 	if (!param_int(EBB_ATTR_RECLAIM))
 		log_line("reclaimer: off, backend %s", advise_name());
 	else
 		reclaimer_start();
+	if (guard_mark_describe(line, sizeof(line)))
+		log_line("%s", line);
 }
 
 /* dl_iterate_phdr callback: the object that pthread_create lies in, ld.so. */

@@ -15,6 +15,7 @@
 #include "ebb/abi.h"
 #include "heap/tally.h"
 #include "os/advise.h"
+#include "os/guard_mark.h"
 #include "os/map.h"
 #include "reclaim/counters.h"
 #include "reclaim/history.h"
@@ -237,6 +238,8 @@ static void gather_backends(void)
 	for (i = 0; i < EBB_NR_BACKENDS_MAX &&
 		    advise_describe(i, line, sizeof(line)); i++)
 		copy_text(page.backends[i].line, sizeof(line), line);
+	if (i < EBB_NR_BACKENDS_MAX && guard_mark_describe(line, sizeof(line)))
+		copy_text(page.backends[i++].line, sizeof(line), line);
 	page.head.backends.used = i;
 }
 

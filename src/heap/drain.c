@@ -13,6 +13,7 @@
 #include "heap/run_cache.h"
 #include "heap/sample.h"
 #include "os/barrier.h"
+#include "os/guard_mark.h"
 
 struct lock drain_lock = LOCK_INIT(3);
 
@@ -47,6 +48,7 @@ static struct heap *heap_new(void)
 	run = run_alloc(nr, 1, &was);
 	if (!run)
 		return NULL;
+	guard_hand_out(slab_base(run), nr << SLAB_SHIFT);
 	store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
 	heap = (struct heap *)slab_base(run);
 	/* Of the stores and lists only what was written is read. */

@@ -8,6 +8,7 @@
 #include "heap/misuse.h"
 #include "heap/run_cache.h"
 #include "heap/tail.h"
+#include "os/guard_mark.h"
 #include "os/map.h"
 #include "os/resident.h"
 #include "vm/run.h"
@@ -109,6 +110,7 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 		run_free(run, slabs_for(bytes), *ret_was);
 		return NULL;
 	}
+	guard_hand_out(slab_base(run), bytes);
 	run->run_bytes = bytes;
 	if (*ret_was == RUN_LAZY)
 		account_take(0, (int64_t)bytes);
@@ -171,6 +173,8 @@ bool large_resize(void *ptr, size_t size)
 		return false;
 	}
 	if (bytes > before) {
+		/* Its tail, too, may have been given back. */
+		guard_hand_out((char *)ptr + before, bytes - before);
 		account_take((int64_t)(bytes - before), 0);
 		note_recent(ptr, bytes);
 	}
@@ -194,6 +198,7 @@ void *large_move(void *ptr, size_t size)
 
 	if (!IS_ENABLED(CONFIG_MREMAP) || len < LARGE_MOVE_MIN ||
 	    load_relaxed(&move_refused) || range.pieces ||
+	    guard_missing_traps() ||
 	    load_relaxed(&run_counters.nr_displaced) >= DISPLACED_MAX ||
 	    !map_may_move(ptr, len) || !tail_take(from, &offered))
 		return NULL;
@@ -207,6 +212,8 @@ void *large_move(void *ptr, size_t size)
 		return NULL;
 	}
 	moved = slab_base(to);
+	/* A tail's traps would move along, to where the user may go. */
+	guard_hand_out(ptr, len);
 	/* What is backed there goes now: later it may be somebody else's. */
 	if (was != RUN_CLEAN)
 		map_discard(moved, len);

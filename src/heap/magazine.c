@@ -12,6 +12,7 @@
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
 #include "heap/sample.h"
+#include "os/guard_mark.h"
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
@@ -241,6 +242,9 @@ static void **expand_marked(struct heap *heap, struct slab *slab,
 {
 	char *base = slab_base(slab) + (size_t)group.word * 64 * sc->size;
 
+	/* All at once, before it is done slot by slot. */
+	if (unlikely(load_relaxed(&slab->pages) & PAGES_GUARDED))
+		slab_hand_out(slab, slab_pages_of(sc, group.word, group.mask));
 	for (uint64_t mask = group.mask; mask; mask &= mask - 1) {
 		unsigned int bit = bit_lowest(mask);
 		uintptr_t slot = (uintptr_t)base + (size_t)bit * sc->size;
@@ -467,13 +471,13 @@ void magazine_flush_all(struct heap *heap)
 	account_tell(&heap->delta);
 }
 
-/* Of [@start, @end) of a heap the whole pages; refused, they stay. */
+/* Of [@start, @end) of a heap the whole pages; where it must not be they stay. */
 static void discard(const void *start, const void *end)
 {
 	uintptr_t first = ALIGN_UP((uintptr_t)start, map_page_size);
 	uintptr_t last = ALIGN_DOWN((uintptr_t)end, map_page_size);
 
-	if (first < last)
+	if (first < last && !guard_missing_traps())
 		map_discard((char *)first, last - first);
 }
 

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "heap/heap.h"
 #include "heap/slab.h"
+#include "os/guard_mark.h"
 
 uint32_t slab_tick;
 
@@ -36,13 +37,25 @@ void slab_dirty_push(struct slab *slab)
 
 static uint64_t pages_of_run(enum run_state was)
 {
-	switch (was) {
-	case RUN_CLEAN:
-		return (uint64_t)slab_all_pages() << PAGES_CLEAN;
-	case RUN_LAZY:
-		return (uint64_t)slab_all_pages() << PAGES_LAZY;
-	default:
-		return 0;
+	uint64_t word = load_relaxed(&guard_marks_on) ? PAGES_GUARDED : 0;
+
+	if (was == RUN_CLEAN)
+		word |= (uint64_t)slab_all_pages() << PAGES_CLEAN;
+	else if (was == RUN_LAZY)
+		word |= (uint64_t)slab_all_pages() << PAGES_LAZY;
+	return word;
+}
+
+void slab_hand_out(struct slab *slab, unsigned int pages)
+{
+	uint64_t left = pages;
+
+	while (left) {
+		uint64_t span = bits_take_run(&left);
+
+		guard_hand_out(slab_base(slab) +
+			       ((size_t)bit_lowest(span) << map_page_shift),
+			       (size_t)bits_count(span) << map_page_shift);
 	}
 }
 

@@ -49,7 +49,9 @@
  * back, or never touched; they read as zero), the next 16 which are lazy
  * (MADV_FREE), the next which were seen free by a sweep (idle).  A page's
  * clean and lazy bits are set by who has claimed all slots that touch it,
- * before publishing them, and cleared by whoever takes one of them.
+ * before publishing them, and cleared by whoever takes one of them.  Bit 48
+ * says that pages may trap (os/guard_mark.h): whoever takes a slot looks, and
+ * removes the trap before the slot is used.
  */
 #ifndef EBB_HEAP_SLAB_H
 #define EBB_HEAP_SLAB_H
@@ -73,6 +75,7 @@ enum slab_state {
 #define PAGES_CLEAN	0
 #define PAGES_LAZY	16
 #define PAGES_IDLE	32
+#define PAGES_GUARDED	(1ULL << 48)
 #define PAGES_MASK	0xffffULL
 #define PAGES_ALL(mask) ((uint64_t)(mask) << PAGES_CLEAN | \
 			 (uint64_t)(mask) << PAGES_LAZY | \
@@ -164,6 +167,9 @@ void slab_unclaim(struct slab *slab, unsigned int word, uint64_t mask);
 bool slab_debit(struct slab *slab, unsigned int nr, uint64_t gen)
 	__must_check;
 
+/* Of @pages, on which the caller took slots, none traps any more. */
+void slab_hand_out(struct slab *slab, unsigned int pages);
+
 /*
  * The caller took slots on @pages: they are live now.  Returns the page word
  * as it was for them: which were clean, so known to read as zero, and lazy.
@@ -172,8 +178,11 @@ static inline uint64_t slab_touch(struct slab *slab, unsigned int pages)
 {
 	uint64_t old = load_relaxed(&slab->pages);
 
-	if (!(old & PAGES_ALL(pages)))
+	if (!(old & (PAGES_ALL(pages) | PAGES_GUARDED)))
 		return 0;
+	/* Also where they are not clean any more: who saw to it may be at it. */
+	if (unlikely(old & PAGES_GUARDED))
+		slab_hand_out(slab, pages);
 	/* Pairs with settle_pages(), before it publishes. */
 	old = and_acq_rel(&slab->pages, ~PAGES_ALL(pages));
 	return old & PAGES_ALL(pages);

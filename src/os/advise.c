@@ -31,6 +31,10 @@
 #include "os/probe.h"
 #include "os/resident.h"
 
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102	/* Linux 6.13 */
+#endif
+
 #define VECTOR_MIN	8u	/* ranges, for a thread that must open /proc */
 
 /* === Advising ========================================================== */
@@ -151,7 +155,12 @@ void advise_ranges(const struct advise_range *ranges, size_t nr,
 		   enum advise_kind kind, bool *ok,
 		   struct advise_result *result)
 {
-	int advice = kind == ADVISE_LAZY ? MADV_FREE : MADV_DONTNEED;
+	static const int advices[] = {
+		[ADVISE_LAZY] = MADV_FREE,
+		[ADVISE_CLEAN] = MADV_DONTNEED,
+		[ADVISE_GUARD] = MADV_GUARD_INSTALL,
+	};
+	int advice = advices[kind];
 	uint64_t calls = nr_calls();
 	struct sum taken;
 

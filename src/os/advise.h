@@ -15,6 +15,7 @@ struct advise_range {
 enum advise_kind {
 	ADVISE_LAZY,		/* MADV_FREE: the kernel may take it */
 	ADVISE_CLEAN,		/* MADV_DONTNEED: given back at once */
+	ADVISE_GUARD,		/* MADV_GUARD_INSTALL: the same, and it traps */
 };
 
 struct advise_result {

@@ -11,6 +11,7 @@
 #include "heap/misuse.h"
 #include "heap/slab.h"
 #include "heap/tail.h"
+#include "os/guard_mark.h"
 #include "os/huge.h"
 #include "os/map.h"
 #include "os/resident.h"
@@ -267,6 +268,8 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 		int64_t bytes = (int64_t)bits_count(fresh) << map_page_shift;
 
 		store_relaxed(&slab->given, 1);
+		if (load_relaxed(&guard_marks_on))
+			or_relaxed(&slab->pages, PAGES_GUARDED);
 		and_relaxed(&slab->pages, ~PAGES_ALL(done));
 		/* Pairs with slab_touch(). */
 		or_release(&slab->pages, (uint64_t)done << PAGES_CLEAN);
@@ -469,13 +472,28 @@ static void count_clean(struct pass *pass, uint64_t done_bytes, bool counted)
 		split_parts(counted);
 }
 
+/* Give back, and have it trap. */
+static void advise_guarded(struct advise_result *done)
+{
+	uint64_t before = clock_ns();
+
+	guard_mark_give(batch.ranges, batch.nr_ranges);
+	advise_ranges(batch.ranges, batch.nr_ranges, guard_mark_advice(),
+		      batch.ok, done);
+	guard_mark_gave(batch.ranges, batch.nr_ranges, batch.ok,
+			clock_ns() - before);
+}
+
 static void batch_advise(struct pass *pass)
 {
 	bool counted = count_resident(pass);
 	struct advise_result done = { 0 };
 
-	advise_ranges(batch.ranges, batch.nr_ranges, batch.kind, batch.ok,
-		      &done);
+	if (batch.kind == ADVISE_CLEAN && load_relaxed(&guard_marks_on))
+		advise_guarded(&done);
+	else
+		advise_ranges(batch.ranges, batch.nr_ranges, batch.kind,
+			      batch.ok, &done);
 	TRACE4(decommit, batch.kind == ADVISE_CLEAN, done.done_bytes,
 	       done.refused_bytes, batch.nr_ranges);
 	pass->refused |= done.refused_bytes > 0;

@@ -56,6 +56,7 @@
 #include "base/sys.h"
 #include "base/trace.h"
 #include "os/advise.h"
+#include "os/guard_mark.h"
 #include "os/probe.h"
 #include "reclaim/app.h"
 #include "reclaim/fdtable.h"
@@ -318,7 +319,8 @@ static void read_conf(const struct signals *signals, struct policy_conf *conf)
 {
 	*conf = (struct policy_conf){
 		.decay_ms = param_int(EBB_ATTR_DECAY_MS),
-		.lazy_ms = param_int(EBB_ATTR_LAZY) ?
+		.lazy_ms = param_int(EBB_ATTR_LAZY) &&
+			   !guard_missing_traps() ?
 			   param_int(EBB_ATTR_LAZY_MS) : -1,
 		.over_part = (uint32_t)param_int(EBB_ATTR_OVER_PART),
 		.young_ms = (uint32_t)param_int(EBB_ATTR_YOUNG_MS),

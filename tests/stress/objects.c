@@ -142,12 +142,13 @@ static void drop_locked(struct seat *seat, struct object *object)
 	char *start = object->start;
 	size_t len = (object->len + 64 * KIB - 1) & ~(64 * KIB - 1);
 
-	if (object->len <= 33 * KIB || len > MIB || !is_aligned(start, 64 * KIB) ||
-	    mlock(start, len)) {
+	if (object->len <= 33 * KIB || len > MIB || !is_aligned(start, 64 * KIB)) {
 		drop(seat, object);
 		return;
 	}
-	sched_yield();
+	/* Where its tail was given back and traps it is locked, and fails. */
+	if (!mlock(start, len))
+		sched_yield();
 	drop(seat, object);
 	munlock(start, len);
 }

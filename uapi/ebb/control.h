@@ -84,6 +84,7 @@ enum ebb_attr_id {
 	EBB_ATTR_GUARD_SIDE,
 	EBB_ATTR_GUARD_QUARANTINE,
 	EBB_ATTR_GUARD_RECOVER,
+	EBB_ATTR_GUARD_TRAP,
 	EBB_NR_ATTRS
 };
 
@@ -125,6 +126,13 @@ enum ebb_guard_side {
 	EBB_GUARD_SIDE_AUTO,
 	EBB_GUARD_SIDE_RIGHT,
 	EBB_GUARD_SIDE_LEFT,
+};
+
+/* Values of the option guard_trap. */
+enum ebb_guard_trap {
+	EBB_GUARD_TRAP_AUTO,
+	EBB_GUARD_TRAP_MARKER,
+	EBB_GUARD_TRAP_UFFD,
 };
 
 /* The value must be a power of two. */
@@ -524,6 +532,15 @@ static const struct ebb_attr ebb_attrs[] = {
 		.min = 0, .max = 1, .def = 0, .def_text = "off",
 		.since = "0.1",
 		.help = "go on after a read was reported in sampled mode",
+	},
+	[EBB_ATTR_GUARD_TRAP] = {
+		.name = "guard_trap", .type = EBB_TYPE_CHOICE,
+		.flags = EBB_FLAG_START, .unit = "",
+		.min = EBB_GUARD_TRAP_AUTO, .max = EBB_GUARD_TRAP_UFFD,
+		.def = EBB_GUARD_TRAP_AUTO, .def_text = "auto",
+		.accepts = "auto, marker, userfaultfd",
+		.since = "0.1",
+		.help = "how pages that were given back trap; auto: what there is",
 	},
 };
 
