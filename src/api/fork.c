@@ -24,6 +24,7 @@
 #include "api/init.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
+#include "debug/given.h"
 #include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/drain.h"
@@ -117,6 +118,8 @@ static void postfork_child(void)
 		return;
 	/* First: a handler of the program's may touch what is missing here. */
 	guard_mark_postfork_child();
+	if (IS_ENABLED(CONFIG_GUARD))
+		given_postfork_child();
 	/* Interrupted inside the allocator: what it was at stays as it is. */
 	if (!busy_before)
 		drain_after_fork(threaded);

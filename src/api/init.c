@@ -27,6 +27,7 @@
 #include "base/param.h"
 #include "base/sys.h"
 #include "ctl/ctl.h"
+#include "debug/given.h"
 #include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/drain.h"
@@ -90,7 +91,7 @@ static bool init_now(void)
 	if (IS_ENABLED(CONFIG_PROFILE) && param_int(EBB_ATTR_PROFILE) &&
 	    !getauxval(AT_SECURE))
 		profile_init();
-	if (IS_ENABLED(CONFIG_GUARD) && param_int(EBB_ATTR_GUARD))
+	if (IS_ENABLED(CONFIG_GUARD))
 		guard_init();
 	heap_checked |= guard_mode == EBB_GUARD_ALL;
 	heap_watched = heap_checked || heap_profiled;
@@ -283,6 +284,8 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		profile_start();
 	if (guard_mode)
 		guard_start();
+	if (IS_ENABLED(CONFIG_GUARD))
+		given_start();
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();
 }

@@ -431,10 +431,13 @@ static const struct trap_source source = {
 
 void guard_init(void)
 {
-	bool all = param_int(EBB_ATTR_GUARD) == EBB_GUARD_ALL;
+	int64_t mode = param_int(EBB_ATTR_GUARD);
+	bool all = mode == EBB_GUARD_ALL;
 	size_t quarantine = (size_t)param_int(EBB_ATTR_GUARD_QUARANTINE);
 	int err;
 
+	if (mode != EBB_GUARD_SAMPLED && !all)
+		return;
 	if (heap_profiled) {
 		log_line("guard: off, since there is a profile");
 		return;
@@ -446,7 +449,7 @@ void guard_init(void)
 		log_line("guard: off, no address space: %s", err_name(err));
 		return;
 	}
-	guard_mode = (uint8_t)param_int(EBB_ATTR_GUARD);
+	guard_mode = (uint8_t)mode;
 	if (!all)
 		sample_init_count((uint64_t)param_int(EBB_ATTR_GUARD_EVERY));
 }

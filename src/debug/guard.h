@@ -48,7 +48,10 @@ struct guard_stats {
 	uint64_t reports;
 };
 
-/* Make the pool, by the options.  Context: at start, range_init() is done. */
+/*
+ * Make the pool, if the options say so.  Context: at start, range_init() is
+ * done.
+ */
 void guard_init(void);
 
 /* What takes locks and memory: traps, stacks.  Context: a constructor. */

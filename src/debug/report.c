@@ -247,13 +247,18 @@ void report_die_line(const char *line)
 	abort();
 }
 
+bool report_is_own(uintptr_t pc)
+{
+	return pc - own_start < own_end - own_start;
+}
+
 /* Without what is the library's own, if that is known, at its top. */
 static void copy_stack(struct report_event *event, const uintptr_t *pcs,
 		       unsigned int nr)
 {
 	unsigned int skip = 0;
 
-	while (skip + 1 < nr && pcs[skip] - own_start < own_end - own_start)
+	while (skip + 1 < nr && report_is_own(pcs[skip]))
 		skip++;
 	event->tid = sys_gettid();
 	event->nr_pcs = min(nr - skip, REPORT_FRAMES);

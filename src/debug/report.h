@@ -104,6 +104,9 @@ bool report_read_last(struct report_last *ret_last);
  */
 extern void (*report_shown)(void);
 
+/* Whether @pc lies in this library; false where that is part of the program. */
+bool report_is_own(uintptr_t pc);
+
 /* In a forked child: who wrote one may be gone. */
 void report_postfork_child(void);
 

@@ -390,6 +390,8 @@ void trap_add(const struct trap_source *source)
 
 int trap_start(void)
 {
+	if (started)
+		return 0;
 	for (unsigned int i = 0; i < ARRAY_SIZE(trapped); i++) {
 		struct sigaction *was = &wanted[i].copies[0];
 

@@ -62,7 +62,8 @@ struct trap_source {
 void trap_add(const struct trap_source *source);
 
 /*
- * Install the handlers; report_init() is done.  Returns 0 or -errno.
+ * Install the handlers, if they are not; report_init() is done.  Returns 0 or
+ * -errno.
  * Context: a constructor.
  */
 int trap_start(void) __must_check;

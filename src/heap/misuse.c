@@ -20,8 +20,7 @@ static const char *const misuse_names[] = {
 
 void (*misuse_told)(const char *line);
 
-/* The run @ptr lies in, if it is inside a large object; else NULL. */
-static struct slab *run_around(const void *ptr)
+struct slab *misuse_run_around(const void *ptr)
 {
 	size_t index = slab_index(slab_of(ptr));
 
@@ -64,7 +63,7 @@ static void know_pointer(char *buf, size_t size, const void *ptr)
 		know_slot(buf, size, ptr);
 		return;
 	}
-	run = run_around(ptr);
+	run = misuse_run_around(ptr);
 	if (!run)
 		fmt_line(buf, size, "in a part of the heap that is free");
 	else if (slab_base(run) == ptr)
@@ -99,7 +98,7 @@ void misuse_die_pointer(const char *call, const void *ptr)
 		misuse_die(MISUSE_INVALID, call, ptr, NULL);
 	if (slab_hot(slab_of(ptr))->kind == SLAB_KIND_CLASS)
 		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
-	run = run_around(ptr);
+	run = misuse_run_around(ptr);
 	if (run && slab_base(run) != ptr)
 		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
 	if (!run && !((uintptr_t)ptr & (SLAB_SIZE - 1)))

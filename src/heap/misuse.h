@@ -27,6 +27,10 @@ extern void (*misuse_told)(const char *line);
 void misuse_die(enum misuse what, const char *call, const void *ptr,
 		const char *detail) __attribute__((__noreturn__, __cold__));
 
+/* The run @ptr lies in, if it is inside a large object; else NULL. */
+struct slab;
+struct slab *misuse_run_around(const void *ptr);
+
 /* Stop for a pointer that no slab in use explains: interior or invalid. */
 void misuse_die_pointer(const char *call, const void *ptr)
 	__attribute__((__noreturn__, __cold__));

@@ -260,10 +260,10 @@ bool guard_missing_traps(void)
 	return load_relaxed(&guard_marks_on) && trap->missing;
 }
 
-static bool is_covered(const char *addr)
+bool guard_mark_covers(const void *addr)
 {
 	return load_relaxed(&guard_marks_on) &&
-	       (size_t)(addr - marks.base) < marks.len;
+	       (size_t)((const char *)addr - marks.base) < marks.len;
 }
 
 enum guard_why guard_mark_why(const void *addr, uint64_t *ret_ms)
@@ -271,7 +271,7 @@ enum guard_why guard_mark_why(const void *addr, uint64_t *ret_ms)
 	uint32_t word;
 
 	*ret_ms = 0;
-	if (!is_covered(addr))
+	if (!guard_mark_covers(addr))
 		return GUARD_NOT;
 	word = load_acquire(&marks.words[page_of(addr)]);
 	if (!word_traps(word))
@@ -286,7 +286,7 @@ bool guard_mark_resolve(char *addr)
 {
 	uint64_t ms;
 
-	if (!is_covered(addr) || !trap->missing ||
+	if (!guard_mark_covers(addr) || !trap->missing ||
 	    guard_mark_why(addr, &ms) != GUARD_NOT)
 		return false;
 	addr = (char *)ALIGN_DOWN((uintptr_t)addr, map_page_size);
@@ -316,6 +316,8 @@ size_t guard_mark_describe(char *buf, size_t size)
 	if (!is_wanted())
 		return 0;
 	if (!load_relaxed(&guard_marks_on)) {
+		if (trap)
+			return fmt_line(buf, size, "guard: lost: %s", reason);
 		if (why_error)
 			return fmt_line(buf, size, "guard: unavailable: %s "
 					"(%s)", reason, err_name(why_error));

@@ -92,6 +92,9 @@ static inline void guard_hand_out(char *start, size_t len)
  */
 bool guard_missing_traps(void);
 
+/* Whether @addr lies in memory of which pages may trap. */
+bool guard_mark_covers(const void *addr);
+
 /* Why the page at @addr traps; *@ret_ms: for how long it has done so. */
 enum guard_why guard_mark_why(const void *addr, uint64_t *ret_ms);
 

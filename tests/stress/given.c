@@ -30,7 +30,6 @@ const char *ebb_conf = "guard=decommitted,decay_ms=5,lazy_ms=1,"
 #define NR_THREADS_MAX	16u
 #define NR_OBJECTS	160u
 #define LEN_MIN		(2 * KIB)	/* of what is looked at */
-#define CHURN_STEPS	1500u
 #define CHILD_TOUCHES	40u
 
 struct object {
@@ -51,14 +50,17 @@ struct seat {
 static struct seat seats[NR_THREADS_MAX];
 static unsigned int nr_threads = 4;
 static uint64_t want = 200000;
+static unsigned int nr_steps = 1500;	/* of a thread in a round */
 static uint64_t seed = 1;
 
 static pthread_barrier_t barrier;
+static pthread_rwlock_t visits =	/* written: nobody begins or ends */
+	PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static char **targets;			/* bytes on pages that are given back */
 static size_t nr_targets, max_targets;
 static bool over;			/* no further round */
 static bool resting;			/* trims and forks are to wait */
-static uint64_t nr_trims, nr_forks, nr_ends, nr_child_traps;
+static uint64_t nr_trims, nr_forks, nr_ends, nr_visits, nr_child_traps;
 static bool inherited = true;		/* children have the traps, too */
 
 static void die(const char *what, const void *at)
@@ -103,6 +105,13 @@ static bool traps(char *at, bool write)
 	       fault == (char *)((uintptr_t)at & ~(page_size() - 1));
 }
 
+/*
+ * Of libc's own name, which the library has no say in: a report of each would
+ * end the program, and takes its time.
+ */
+extern int __sigaction(int sig, const struct sigaction *act,
+		       struct sigaction *old);
+
 static void catch_traps(void)
 {
 	struct sigaction action = {
@@ -110,8 +119,8 @@ static void catch_traps(void)
 		.sa_flags = SA_SIGINFO | SA_NODEFER,
 	};
 
-	sigaction(SIGSEGV, &action, NULL);
-	sigaction(SIGBUS, &action, NULL);
+	__sigaction(SIGSEGV, &action, NULL);
+	__sigaction(SIGBUS, &action, NULL);
 }
 
 /* === Legal touches ====================================================== */
@@ -318,7 +327,7 @@ static void *sit(void *arg)
 		pthread_barrier_wait(&barrier);
 		if (over)
 			return NULL;
-		for (unsigned int i = 0; i < CHURN_STEPS; i++)
+		for (unsigned int i = 0; i < nr_steps; i++)
 			step(seat);
 		pthread_barrier_wait(&barrier);
 		free_most(seat);
@@ -395,6 +404,51 @@ static void *leave(void *arg)
 	return arg;
 }
 
+/*
+ * Threads that live for a few objects of each size share slabs with others, and
+ * so the pages that were given back: two who hand out the same one.
+ */
+static void *visit(void *arg)
+{
+	struct object objects[48];
+	struct rng rng;
+
+	rng_seed(&rng, (uintptr_t)&rng ^ now_ms());
+	for (unsigned int i = 0; i < 48; i++) {
+		struct object *object = &objects[i];
+
+		object->len = 16 + rng_below(&rng, LEN_MIN / 2);
+		object->start = malloc(object->len);
+		object->seed = rng_next(&rng);
+		pattern_fill(object->start, object->len, object->seed);
+	}
+	for (unsigned int i = 0; i < 48; i++) {
+		if (!pattern_holds(objects[i].start, objects[i].len,
+				   objects[i].seed))
+			die("content of a visitor", objects[i].start);
+		free(objects[i].start);
+	}
+	return arg;
+}
+
+static void *send_visitors(void *arg)
+{
+	while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE)) {
+		pthread_t threads[3];
+
+		pthread_rwlock_rdlock(&visits);
+		for (unsigned int i = 0; i < 3; i++)
+			if (pthread_create(&threads[i], NULL, visit, NULL))
+				die("pthread_create", NULL);
+		for (unsigned int i = 0; i < 3; i++)
+			pthread_join(threads[i], NULL);
+		pthread_rwlock_unlock(&visits);
+		__atomic_add_fetch(&nr_visits, 3, __ATOMIC_RELAXED);
+		sched_yield();
+	}
+	return arg;
+}
+
 /* === Rounds ============================================================= */
 
 static uint64_t sum_of(size_t offset)
@@ -438,6 +492,7 @@ static void run_round(void)
 	pthread_barrier_wait(&barrier);		/* they allocate and free */
 	pthread_barrier_wait(&barrier);		/* they free most of it */
 	pthread_barrier_wait(&barrier);
+	pthread_rwlock_wrlock(&visits);
 	/* First: sorting may allocate. */
 	find_targets();
 	malloc_trim(0);
@@ -449,6 +504,7 @@ static void run_round(void)
 	pthread_join(leaver, NULL);
 	nr_ends++;
 	pthread_barrier_wait(&barrier);
+	pthread_rwlock_unlock(&visits);
 }
 
 static void set_up(pthread_t *threads)
@@ -497,6 +553,7 @@ static void read_options(int argc, char **argv)
 	static const struct option longs[] = {
 		{ "touches", required_argument, NULL, 't' },
 		{ "threads", required_argument, NULL, 'n' },
+		{ "steps", required_argument, NULL, 'c' },
 		{ "seed", required_argument, NULL, 's' },
 		{ 0 },
 	};
@@ -509,6 +566,8 @@ static void read_options(int argc, char **argv)
 			want = value;
 		else if (opt == 'n' && value && value <= NR_THREADS_MAX)
 			nr_threads = (unsigned int)value;
+		else if (opt == 'c' && value)
+			nr_steps = (unsigned int)value;
 		else if (opt == 's')
 			seed = value;
 		else
@@ -518,7 +577,7 @@ static void read_options(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	pthread_t threads[NR_THREADS_MAX], trimmer, forker;
+	pthread_t threads[NR_THREADS_MAX], trimmer, forker, sender;
 	unsigned int nr_rounds = 0;
 
 	setvbuf(stdout, NULL, _IONBF, 0);
@@ -531,7 +590,8 @@ int main(int argc, char **argv)
 	catch_traps();
 	set_up(threads);
 	if (pthread_create(&trimmer, NULL, trim, NULL) ||
-	    pthread_create(&forker, NULL, fork_children, NULL))
+	    pthread_create(&forker, NULL, fork_children, NULL) ||
+	    pthread_create(&sender, NULL, send_visitors, NULL))
 		die("pthread_create", NULL);
 	while (SUM(nr_trapped) + SUM(nr_legal) < want ||
 	       SUM(nr_trapped) < want / 2) {
@@ -544,15 +604,17 @@ int main(int argc, char **argv)
 		pthread_join(threads[i], NULL);
 	pthread_join(trimmer, NULL);
 	pthread_join(forker, NULL);
+	pthread_join(sender, NULL);
 	kind_of_trap();
 	printf("# %u rounds: %llu objects checked, %llu touches trapped, %llu in "
-	       "children, %llu EFAULT; %llu trims, %llu forks, %llu ends\n",
+	       "children, %llu EFAULT; %llu trims, %llu forks, %llu ends, "
+	       "%llu visits\n",
 	       nr_rounds, (unsigned long long)SUM(nr_legal),
 	       (unsigned long long)SUM(nr_trapped),
 	       (unsigned long long)nr_child_traps,
 	       (unsigned long long)SUM(nr_efault),
 	       (unsigned long long)nr_trims, (unsigned long long)nr_forks,
-	       (unsigned long long)nr_ends);
+	       (unsigned long long)nr_ends, (unsigned long long)nr_visits);
 	printf("ok 1 - touches\n");
 	return 0;
 }

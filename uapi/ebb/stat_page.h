@@ -49,7 +49,7 @@
 #define EBB_BUCKET_LAST		26	/* in metrics, before +Inf: 9 minutes,
 					 * 256 GiB */
 #define EBB_NR_SIGNALS_MAX	8
-#define EBB_NR_BACKENDS_MAX	4
+#define EBB_NR_BACKENDS_MAX	6
 #define EBB_NR_EVENTS		32
 #define EBB_NR_VERDICTS		8
 #define EBB_NR_CLASSES_MAX	80
