@@ -32,6 +32,18 @@
 #define SANITIZED	0
 #endif
 
+/* ThreadSanitizer's shadow memory fits no limit, and it forbids fork. */
+#if defined(__SANITIZE_THREAD__)
+#define UNDER_TSAN	1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UNDER_TSAN	1
+#endif
+#endif
+#ifndef UNDER_TSAN
+#define UNDER_TSAN	0
+#endif
+
 /*
  * Where a sanitizer owns malloc itself the library's functions have a prefix;
  * programs that are linked with it then use those.

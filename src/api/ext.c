@@ -12,7 +12,6 @@
 #include <string.h>
 
 #include "api/init.h"
-#include "base/lock.h"
 #include "base/param.h"
 #include "ctl/ctl.h"
 #include "debug/profile.h"
@@ -25,7 +24,6 @@
 #include "reclaim/counters.h"
 #include "os/name.h"
 #include "reclaim/inband.h"
-#include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/source.h"
 
@@ -35,31 +33,6 @@
 __export size_t malloc_usable_size(void *ptr)
 {
 	return ptr ? alloc_usable(ptr, "malloc_usable_size") : 0;
-}
-
-/*
- * Everything that can be given back, now, whatever @pad says: with magazines
- * apart there is no top of the heap that a pad would keep.  1 if any memory
- * was backed that is not any more.  From a signal handler that interrupted
- * the allocator it does nothing and returns 0.
- */
-__export int malloc_trim(size_t pad)
-{
-	struct purge_order order = {
-		.lazy_age_ms = PURGE_NEVER,
-		.drain = true,
-		.force = true,
-	};
-	struct purge_result result;
-	int saved = errno;
-
-	(void)pad;
-	/* In a handler above an interrupted malloc there may be locks held. */
-	if (tcb.busy || lock_holds_any() || !init_ready() ||
-	    purge_run(&order, &result))
-		return 0;
-	errno = saved;
-	return result.clean_bytes > 0;
 }
 
 __export struct mallinfo2 mallinfo2(void)

@@ -10,18 +10,6 @@
 #include "reclaim/cgroup.h"
 #include "cgroup.h"
 
-/* ThreadSanitizer's shadow memory fits no limit, and it forbids fork. */
-#if defined(__SANITIZE_THREAD__)
-#define UNDER_TSAN	1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_TSAN	1
-#endif
-#endif
-#ifndef UNDER_TSAN
-#define UNDER_TSAN	0
-#endif
-
 /* False where cgroups may not be made here. */
 static inline bool own_cgroup_make(struct group *own,
 				   const struct cgroup_dir *dir)

@@ -54,8 +54,10 @@ struct ebb_heap_counts {
  * allocates meanwhile.  Costs about a microsecond for each slab.
  *
  * Context: any thread.
- * Return: 0; -1 with errno ENOMEM if there is no heap, EDEADLK in a signal
- * handler that interrupted the allocator.
+ * Return: 0, or -1 with errno set and nothing stored.
+ * Errors:
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
+ * - %ENOMEM: there is no heap.
  * Since: 0.1
  */
 int ebb_heap_count(struct ebb_heap_counts *ret_counts);
@@ -92,11 +94,51 @@ enum ebb_pressure_level {
  * - %EOPNOTSUPP: there is no background thread to be told (reclaim=off), or
  *   the library was built without CONFIG_APP_CALL.
  * - %ENOMEM: there is no heap.
- * - %EAGAIN: the background thread cannot be started; malloc_trim() gives
+ * - %EAGAIN: the background thread cannot be started; ebb_purge() gives
  *   memory back without it.
  * Since: 0.1
  */
 int ebb_pressure(enum ebb_pressure_level level);
+
+/* === Giving back ========================================================== */
+
+/**
+ * struct ebb_purge_result - What ebb_purge() came to
+ * @given_bytes:	given back; where the kernel could not tell, with what
+ *			had not been backed
+ * @refused_bytes:	the kernel refused to take, since it is locked
+ *			(mlock(2), mlockall(2))
+ * @left_bytes:		free and backed after it: what was refused, and what
+ *			other threads freed meanwhile
+ * @cached_bytes:	in the caches of threads after it: of those that were
+ *			inside the allocator, or, where the kernel offers no
+ *			barrier, of all others
+ */
+struct ebb_purge_result {
+	uint64_t given_bytes;
+	uint64_t refused_bytes;
+	uint64_t left_bytes;
+	uint64_t cached_bytes;
+};
+
+/**
+ * ebb_purge() - Give all free memory back to the kernel, now
+ * @ret_result: what it came to; may be NULL
+ *
+ * Everything that was freed before the call and can be given back is, the
+ * caches of threads included, whatever the options say of ages.  Waits for
+ * the pass of the background thread that may be in progress; other threads
+ * allocate meanwhile.  It costs what the kernel takes for it.
+ *
+ * Context: any thread; takes locks that malloc() does not wait for.
+ * Return: 0, whether there was anything to give or not; -1 with errno set and
+ * nothing done.
+ * Errors:
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
+ * - %ENOMEM: there is no heap.
+ * Since: 0.1
+ */
+int ebb_purge(struct ebb_purge_result *ret_result);
 
 #ifdef __cplusplus
 }
