@@ -50,5 +50,19 @@ size_t alloc_usable(void *ptr, const char *call);
  */
 void alloc_check_size(void *ptr, size_t size, const char *call);
 
+/* The same as alloc_aligned(), and @size bytes of it read as zero. */
+void *alloc_zeroed(size_t align, size_t size);
+
+/* Bytes usable of what alloc_aligned() would give; 0: it would not. */
+size_t alloc_expect(size_t align, size_t size);
+
+struct stack_frame;
+
+/*
+ * Make @ptr, of @usable bytes, as long as @size where it is, if that can be
+ * done; the bytes usable then.  @frame: of the exported function.
+ */
+size_t alloc_resize(void *ptr, size_t usable, size_t size,
+		    const struct stack_frame *frame);
 
 #endif

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "api/ext.h"
 #include "api/init.h"
 #include "base/param.h"
 #include "ctl/ctl.h"
@@ -80,8 +81,7 @@ __export int mallopt(int param, int value)
 	return 0;
 }
 
-/* All counters, those of the heap by the exact walk. */
-static int read_counters(uint64_t *values)
+int ext_counters(uint64_t *values)
 {
 	struct ebb_heap_counts counts;
 
@@ -109,7 +109,7 @@ __export int malloc_info(int options, FILE *stream)
 		errno = EINVAL;
 		return -1;
 	}
-	if (read_counters(values))
+	if (ext_counters(values))
 		return -1;
 	fputs("<malloc version=\"ebbmalloc-1\">\n", stream);
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
@@ -137,7 +137,7 @@ __export void malloc_stats(void)
 	uint64_t values[EBB_NR_COUNTERS];
 	char report[REPORT_MAX];
 
-	if (read_counters(values))
+	if (ext_counters(values))
 		return;
 	fputs("ebbmalloc:\n", stderr);
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)

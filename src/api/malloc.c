@@ -351,6 +351,44 @@ void *alloc_aligned(size_t align, size_t size)
 	return likely(ptr) ? ptr : aligned_slow(align, size);
 }
 
+static noinline void *zeroed_slow(size_t align, size_t size)
+{
+	bool zero;
+	void *ptr = alloc_slow(align, size, FRAME, &zero);
+
+	return ptr && !zero ? memset(ptr, 0, size) : ptr;
+}
+
+static cold void *zeroed_nested(size_t align, size_t size)
+{
+	bool zero;
+	void *ptr = alloc_nested(align, size, FRAME, &zero);
+
+	return ptr && !zero ? memset(ptr, 0, size) : ptr;
+}
+
+void *alloc_zeroed(size_t align, size_t size)
+{
+	void *ptr;
+
+	if (unlikely(tcb.busy))
+		return zeroed_nested(align, size);
+	tcb_enter(&tcb);
+	ptr = fast_aligned(align, size);
+	return likely(ptr) ? memset(ptr, 0, size) : zeroed_slow(align, size);
+}
+
+size_t alloc_expect(size_t align, size_t size)
+{
+	int class;
+
+	if (size > PTRDIFF_MAX - align || align > PTRDIFF_MAX || !init_ready())
+		return 0;
+	class = class_for(align, size);
+	return class >= 0 ? sizeclasses[class].size :
+	       ALIGN_UP(max(size, (size_t)1), map_page_size);
+}
+
 /* --- Freeing --- */
 
 static void check_slot(const struct slab_hot *hot, const void *ptr,
@@ -856,6 +894,28 @@ static cold void *resize_sampled(void *ptr, size_t usable, size_t size,
 	else if (sample_draw(large_usable(moved)))
 		note_sample(moved, frame);
 	return moved ?: copy_for(ptr, usable, size, frame);
+}
+
+size_t alloc_resize(void *ptr, size_t usable, size_t size,
+		    const struct stack_frame *frame)
+{
+	struct profile_sample was;
+
+	if (usable <= CLASS_SIZE_MAX || size > PTRDIFF_MAX)
+		return usable;
+	size = max(size, (size_t)CLASS_SIZE_MAX + 1);
+	if (unlikely(heap_profiled))
+		was = profile_forget(ptr);
+	/* False: it is as it was. */
+	(void)resize_bounded(ptr, usable, size);
+	if (unlikely(heap_profiled)) {
+		if (large_usable(ptr) == usable)
+			profile_restore(ptr, was);
+		else if (sample_draw(large_usable(ptr)))
+			note_sample(ptr, frame);
+	}
+	init_after_slow((const void *)stack_pc(frame), false);
+	return large_usable(ptr);
 }
 
 static cold void *realloc_sampled(void *ptr, size_t size)

@@ -11,17 +11,14 @@
 #include "api/init.h"
 #include "api/purge.h"
 #include "base/lock.h"
+#include "base/param.h"
 #include "ebb/ebb.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 
-int purge_all(struct purge_result *ret_result)
+static int purge_now(const struct purge_order *order,
+		     struct purge_result *ret_result)
 {
-	struct purge_order order = {
-		.lazy_age_ms = PURGE_NEVER,
-		.drain = true,
-		.force = true,
-	};
 	int saved = errno;
 	int err;
 
@@ -30,10 +27,38 @@ int purge_all(struct purge_result *ret_result)
 		return -EDEADLK;
 	if (!init_ready())
 		return -ENOMEM;
-	err = purge_run(&order, ret_result);
+	err = purge_run(order, ret_result);
 	if (!err)
 		errno = saved;
 	return err;
+}
+
+int purge_all(struct purge_result *ret_result)
+{
+	static const struct purge_order all = {
+		.lazy_age_ms = PURGE_NEVER,
+		.drain = true,
+		.force = true,
+	};
+
+	return purge_now(&all, ret_result);
+}
+
+static uint32_t age_of(int64_t age_ms)
+{
+	return age_ms < 0 ? PURGE_NEVER : (uint32_t)age_ms;
+}
+
+int purge_due(struct purge_result *ret_result)
+{
+	const struct purge_order due = {
+		.lazy_age_ms = age_of(param_int(EBB_ATTR_LAZY) ?
+				      param_int(EBB_ATTR_LAZY_MS) : -1),
+		.clean_age_ms = age_of(param_int(EBB_ATTR_DECAY_MS)),
+		.drain = true,
+	};
+
+	return purge_now(&due, ret_result);
 }
 
 /*

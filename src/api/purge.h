@@ -14,4 +14,7 @@
  */
 int purge_all(struct purge_result *ret_result) __must_check;
 
+/* The same over what is old enough, by the options of this moment. */
+int purge_due(struct purge_result *ret_result) __must_check;
+
 #endif

@@ -279,6 +279,15 @@ void drain_after_fork(bool threaded)
 		orphan_after_fork(mine);
 }
 
+bool drain_mine(void)
+{
+	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
+		return false;
+	drain_own();
+	lock_release(&drain_lock);
+	return true;
+}
+
 bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
 {
 	struct heap *heap;

@@ -55,6 +55,12 @@ void drain_close_heap(void);
 int drain_caches(bool force, bool *ret_left);
 
 /*
+ * Empty the caller's own caches; false: who holds drain_lock does not let go.
+ * Context: as drain_caches().
+ */
+bool drain_mine(void) __must_check;
+
+/*
  * Whether the slot @ptr of a slab in use is really free: by its bit, or in a
  * magazine or outbox.  For a slot that bears its key, since a key can also be
  * what a program copied from memory that it never wrote.

@@ -121,3 +121,35 @@ bool tally_take(struct tally *ret_tally, struct thread_tally *threads,
 	gather_heap(&orphan_heap, &to);
 	return true;
 }
+
+/* Its thread adds to them meanwhile. */
+static __guesses void add_untold(const struct heap *heap,
+				 struct tally_sums *sums)
+{
+	sums->slots_handed += load_guess(&heap->delta.handed);
+	sums->slots_dirty += load_guess(&heap->delta.dirty);
+}
+
+static void sum_heap(struct heap *heap, void *arg)
+{
+	struct tally_sums *sums = arg;
+	size_t outbox = outbox_bytes(heap);
+
+	add_untold(heap, sums);
+	/* What is in an outbox was told as dirty when it came there. */
+	sums->slots_handed += (int64_t)outbox;
+	sums->slots_dirty -= (int64_t)outbox;
+	sums->cached_bytes += magazine_bytes(heap) + outbox;
+	sums->run_cache_bytes += run_cache_bytes(heap);
+	sums->heap_bytes += magazine_store_bytes(heap);
+}
+
+bool tally_sum(struct tally_sums *ret_sums)
+{
+	*ret_sums = (struct tally_sums){
+		.slots_handed = load_relaxed(&account.slots_handed),
+		.slots_dirty = load_relaxed(&account.slots_dirty),
+	};
+	add_untold(&orphan_heap, ret_sums);
+	return drain_for_each(sum_heap, ret_sums);
+}

@@ -47,6 +47,18 @@ struct tally {
 bool tally_take(struct tally *ret_tally, struct thread_tally *threads,
 		unsigned int max) __must_check;
 
+/* What can be added up without a walk: exact while nobody allocates. */
+struct tally_sums {
+	int64_t slots_handed;		/* bytes, the caches' included */
+	int64_t slots_dirty;		/* bytes backed beside them */
+	uint64_t cached_bytes;		/* of all threads: slots, ... */
+	uint64_t run_cache_bytes;	/* ... runs they keep */
+	uint64_t heap_bytes;		/* what their heaps take up */
+};
+
+/* Costs as much as there are threads.  Context, false: as tally_take(). */
+bool tally_sum(struct tally_sums *ret_sums) __must_check;
+
 /* Bytes of descriptors in use. */
 uint64_t tally_table_bytes(void);
 
