@@ -27,6 +27,12 @@ enum drain_part {
 static struct list_head heaps;		/* drain_lock */
 static struct heap *closed;		/* drain_lock */
 
+/* From now on it is nobody's, or another's: known by who remembers the turn. */
+static void next_turn(struct heap *heap)
+{
+	store_relaxed(&heap->turn, (uint16_t)(heap->turn + 1));
+}
+
 void drain_init(void)
 {
 	list_init(&heaps);
@@ -79,6 +85,7 @@ struct heap *drain_open_heap(void)
 		store_release(&heap->avail, NULL);
 		heap->tcb = &tcb;
 		heap->tid = tid;
+		next_turn(heap);
 		list_add(&heap->all, &heaps);
 		add_relaxed(&account.nr_heaps, 1);
 		thread.heap = heap;
@@ -100,6 +107,7 @@ void drain_close_heap(void)
 	list_del(&heap->all);
 	sub_relaxed(&account.nr_heaps, 1);
 	heap->tcb = NULL;
+	next_turn(heap);
 	lock_release(&drain_lock);
 
 	heap_close(heap);
@@ -272,6 +280,7 @@ void drain_after_fork(bool threaded)
 			magazine_flush_all(heap);
 		store_relaxed(&heap->avail, AVAIL_CLOSED);
 		heap->tcb = NULL;
+		next_turn(heap);
 		heap->next_free = closed;
 		closed = heap;
 	}

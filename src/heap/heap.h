@@ -124,6 +124,8 @@ struct heap {
 	HEAP_FRONT;
 	struct tcb *tcb;	/* whose heap; NULL: nobody's */
 	int tid;		/* of that thread; set when it is opened */
+	uint16_t turn;		/* atomic: another one with each thread that gets
+				 * it, or ends */
 	uint32_t tally_turn;	/* see heap/tally.h, whose walker alone ... */
 	uint32_t tally_slabs;	/* ... reads and writes these */
 	uint64_t tally_taken;

@@ -85,6 +85,7 @@ enum ebb_attr_id {
 	EBB_ATTR_GUARD_QUARANTINE,
 	EBB_ATTR_GUARD_RECOVER,
 	EBB_ATTR_GUARD_TRAP,
+	EBB_ATTR_CONTEXT_CHECK,
 	EBB_NR_ATTRS
 };
 
@@ -541,6 +542,12 @@ static const struct ebb_attr ebb_attrs[] = {
 		.accepts = "auto, marker, userfaultfd",
 		.since = "0.1",
 		.help = "how pages that were given back trap; auto: what there is",
+	},
+	[EBB_ATTR_CONTEXT_CHECK] = {
+		.name = "context_check", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "verify what is done with contexts (slow)",
 	},
 };
 

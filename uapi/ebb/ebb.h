@@ -8,6 +8,8 @@
 #ifndef EBB_EBB_H
 #define EBB_EBB_H
 
+#include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -139,6 +141,249 @@ struct ebb_purge_result {
  * Since: 0.1
  */
 int ebb_purge(struct ebb_purge_result *ret_result);
+/* === Contexts ============================================================= */
+
+/**
+ * struct ebb_context - A place to allocate from that ends all at once
+ * @next:	the library's own
+ * @end:	the library's own
+ *
+ * An arena for work of bounded scope, a request for instance: what is allocated
+ * from it lies one behind the other, and is freed all together.  It is one
+ * thread's at a time, handed on by ebb_context_transfer().
+ *
+ * Only the library makes, reads and changes one; @next and @end stand here for
+ * what ebb_context_alloc() does in line, and more follows them.
+ */
+struct ebb_context {
+	char *next;
+	char *end;
+};
+
+/* Flag of ebb_context_open(): see there. */
+#define EBB_CONTEXT_CHECK	1u
+
+/**
+ * ebb_context_open() - Open a context
+ * @parent: a context that it is closed with, or NULL
+ * @expect: bytes that will be allocated from it, about; 0: not known
+ * @flags: 0 or %EBB_CONTEXT_CHECK
+ *
+ * Its memory comes from the calling thread's caches, and goes back to those of
+ * the thread that closes it.  Accounts charge it to the thread that opened it,
+ * wherever it is used.  With @parent it is closed when that is closed or reset,
+ * and is the same thread's.
+ *
+ * With %EBB_CONTEXT_CHECK, or the option context_check=on, the process is
+ * stopped with a line that says why when the context is used by a second thread
+ * without ebb_context_transfer(); when it turns out, at a later call, that an
+ * object was written beyond its end, or after it was freed or reset; and when
+ * something is freed twice or is of another context.
+ *
+ * Context: any thread, not signal handlers.
+ * Return: the context; NULL with errno set.
+ * Errors:
+ * - %EINVAL: unknown @flags.
+ * - %ENOMEM: no memory.
+ * Since: 0.1
+ */
+struct ebb_context *ebb_context_open(struct ebb_context *parent, size_t expect,
+				     unsigned int flags);
+
+/**
+ * ebb_context_close() - Close a context
+ * @context: the context; NULL: nothing is done
+ *
+ * Frees all that was allocated from it, closes those that were opened within
+ * it, and ends it.  errno is kept.
+ *
+ * Context: the context's thread.
+ * Since: 0.1
+ */
+void ebb_context_close(struct ebb_context *context);
+
+/**
+ * ebb_context_reset() - Free all that was allocated from a context
+ * @context: the context
+ *
+ * As closing and opening it, but for less: it keeps the memory that it began
+ * with.  Those that were opened within it are closed.  errno is kept.
+ *
+ * Context: the context's thread.
+ * Since: 0.1
+ */
+void ebb_context_reset(struct ebb_context *context);
+
+/**
+ * ebb_context_transfer() - Hand a context to another thread
+ * @context: the context, with all that were opened within it
+ *
+ * To be called by the thread that has it, before it gives the pointer away: the
+ * next thread that uses the context has it from then on.  That the other thread
+ * sees what was written here is up to the queue, lock or pipe by which the
+ * pointer goes.  The accounts go on charging the thread that opened it.
+ *
+ * Context: the context's thread.
+ * Return: 0, or -1 with errno set and nothing done.
+ * Errors:
+ * - %EINVAL: @context was opened within another one.
+ * Since: 0.1
+ */
+int ebb_context_transfer(struct ebb_context *context);
+
+/**
+ * ebb_context_alloc() - Allocate from a context
+ * @context: the context
+ * @size: bytes
+ *
+ * In line, a dozen instructions, where the context's memory has room; programs
+ * that define EBB_NO_INLINE call the library instead.
+ *
+ * Context: the context's thread.
+ * Return: memory aligned to 16 bytes, of undefined content, also for 0 bytes;
+ * NULL with errno %ENOMEM.
+ * Since: 0.1
+ */
+void *ebb_context_alloc(struct ebb_context *context, size_t size)
+	__attribute__((__malloc__, __alloc_size__(2), __warn_unused_result__));
+
+/**
+ * ebb_context_alloc_aligned() - Allocate aligned memory from a context
+ * @context: the context
+ * @align: a power of two
+ * @size: bytes
+ *
+ * Context: the context's thread.
+ * Return: memory aligned to @align and 16 bytes; NULL with errno set.
+ * Errors:
+ * - %EINVAL: @align is not a power of two.
+ * - %ENOMEM: no memory.
+ * Since: 0.1
+ */
+void *ebb_context_alloc_aligned(struct ebb_context *context, size_t align,
+				size_t size)
+	__attribute__((__alloc_size__(3), __warn_unused_result__));
+
+/**
+ * ebb_context_calloc() - Allocate an array of zeroes from a context
+ * @context: the context
+ * @nr: elements
+ * @size: bytes of each
+ *
+ * Context: the context's thread.
+ * Return: as ebb_context_alloc(); %ENOMEM also where @nr times @size overflows.
+ * Since: 0.1
+ */
+void *ebb_context_calloc(struct ebb_context *context, size_t nr, size_t size)
+	__attribute__((__malloc__, __alloc_size__(2, 3), __warn_unused_result__));
+
+/**
+ * ebb_context_realloc() - Change the size of what was allocated from a context
+ * @context: the context
+ * @ptr: what was allocated; NULL: as ebb_context_alloc()
+ * @size: bytes; 0 is a size like any other
+ *
+ * What was allocated last grows where it is, as long as there is room.
+ *
+ * Context: the context's thread.
+ * Return: where it is now; NULL with errno %ENOMEM, and @ptr is as it was.
+ * Since: 0.1
+ */
+void *ebb_context_realloc(struct ebb_context *context, void *ptr, size_t size)
+	__attribute__((__alloc_size__(3), __warn_unused_result__));
+
+/**
+ * ebb_context_free() - Free what was allocated from a context, early
+ * @context: the context
+ * @ptr: what was allocated; NULL: nothing is done
+ *
+ * The memory is used again at once if it was allocated last of what has not
+ * been freed like that: so what is freed in reverse order is.  Large objects are
+ * freed at once, too.  The rest waits for ebb_context_reset() or
+ * ebb_context_close(), which need no free before them.  errno is kept.
+ *
+ * Context: the context's thread.
+ * Since: 0.1
+ */
+void ebb_context_free(struct ebb_context *context, void *ptr);
+
+/**
+ * ebb_context_strdup() - Copy a string into a context
+ * @context: the context
+ * @text: the string
+ *
+ * Context: the context's thread.
+ * Return: the copy; NULL with errno %ENOMEM.
+ * Since: 0.1
+ */
+char *ebb_context_strdup(struct ebb_context *context, const char *text)
+	__attribute__((__malloc__, __warn_unused_result__));
+
+/**
+ * ebb_context_strndup() - Copy the begin of a string into a context
+ * @context: the context
+ * @text: the string
+ * @max: bytes of it at most, without the final zero byte
+ *
+ * Context: the context's thread.
+ * Return: the copy, always terminated; NULL with errno %ENOMEM.
+ * Since: 0.1
+ */
+char *ebb_context_strndup(struct ebb_context *context, const char *text,
+			  size_t max)
+	__attribute__((__malloc__, __warn_unused_result__));
+
+/**
+ * ebb_context_printf() - Print into memory from a context
+ * @context: the context
+ * @format: as for printf(3)
+ *
+ * Context: the context's thread.
+ * Return: the text; NULL with errno set.
+ * Errors:
+ * - %ENOMEM: no memory.
+ * - what vsnprintf(3) fails with.
+ * Since: 0.1
+ */
+char *ebb_context_printf(struct ebb_context *context, const char *format, ...)
+	__attribute__((__format__(__printf__, 2, 3), __warn_unused_result__));
+
+/**
+ * ebb_context_vprintf() - The same with arguments as a list
+ * @context: the context
+ * @format: as for printf(3)
+ * @args: as for vprintf(3)
+ *
+ * Context: the context's thread.
+ * Return: as ebb_context_printf().
+ * Since: 0.1
+ */
+char *ebb_context_vprintf(struct ebb_context *context, const char *format,
+			  va_list args)
+	__attribute__((__format__(__printf__, 2, 0), __warn_unused_result__));
+
+#ifndef EBB_NO_INLINE
+/*
+ * Before each object is a word, its size, so that objects begin at 16 n + 8
+ * behind one another.  @size itself is compared, too: what is added may wrap.
+ * Where this is not inlined the library's function is called, as it is below.
+ */
+extern __inline__ __attribute__((__gnu_inline__))
+void *ebb_context_alloc(struct ebb_context *context, size_t size)
+{
+	extern void *ebb_context_call(struct ebb_context *, size_t)
+		__asm__("ebb_context_alloc");
+	char *object = context->next;
+	size_t room = (size_t)(context->end - object);
+	size_t need = ((size + 7) & ~(size_t)15) + 16;
+
+	if (__builtin_expect(size > room || need > room, 0))
+		return ebb_context_call(context, size);
+	context->next = object + need;
+	__builtin_memcpy(object, &size, sizeof(size));
+	return object + sizeof(size);
+}
+#endif
 
 #ifdef __cplusplus
 }
