@@ -41,6 +41,9 @@ void *alloc_aligned(size_t align, size_t size);
 /* free() with the name of the exported function for reports. */
 void alloc_free(void *ptr, const char *call);
 
+/* free() itself, whatever another object in the process calls so. */
+void alloc_put(void *ptr) __attribute__((nothrow, leaf));
+
 /* Bytes usable at @ptr, which must be allocated; dies naming @call if not. */
 size_t alloc_usable(void *ptr, const char *call);
 

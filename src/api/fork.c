@@ -16,7 +16,8 @@
  * call goes on in both processes.
  *
  * Locking: glibc's list of streams, ctl_lock (6; for a moment only, or without),
- * batch_lock (5), guard_lock (4), drain_lock, orphan_lock (3), vm_lock (2).
+ * batch_lock (5), guard_lock (4), those of pools, drain_lock, orphan_lock (3),
+ * vm_lock (2).
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
@@ -29,6 +30,7 @@
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
+#include "heap/pool.h"
 #include "os/guard_mark.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
@@ -68,11 +70,12 @@ static bool take_one(struct lock *lock, bool may_wait)
 
 static void prefork(void)
 {
-	bool may_wait;
+	bool may_wait, none_held;
 
 	/* A handler forks between our handlers: the outer fork has it all. */
 	if (tcb.busy == BUSY_FORK)
 		return;
+	none_held = !lock_holds_any();
 	if (_IO_list_lock)
 		_IO_list_lock();
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
@@ -82,6 +85,7 @@ static void prefork(void)
 		ctl_prefork(!lock_holds_any());
 	reclaimer_prefork();
 	purge_prefork(may_wait);
+	pool_prefork(none_held);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
 		taken[i] = take_one(fork_locks[i], may_wait);
 	store_relaxed(&init_forking, true);
@@ -97,6 +101,7 @@ static void release_locks(void)
 	for (unsigned int i = ARRAY_SIZE(fork_locks); i-- > 0;)
 		if (taken[i])
 			lock_release(fork_locks[i]);
+	pool_postfork();
 }
 
 static void postfork_parent(void)
@@ -120,6 +125,8 @@ static void postfork_child(void)
 	guard_mark_postfork_child();
 	if (IS_ENABLED(CONFIG_GUARD))
 		given_postfork_child();
+	/* First: it looks at heaps of threads that are not here. */
+	pool_after_fork();
 	/* Interrupted inside the allocator: what it was at stays as it is. */
 	if (!busy_before)
 		drain_after_fork(threaded);

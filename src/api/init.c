@@ -32,6 +32,7 @@
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
+#include "heap/pool.h"
 #include "os/advise.h"
 #include "os/guard_mark.h"
 #include "os/map.h"
@@ -123,6 +124,7 @@ cold bool init_heap_plain(void)
 
 static void close_heap(void)
 {
+	pool_leave();
 	tcb_enter(&tcb);
 	drain_close_heap();
 	tcb_leave(&tcb);

@@ -649,6 +649,12 @@ __export void free(void *ptr)
 	tcb_leave(&tcb);
 }
 
+#define NAME_OF(function)	NAME_AS_IT_IS(function)
+#define NAME_AS_IT_IS(name)	#name
+
+extern __typeof__(alloc_put) alloc_put
+	__attribute__((alias(NAME_OF(free)), visibility("hidden")));
+
 void alloc_free(void *ptr, const char *call)
 {
 	if (!ptr)

@@ -309,6 +309,32 @@ bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
 	return true;
 }
 
+void drain_for_each_held(void (*fn)(struct heap *heap, void *arg), void *arg)
+{
+	struct heap *heap;
+
+	lock_assert_held(&drain_lock);
+	list_for_each_entry(heap, &heaps, all)
+		fn(heap, arg);
+}
+
+int drain_around_barrier(void (*close)(struct heap *heap, void *arg),
+			 void (*open)(struct heap *heap, void *arg), void *arg)
+{
+	struct heap *heap;
+	int err;
+
+	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
+		return -EBUSY;
+	list_for_each_entry(heap, &heaps, all)
+		close(heap, arg);
+	err = barrier_all();
+	list_for_each_entry(heap, &heaps, all)
+		open(heap, arg);
+	lock_release(&drain_lock);
+	return err;
+}
+
 size_t drain_cached_bytes(size_t *ret_runs)
 {
 	struct heap *heap;

@@ -83,6 +83,18 @@ void drain_after_fork(bool threaded);
 bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
 	__must_check;
 
+/* The same for who holds drain_lock. */
+void drain_for_each_held(void (*fn)(struct heap *heap, void *arg), void *arg);
+
+/*
+ * Call @close for each heap in use, have every thread pass a barrier, and call
+ * @open for each, all with drain_lock held.  0, or -errno: @open was called, too,
+ * but nothing is ordered; -EBUSY: nothing was called.
+ */
+int drain_around_barrier(void (*close)(struct heap *heap, void *arg),
+			 void (*open)(struct heap *heap, void *arg), void *arg)
+	__must_check;
+
 /*
  * Bytes of slots in magazines and outboxes of all heaps, and of cached runs;
  * approximate while they run.

@@ -101,6 +101,16 @@ struct run_cache {
 struct tcb {
 	struct heap *heap;	/* the gate; the empty heap while closed */
 	uintptr_t busy;
+	uint64_t pool_busy;	/* key of the pool whose credit it changes */
+};
+
+/* Room of a pool drawn in advance; see heap/pool.h. */
+#define POOL_CREDITS	4u
+
+struct pool_credit {
+	uint64_t key;		/* of the pool; 0: of none */
+	int64_t bytes;
+	int64_t nr;		/* buffers taken less those returned */
 };
 
 #define HEAP_FRONT							\
@@ -112,7 +122,10 @@ struct tcb {
 	/* Others push on avail: it has a cache line of its own. */	\
 	uint64_t pad_before[8];						\
 	struct slab *avail;	/* stack of QUEUED slabs */		\
-	uint64_t pad_after[7]
+	uint64_t pad_after[7];						\
+									\
+	/* The empty heap's have no key. */				\
+	struct pool_credit credits[POOL_CREDITS]
 
 struct sampler;
 

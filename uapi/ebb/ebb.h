@@ -384,6 +384,187 @@ void *ebb_context_alloc(struct ebb_context *context, size_t size)
 	return object + sizeof(size);
 }
 #endif
+/* === Pools ================================================================ */
+
+/* The functions below are new in release 0.1. */
+
+/**
+ * enum ebb_pool_flags - Of struct ebb_pool_options, and of ebb_pool_destroy()
+ * @EBB_POOL_ZERO:	buffers read as zero when they are taken
+ * @EBB_POOL_FORCE:	destroy it although buffers are out, or threads wait
+ */
+enum ebb_pool_flags {
+	EBB_POOL_ZERO = 1,
+	EBB_POOL_FORCE = 2,
+};
+
+/**
+ * enum ebb_pool_leak_level - How closely a pool looks after its buffers
+ * @EBB_POOL_LEAK_OFF:		not at all, at no cost
+ * @EBB_POOL_LEAK_SAMPLED:	one take in @leak_sample is remembered
+ * @EBB_POOL_LEAK_FULL:		each take is; misuse is reported, and refused
+ * @EBB_POOL_LEAK_STRICT:	the same, and a leak or a misuse ends the process
+ */
+enum ebb_pool_leak_level {
+	EBB_POOL_LEAK_OFF,
+	EBB_POOL_LEAK_SAMPLED,
+	EBB_POOL_LEAK_FULL,
+	EBB_POOL_LEAK_STRICT,
+};
+
+#define EBB_POOL_FOR_EVER	(-1)
+
+/**
+ * struct ebb_pool_options - What a pool is like
+ * @size:	sizeof(struct ebb_pool_options), set by the caller: so a program
+ *		may be older or newer than the library
+ * @flags:	0 or %EBB_POOL_ZERO
+ * @align:	of each buffer, a power of two; 0: 16
+ * @timeout_ms:	where there is too little room: 0, fail at once; milliseconds to
+ *		wait; %EBB_POOL_FOR_EVER
+ * @leak_level:	enum ebb_pool_leak_level
+ * @leak_sample: %EBB_POOL_LEAK_SAMPLED: one take in so many; 0: 64
+ * @leak_scan:	%EBB_POOL_LEAK_STRICT: takes between two searches for leaks;
+ *		0: 1000
+ * @reserved:	0
+ * @name:	for reports, up to 23 characters of it; NULL: "pool"
+ *
+ * What is 0 has its default, so { .size = sizeof(...) } is a good start.
+ */
+struct ebb_pool_options {
+	uint32_t size;
+	uint32_t flags;
+	uint64_t align;
+	int64_t timeout_ms;
+	uint32_t leak_level;
+	uint32_t leak_sample;
+	uint32_t leak_scan;
+	uint32_t reserved;
+	const char *name;
+};
+
+/**
+ * struct ebb_pool_counts - What a pool is at
+ * @size:	sizeof(struct ebb_pool_counts), set by the caller
+ * @nr_waiting:	threads that wait for room
+ * @bytes_out:	usable bytes of the buffers that are out
+ * @nr_out:	their number
+ * @nr_waits:	takes that had to wait, so far
+ */
+struct ebb_pool_counts {
+	uint32_t size;
+	uint32_t nr_waiting;
+	uint64_t bytes_out;
+	uint64_t nr_out;
+	uint64_t nr_waits;
+};
+
+struct ebb_pool;
+
+/**
+ * ebb_pool_create() - Make a pool of buffers
+ * @max_bytes:	bytes that may be out at a time; 0: no bound
+ * @max_buffer:	bytes of the largest buffer
+ * @options:	NULL: the defaults
+ *
+ * The buffers come from malloc()'s heap when they are taken, so an empty pool
+ * takes up no memory, and what was returned is cached and given back as all free
+ * memory is.  @max_bytes counts usable bytes: sizes are rounded up as those
+ * of malloc() are.
+ *
+ * Context: any thread, no signal handlers.
+ * Return: the pool, or NULL with errno set.
+ * Errors:
+ * - %EINVAL: @max_buffer is 0, or does not fit into @max_bytes; an option is
+ *   none of what it may be.
+ * - %E2BIG: @options is larger than the library knows, and not 0 there.
+ * - %EOPNOTSUPP: the library was built without CONFIG_LEAK.
+ * - %ENOMEM: no memory, or there are 4096 pools.
+ * - %EDEADLK: called in a signal handler, above the allocator.
+ * Since: 0.1
+ */
+struct ebb_pool *ebb_pool_create(size_t max_bytes, size_t max_buffer,
+				 const struct ebb_pool_options *options);
+
+/**
+ * ebb_pool_take() - Take a buffer
+ * @pool: where from
+ * @size: bytes, 1 to the pool's max_buffer
+ *
+ * Where the pool has too little room left the call fails, or waits, as the
+ * pool's timeout_ms says.  Threads that wait are served in the order they came,
+ * whatever they want.
+ *
+ * Context: any thread.  In a signal handler above a call for the same pool it
+ * may fail, and where it would have to wait it does.
+ * Return: the buffer, or NULL with errno set.
+ * Errors:
+ * - %EINVAL: @size is 0 or larger than max_buffer, or @pool is none.
+ * - %EAGAIN: there is too little room, and the pool does not wait.
+ * - %ETIMEDOUT: there was too little room all the time.
+ * - %ECANCELED: the pool was destroyed meanwhile.
+ * - %ENOMEM: malloc() has no memory.
+ * - %EDEADLK: called in a signal handler, see above.
+ * Since: 0.1
+ */
+void *ebb_pool_take(struct ebb_pool *pool, size_t size);
+
+/**
+ * ebb_pool_return() - Return a buffer
+ * @pool: where it was taken from
+ * @buf:  the buffer, as it was taken
+ *
+ * Any thread may return it.  Without a leak level a buffer that is not of this
+ * pool, or was returned already, is found as far as free() finds it, which ends
+ * the process; and what is not found leaves the pool's account wrong.
+ *
+ * Context: any thread; signal handlers as for ebb_pool_take().
+ * Return: 0, or -1 with errno set and the buffer still out.
+ * Errors:
+ * - %EINVAL: @pool is none, or @buf is NULL.  At %EBB_POOL_LEAK_FULL also: @buf
+ *   is not out; a report says what it is.
+ * - %EDEADLK: called in a signal handler, see above.
+ * Since: 0.1
+ */
+int ebb_pool_return(struct ebb_pool *pool, void *buf);
+
+/**
+ * ebb_pool_destroy() - End a pool
+ * @pool:	the pool; no thread may use it from now on
+ * @flags:	0 or %EBB_POOL_FORCE
+ * @ret_out:	where the number of buffers that are out is stored, also on
+ *		%EBUSY; or NULL
+ *
+ * With %EBB_POOL_FORCE threads that wait for room get %ECANCELED, and buffers
+ * that are out become plain memory of malloc(), to be freed with free().
+ *
+ * Context: any thread, no signal handlers.
+ * Return: 0, or -1 with errno set and the pool as it was.
+ * Errors:
+ * - %EBUSY: buffers are out, or threads wait, and %EBB_POOL_FORCE is not given.
+ * - %EINVAL: @pool is none, or @flags are others.
+ * - %EDEADLK: called in a signal handler, above the allocator.
+ * Since: 0.1
+ */
+int ebb_pool_destroy(struct ebb_pool *pool, unsigned int flags,
+		     uint64_t *ret_out);
+
+/**
+ * ebb_pool_count() - What a pool is at
+ * @pool:	the pool
+ * @ret_counts:	where it is stored; its @size says how much of it
+ *
+ * Exact where no other thread takes or returns meanwhile.
+ *
+ * Context: any thread, no signal handlers.
+ * Return: 0, or -1 with errno set.
+ * Errors:
+ * - %EINVAL: @pool is none, or @size is less than that of release 0.1.
+ * - %EAGAIN: some thread is stopped where it cannot be counted; try again.
+ * - %EDEADLK: called in a signal handler, above the allocator.
+ * Since: 0.1
+ */
+int ebb_pool_count(struct ebb_pool *pool, struct ebb_pool_counts *ret_counts);
 
 #ifdef __cplusplus
 }
