@@ -122,9 +122,9 @@ __export void *name args						\
 }
 
 #define DEFINE_NEW(plain, plain_nothrow, aligned, aligned_nothrow)	\
-DEFINE_FORM(plain, fast_alloc(size), ALIGN_MIN, new_failed(1, size),	\
+DEFINE_FORM(plain, fast_alloc(size), ALIGN_ANY, new_failed(1, size),	\
 	    (size_t size), (size))					\
-DEFINE_FORM(plain_nothrow, fast_alloc(size), ALIGN_MIN,			\
+DEFINE_FORM(plain_nothrow, fast_alloc(size), ALIGN_ANY,			\
 	    nothrow_failed(#plain_nothrow, size, tag),			\
 	    (size_t size, const struct nothrow *tag), (size, tag))	\
 DEFINE_FORM(aligned, fast_aligned(align, size), align,			\

@@ -63,6 +63,9 @@ void *alloc_rest(size_t align, size_t size, const struct stack_frame *frame);
 /* From a handler that interrupted the allocator: no bracket. */
 void *alloc_above(size_t align, size_t size, const struct stack_frame *frame);
 
+/* Every slot has it, so no less makes a difference.  Guarded objects may have
+ * ALIGN_ANY, as malloc() asks for it: what fits the size. */
 #define ALIGN_MIN	16u
+#define ALIGN_ANY	1u
 
 #endif

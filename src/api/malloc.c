@@ -279,7 +279,7 @@ static noinline void *malloc_slow(size_t size)
 {
 	bool zero;
 
-	return alloc_slow(ALIGN_MIN, size, FRAME, &zero);
+	return alloc_slow(ALIGN_ANY, size, FRAME, &zero);
 }
 
 void *alloc_rest(size_t align, size_t size, const struct stack_frame *frame)
@@ -314,7 +314,7 @@ void *alloc_above(size_t align, size_t size, const struct stack_frame *frame)
 
 static cold void *malloc_nested(size_t size)
 {
-	return alloc_above(ALIGN_MIN, size, FRAME);
+	return alloc_above(ALIGN_ANY, size, FRAME);
 }
 
 __export void *malloc(size_t size)
@@ -731,7 +731,7 @@ size_t alloc_usable(void *ptr, const char *call)
 static noinline void *calloc_slow(size_t size)
 {
 	bool zero;
-	void *ptr = alloc_slow(ALIGN_MIN, size, FRAME, &zero);
+	void *ptr = alloc_slow(ALIGN_ANY, size, FRAME, &zero);
 
 	return ptr && !zero ? memset(ptr, 0, size) : ptr;
 }
@@ -739,7 +739,7 @@ static noinline void *calloc_slow(size_t size)
 static cold void *calloc_nested(size_t size)
 {
 	bool zero;
-	void *ptr = alloc_nested(ALIGN_MIN, size, FRAME, &zero);
+	void *ptr = alloc_nested(ALIGN_ANY, size, FRAME, &zero);
 
 	return ptr && !zero ? memset(ptr, 0, size) : ptr;
 }
@@ -823,9 +823,9 @@ __always_inline_ void *malloc_for(size_t size, const struct stack_frame *frame)
 	if (!frame)
 		return malloc(size);
 	if (tcb.busy)
-		return alloc_above(ALIGN_MIN, size, frame);
+		return alloc_above(ALIGN_ANY, size, frame);
 	tcb_enter(&tcb);
-	return alloc_rest(ALIGN_MIN, size, frame);
+	return alloc_rest(ALIGN_ANY, size, frame);
 }
 
 /* The object elsewhere, by copying.  What gets shorter can stay where it is. */

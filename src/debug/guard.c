@@ -19,7 +19,8 @@
 
 #define CANARY		0xeb
 #define CANARY_WORD	0xebebebebebebebebULL
-#define ALIGN_LEAST	16u
+#define ALIGN_LEAST	16u	/* but for what has no room for such a thing */
+#define ALIGN_SMALL	8u
 #define LIVE_MAX	MIB		/* of pages, of objects by chance */
 #define POOL_SAMPLED	(16 * GIB)
 #define POOL_ALL	(256 * GIB)
@@ -139,8 +140,10 @@ die_pointer(void *ptr, const struct guard_object *object, const char *call,
 
 	if (object && object->start) {
 		describe_object(&report, object);
-		report.kind = (uintptr_t)ptr == object->start ?
-			      REPORT_DOUBLE_FREE : REPORT_INTERIOR_FREE;
+		if ((uintptr_t)ptr == object->start)
+			report.kind = REPORT_DOUBLE_FREE;
+		else if ((uintptr_t)ptr - object->start < object->size)
+			report.kind = REPORT_INTERIOR_FREE;
 	}
 	report_here(&report.use, frame);
 	report_die(&report);
@@ -270,10 +273,18 @@ static bool on_the_left(const struct guard_object *object)
 	}
 }
 
+/* What malloc() promises at least, beside the @align that was asked for. */
+static size_t least_align(size_t align, size_t size)
+{
+	return max(align, (size_t)(size > ALIGN_SMALL ? ALIGN_LEAST :
+							ALIGN_SMALL));
+}
+
 /* Where in its span the object lies, of @size bytes, and on which pages. */
 static void place(struct guard_object *object, size_t align, size_t size)
 {
-	size_t whole = ALIGN_UP(max(size, (size_t)1), (size_t)ALIGN_LEAST);
+	size_t whole = ALIGN_UP(max(size, (size_t)1), min(align,
+					(size_t)ALIGN_LEAST));
 	uintptr_t span = (uintptr_t)object->span;
 	uintptr_t end = span + guard_pool_span_len(object) - map_page_size;
 
@@ -319,7 +330,7 @@ void *guard_alloc(size_t align, size_t size, const struct stack_frame *frame)
 	size_t most, len = ALIGN_UP(max(size, (size_t)1), map_page_size);
 	struct guard_object *object;
 
-	align = max(align, (size_t)ALIGN_LEAST);
+	align = least_align(align, size);
 	most = len + (align > map_page_size ? align : 0);
 	if (size > PTRDIFF_MAX / 4 || align > PTRDIFF_MAX / 4 ||
 	    !may_live(size, len))

@@ -8,7 +8,7 @@
  * guard_recover.
  *
  * Model: an object lies at the right end of its pages, as far as its alignment
- * lets it, or at the left end.  The rest of these pages is filled with a canary,
+ * lets it (16 bytes, or 8 of objects that have no more), or at the left end.  The rest of these pages is filled with a canary,
  * which free() compares.  So a touch beyond the pages traps at once; a write
  * between the object and their ends shows when it is freed; a read there does
  * not show.  What was freed traps until its addresses are used again, after
