@@ -8,6 +8,7 @@
 #include <errno.h>
 
 #include "api/init.h"
+#include "debug/guard.h"
 #include "debug/profile.h"
 #include "ebb/ebb.h"
 #include "heap/drain.h"
@@ -99,7 +100,8 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
 	counts.meta_bytes = tally_table_bytes() + drain_heap_bytes() +
-			    (heap_profiled ? profile_bytes() : 0);
+			    (heap_profiled ? profile_bytes() : 0) +
+			    (guard_mode ? guard_bytes() : 0);
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);
 	counts.mapped_bytes = load_relaxed(&range.used);
 	if (held)

@@ -2,6 +2,7 @@
 /*
  * ebbmalloc - The board: what this process shows of itself
  */
+#include <fcntl.h>
 #include <string.h>
 
 #include "acct/account.h"
@@ -10,8 +11,10 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/small_file.h"
+#include "base/sys.h"
 #include "ctl/board.h"
 #include "ctl/file.h"
+#include "debug/report.h"
 #include "ebb/abi.h"
 #include "heap/tally.h"
 #include "os/advise.h"
@@ -312,6 +315,26 @@ void board_verdict(const char *name, int err, const char *text)
 	copy_text(row->text, sizeof(row->text), text);
 	page.head.verdicts.used = (uint32_t)min(nr_verdicts,
 						(uint64_t)EBB_NR_VERDICTS);
+}
+
+void board_report(const char *path, uint32_t uid)
+{
+	struct report_last last;
+	int dir, fd;
+
+	if (!IS_ENABLED(CONFIG_GUARD) || !report_read_last(&last))
+		return;
+	board_verdict(EBB_VERDICT_REPORT, 0, last.head);
+	seal(page.head.state);
+	dir = place_open(path, uid);
+	if (dir < 0)
+		return;
+	fd = file_open(dir, EBB_PAGE_FILE, O_WRONLY);
+	if (fd >= 0) {
+		(void)sys_call4(SYS_pwrite64, fd, (long)&page, sizeof(page), 0);
+		sys_close(fd);
+	}
+	sys_close(dir);
 }
 
 uint64_t board_nr_verdicts(void)

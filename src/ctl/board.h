@@ -31,6 +31,13 @@ void board_gather(enum ebb_page_state state, uint64_t features);
 /* The answer to what was written to @name. */
 void board_verdict(const char *name, int err, const char *text);
 
+/*
+ * A report of guard mode: shown as the answer to what nobody wrote, with the
+ * page in @path, of @uid, as it was otherwise.  Context: a signal handler, in a
+ * process that perhaps ends then; system calls only.
+ */
+void board_report(const char *path, uint32_t uid);
+
 /* How many there were. */
 uint64_t board_nr_verdicts(void);
 

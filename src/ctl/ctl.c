@@ -21,6 +21,7 @@
 #include "ctl/file.h"
 #include "ctl/place.h"
 #include "ctl/text.h"
+#include "debug/report.h"
 #include "ebb/abi.h"
 #include "os/probe.h"
 #include "reclaim/reclaimer.h"
@@ -602,6 +603,20 @@ void ctl_visit(void)
 
 /* === Life ================================================================= */
 
+/*
+ * A report was written (debug/report.h), most likely by a process that ends
+ * now.  Nobody is waited for; who is in the middle of a visit shows it if the
+ * process goes on.
+ */
+static void show_report(void)
+{
+	if (load_relaxed(&ctl.state) != CTL_OPEN || is_other_process() ||
+	    lock_holds_any() || !lock_try(&ctl_lock))
+		return;
+	board_report(ctl.path, ctl.self.uid);
+	lock_release(&ctl_lock);
+}
+
 __startup void ctl_init(char *const *env, bool secure)
 {
 	if (!strcmp(param_str(EBB_ATTR_CONTROL_DIR), "off"))
@@ -611,6 +626,8 @@ __startup void ctl_init(char *const *env, bool secure)
 		attr_note_secure();
 	begin_waiting();
 	reclaimer_set_guest(&guest);
+	if (IS_ENABLED(CONFIG_GUARD))
+		report_shown = show_report;
 }
 
 /*

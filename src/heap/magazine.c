@@ -448,6 +448,8 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 		sample_flushed(heap, class, nr);
 	barrier();
 	publish_places(heap, class, spare, nr);
+	if (unlikely(heap_marked) && !heap_profiled)
+		sample_by_time(heap);
 	heap_tell(heap);
 }
 

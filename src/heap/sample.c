@@ -2,12 +2,15 @@
 /*
  * ebbmalloc - Which allocations are sampled
  */
+#include "base/clock.h"
 #include "heap/magazine.h"
 #include "heap/sample.h"
 
 #define GAMMA		0x9e3779b97f4a7c15ULL	/* the golden ratio's bits */
 #define LN2		0.693147180559945309417
 #define GAP_MAX		((double)(1LL << 52))
+#define BY_TIME		4u		/* classes marked at one time */
+#define BY_TIME_MS	50u
 
 /* Set once, before there is a heap. */
 static uint64_t mean_bytes;
@@ -162,4 +165,33 @@ void sample_refilled(struct heap *heap, unsigned int class, size_t nr)
 {
 	heap->sampler->at[class] += (int64_t)nr;
 	sample_show_mark(heap, class);
+	if (mean_slots)
+		sample_by_time(heap);
+}
+
+/* The topmost slot of @class, if it has no mark yet and there is one. */
+static bool mark_top(struct heap *heap, unsigned int class)
+{
+	size_t nr = held(heap, class);
+
+	if (!nr || heap->sampler->at[class] >= 0)
+		return false;
+	heap->sampler->at[class] = (int64_t)nr - 1;
+	sample_show_mark(heap, class);
+	return true;
+}
+
+void sample_by_time(struct heap *heap)
+{
+	struct sampler *sampler = heap->sampler;
+	uint64_t now_ms = clock_coarse_ms();
+	unsigned int class, left = BY_TIME;
+
+	if (now_ms - sampler->looked_ms < BY_TIME_MS)
+		return;
+	sampler->looked_ms = now_ms;
+	sampler->random += GAMMA;
+	class = (unsigned int)(mix(sampler->random) % NR_CLASSES);
+	for (unsigned int i = 0; i < NR_CLASSES && left; i++)
+		left -= mark_top(heap, (class + i) % NR_CLASSES);
 }

@@ -21,7 +21,10 @@
  *
  * Guard mode (guard=sampled) marks in the same way, one slot in so many, of
  * those that refills bring: frees there do not move the mark, so they may take
- * the fast path, and slots that come and go on top of it are not counted.
+ * the fast path, and slots that come and go on top of it are not counted.  For
+ * threads that use the same few slots over and over the topmost slots of some
+ * classes are marked now and then, when a refill or a flush of any class comes
+ * by (sample_by_time()).
  *
  * Invariants:
  * (1) sampler.at is where the sampled slot lies, counted from the magazine's
@@ -40,6 +43,7 @@
 
 struct sampler {
 	uint64_t random;		/* state of the heap's generator */
+	uint64_t looked_ms;		/* sample_by_time() last did something */
 	int64_t at[NR_CLASSES];
 };
 
@@ -87,6 +91,12 @@ static inline void sample_flushed(struct heap *heap, unsigned int class,
 {
 	heap->sampler->at[class] -= (int64_t)nr;
 }
+
+/*
+ * Guard mode: mark the topmost slots of a few magazines, if that was not done
+ * for a while.
+ */
+void sample_by_time(struct heap *heap);
 
 /* For who changes a magazine: take the mark off the place, and put it there. */
 void sample_hide_mark(struct heap *heap, unsigned int class);

@@ -3,6 +3,7 @@
  * ebbmalloc - The counters of ebb/stat_page.h, collected
  */
 #include "acct/account.h"
+#include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/sample.h"
 #include "reclaim/counters.h"
@@ -83,8 +84,22 @@ static void read_profile(uint64_t *values)
 	values[EBB_COUNTER_PROFILE_DROPPED] = stats.nr_dropped;
 }
 
+static void read_guard(uint64_t *values)
+{
+	struct guard_stats stats = { 0 };
+
+	if (guard_mode)
+		guard_stats(&stats);
+	values[EBB_COUNTER_GUARD_LIVE] = stats.live;
+	values[EBB_COUNTER_GUARD_QUARANTINE] = stats.quarantine;
+	values[EBB_COUNTER_GUARD_TAKEN] = stats.taken;
+	values[EBB_COUNTER_GUARD_SKIPPED] = stats.skipped;
+	values[EBB_COUNTER_GUARD_REPORTS] = stats.reports;
+}
+
 void counters_read(uint64_t values[EBB_NR_COUNTERS])
 {
+	read_guard(values);
 	read_profile(values);
 	read_heap(values);
 	read_reclaimer(values);

@@ -149,6 +149,13 @@ void status_print_body(const struct ebb_page *page, unsigned int nr_events)
 	struct ebb_event rows[EBB_NR_EVENTS];
 	unsigned int nr = page_events(page, rows);
 
+	const struct ebb_verdict *report =
+		page_verdict(page, EBB_VERDICT_REPORT, 0);
+	char when[STATUS_TIME];
+
+	if (report)
+		printf("report      %s %s\n",
+		       status_time(report->time_ms, when), report->text);
 	print_limit(page);
 	print_bytes(page);
 	print_signals(page);
@@ -176,6 +183,18 @@ static void json_head(struct json *out, const struct ebb_page_head *head)
 	json_text(out, "reclaimer", head->reclaimer);
 	json_text(out, "cgroup", head->cgroup);
 	json_number(out, "written_ms", head->time_ms);
+}
+
+/* The last report of guard mode, if there was one. */
+static void json_report(struct json *out, const struct ebb_page *page)
+{
+	const struct ebb_verdict *report =
+		page_verdict(page, EBB_VERDICT_REPORT, 0);
+
+	if (!report)
+		return;
+	json_number(out, "report_ms", report->time_ms);
+	json_text(out, "report", report->text);
 }
 
 static void json_rows(struct json *out, const struct ebb_page *page)
@@ -248,6 +267,7 @@ static void json_events(struct json *out, const struct ebb_page *page)
 void status_json(struct json *out, const struct ebb_page *page)
 {
 	json_head(out, &page->head);
+	json_report(out, page);
 	json_open(out, "counters", '{');
 	for (int i = 0; i < EBB_NR_COUNTERS; i++)
 		json_number(out, ebb_counters[i].name, page->counters[i]);

@@ -33,7 +33,8 @@ static const char usage[] =
 "who told of it, what was decided (forced: everything; over: down to dirty_max;\n"
 "aged: what was old), what was given back or made lazy, how long it waited, and\n"
 "how long the pass took.  Without a PID all processes are watched, new ones\n"
-"too.  Ends when all the PIDs have ended, or is interrupted.\n"
+"too.  Reports of misuse (guard mode) are printed as well.  Ends when all the\n"
+"PIDs have ended, or is interrupted.\n"
 "\n"
 "      --all-passes  those that nobody asked for, too\n"
 "      --json        a JSON object for each, one a line\n"
@@ -49,6 +50,7 @@ struct watched {
 	struct process *process;
 	uint64_t seq;		/* of the page when it was read last */
 	uint64_t last;		/* number of the last pass that is dealt with */
+	uint64_t reported;	/* the same of reports, among the verdicts */
 	bool told;		/* the kernel says when the page is written */
 	bool found;		/* by the search that is going on */
 };
@@ -126,6 +128,26 @@ static void print_event_json(const struct process *process,
 	putchar('\n');
 }
 
+static void print_report(const struct watch *watch,
+			 const struct process *process,
+			 const struct ebb_verdict *report)
+{
+	struct json out = { .out = stdout };
+
+	if (!watch->json) {
+		print_begin(process, report->time_ms);
+		printf("report   %s\n", report->text);
+		return;
+	}
+	json_open(&out, NULL, '{');
+	json_number(&out, "pid", (uint64_t)process->pid);
+	json_text(&out, "name", process->page.head.comm);
+	json_number(&out, "seen_ms", report->time_ms);
+	json_text(&out, "report", report->text);
+	json_close(&out, '}');
+	putchar('\n');
+}
+
 static void print_lost(const struct watch *watch, const struct process *process,
 		       uint64_t nr, uint64_t ms)
 {
@@ -162,15 +184,33 @@ static uint64_t began_ms(const struct process *process)
 	       ticks * 1000 / (uint64_t)hz;
 }
 
-/* Passes up to @last, or from before @since_ms, are dealt with. */
+/* Passes up to @last, or from before @since_ms, are dealt with; reports, too. */
 static void skip(struct watched *watched, uint64_t since_ms)
 {
+	const struct ebb_verdict *report;
 	struct ebb_event rows[EBB_NR_EVENTS];
 	unsigned int nr = page_events(&watched->process->page, rows);
 
 	for (unsigned int i = 0; i < nr; i++)
 		if (rows[i].time_ms < since_ms)
 			watched->last = rows[i].nr;
+	report = page_verdict(&watched->process->page, EBB_VERDICT_REPORT, 0);
+	if (report && report->time_ms < since_ms)
+		watched->reported = report->nr;
+}
+
+static void show_report(const struct watch *watch, struct watched *watched)
+{
+	const struct ebb_page *page = &watched->process->page;
+	const struct ebb_verdict *report;
+
+	if (page_last_verdict(page) < watched->reported)
+		watched->reported = 0;
+	report = page_verdict(page, EBB_VERDICT_REPORT, watched->reported);
+	if (!report)
+		return;
+	watched->reported = report->nr;
+	print_report(watch, watched->process, report);
 }
 
 static void show(const struct watch *watch, struct watched *watched)
@@ -179,6 +219,7 @@ static void show(const struct watch *watch, struct watched *watched)
 	struct ebb_event rows[EBB_NR_EVENTS];
 	unsigned int nr = page_events(&process->page, rows);
 
+	show_report(watch, watched);
 	/* Another program, in the same process. */
 	if (nr && rows[nr - 1].nr < watched->last)
 		watched->last = 0;

@@ -170,6 +170,11 @@ enum ebb_counter {
 	EBB_COUNTER_INBAND_REFUSED,
 	EBB_COUNTER_PROFILE_LIVE,
 	EBB_COUNTER_PROFILE_DROPPED,
+	EBB_COUNTER_GUARD_LIVE,
+	EBB_COUNTER_GUARD_QUARANTINE,
+	EBB_COUNTER_GUARD_TAKEN,
+	EBB_COUNTER_GUARD_SKIPPED,
+	EBB_COUNTER_GUARD_REPORTS,
 	EBB_NR_COUNTERS
 };
 
@@ -308,6 +313,21 @@ static const struct ebb_counter_info ebb_counters[] = {
 	[EBB_COUNTER_PROFILE_DROPPED] = { "profile_dropped", "", EBB_TOTAL,
 		"ebb_profile_dropped_samples_total", "0.1",
 		"samples for which the heap profile had no room" },
+	[EBB_COUNTER_GUARD_LIVE] = { "guard_live", "bytes", EBB_GAUGE,
+		"ebb_guard_live_bytes", "0.1",
+		"pages of guarded objects in use" },
+	[EBB_COUNTER_GUARD_QUARANTINE] = { "guard_quarantine", "bytes",
+		EBB_GAUGE, "ebb_guard_quarantine_bytes", "0.1",
+		"addresses of guarded objects that were freed, and trap" },
+	[EBB_COUNTER_GUARD_TAKEN] = { "guard_taken", "", EBB_TOTAL,
+		"ebb_guard_taken_total", "0.1",
+		"objects that were guarded" },
+	[EBB_COUNTER_GUARD_SKIPPED] = { "guard_skipped", "", EBB_TOTAL,
+		"ebb_guard_skipped_total", "0.1",
+		"objects that were to be guarded, and could not be" },
+	[EBB_COUNTER_GUARD_REPORTS] = { "guard_reports", "", EBB_TOTAL,
+		"ebb_guard_reports_total", "0.1",
+		"reports of misuse that guard mode has written" },
 };
 
 /* === Histograms =========================================================== */
@@ -416,13 +436,17 @@ struct ebb_event {
 #define EBB_EVENT_FORCED	1u	/* everything, caches included */
 #define EBB_EVENT_OVER		2u	/* dirty_max was crossed */
 
+/* Name of the verdicts that nobody asked for: reports of guard mode. */
+#define EBB_VERDICT_REPORT	"(report)"
+
 /**
  * struct ebb_verdict - The answer to something written
  * @nr:		counts from 1; 0: none yet
  * @time_ms:	when, milliseconds since 1970
- * @name:	of the file
+ * @name:	of the file, or EBB_VERDICT_REPORT
  * @error:	0: accepted; else an errno
- * @text:	the value in force, or why it was refused
+ * @text:	the value in force, or why it was refused; the first line of the
+ *		report
  */
 struct ebb_verdict {
 	uint64_t nr;
