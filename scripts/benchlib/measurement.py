@@ -28,6 +28,7 @@ class Measurement:
         self.rounds = more.get("rounds", 1000)  # no more than these
         self.runs = more.get("runs", 3)         # rounds, if not told
         self.swap = more.get("swap", False)
+        self.linked = more.get("linked", False)  # with ebbmalloc, and no other
 
 
 class SpeedMeasurement(Measurement):

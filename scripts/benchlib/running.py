@@ -99,7 +99,7 @@ def command_of(bench, measurement, allocator):
         command = [script("bench-program"), measurement.program]
     else:
         command = [os.path.join(programs, measurement.program)]
-    if allocator.preload:
+    if allocator.preload and not measurement.linked:
         options.append("--preload=" + allocator.preload)
     return command + options, True
 

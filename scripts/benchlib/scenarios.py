@@ -101,4 +101,15 @@ MEASUREMENTS = (
         rounds=1,
         title="Walk, confined as in a container",
         tiny=["--mb=4", "--rounds=3", "--repeat=1", "--margin-percent=100"]),
+    Measurement(
+        "contexts", ["contexts"],
+        [Column("context", "context.x_malloc"),
+         Column("reset", "reset.x_malloc"),
+         Column("called", "call.x_malloc"), Column("bump", "bump.x_malloc"),
+         Column("APR", "apr.x_malloc"), Column("talloc", "talloc.x_malloc"),
+         Column("glibc", "glibc.x_malloc"),
+         Column("malloc ns", "malloc.ns"),
+         Column("context ns", "context.ns")], better="none", linked=True,
+        title="Requests of 50 to 200 objects, in times the speed of malloc "
+              "and free", tiny=["--requests=100", "--rounds=3"]),
 )

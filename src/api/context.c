@@ -199,7 +199,8 @@ __export void *ebb_context_alloc(struct ebb_context *context, size_t size)
 	size_t room = (size_t)(context->end - context->next);
 	char *object = context->next;
 
-	if (unlikely(size > room || object_need(size) > room))
+	/* As in ebb.h. */
+	if (unlikely((size | object_need(size)) > room))
 		return alloc_call(context_of(context), size);
 	context->next = object + object_need(size);
 	*(size_t *)(void *)object = size;

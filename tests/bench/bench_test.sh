@@ -315,7 +315,19 @@ counts_instructions()
 		"$WORK/counts"
 }
 
-plan 26
+# One row, of the library that it is linked with, whoever else is asked for.
+runs_contexts()
+{
+	timeout 60 "$bench" --only contexts --tiny --runs 1 \
+		--allocators ebbmalloc --allocators glibc \
+		--json "$WORK/contexts.json" >"$WORK/contexts" || return 1
+	cat "$WORK/contexts"
+	has "$WORK/contexts.json" "len(d['runs']) == 1 and all(d['runs'][0][
+		'values'][k + '.x_malloc'] > 0 for k in ('context', 'reset',
+		'call', 'malloc', 'bump'))"
+}
+
+plan 27
 near "every measurement near a limit runs" runs_all
 near "the table has every allocator" table_complete
 near "the order is rotated from round to round" rotates
@@ -334,6 +346,7 @@ near "time that a thread is blocked is seen" sees_blocked
 check "a bad value is refused with its range" refuses --tenants=99 \
 	'--tenants=99: expected 1..32'
 near "an interrupted program takes its cgroup away" interrupted
+check "contexts are measured beside other arenas" runs_contexts
 check "every speed program runs" runs_speed
 check "each does the same work under every allocator" speed_complete
 check "the table fits 100 columns" table_is_narrow

@@ -61,7 +61,7 @@ static struct {
 	int (*talloc_free)(void *, const char *);
 } fn;
 
-static unsigned long requests = 20000, rounds = 11, objects;
+static unsigned long requests = 500, rounds = 101, objects;
 static const char *only;
 static uint16_t sizes[NR_SIZES];	
 static uint16_t counts[NR_SIZES];

@@ -37,7 +37,7 @@ ends()
 	wait "$server"
 	status=$?
 	cat "$WORK/said"
-	[ $status = "$1" ]
+	[ "$status" = "$1" ]
 }
 
 live()

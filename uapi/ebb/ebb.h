@@ -365,8 +365,9 @@ char *ebb_context_vprintf(struct ebb_context *context, const char *format,
 #ifndef EBB_NO_INLINE
 /*
  * Before each object is a word, its size, so that objects begin at 16 n + 8
- * behind one another.  @size itself is compared, too: what is added may wrap.
- * Where this is not inlined the library's function is called, as it is below.
+ * behind one another.  @size itself counts, too: what is added to it may wrap.
+ * Both are compared at once; what only their union does not fit, the library's
+ * function does, which is also called where this is not inlined.
  */
 extern __inline__ __attribute__((__gnu_inline__))
 void *ebb_context_alloc(struct ebb_context *context, size_t size)
@@ -377,7 +378,7 @@ void *ebb_context_alloc(struct ebb_context *context, size_t size)
 	size_t room = (size_t)(context->end - object);
 	size_t need = ((size + 7) & ~(size_t)15) + 16;
 
-	if (__builtin_expect(size > room || need > room, 0))
+	if (__builtin_expect((size | need) > room, 0))
 		return ebb_context_call(context, size);
 	context->next = object + need;
 	__builtin_memcpy(object, &size, sizeof(size));
