@@ -27,6 +27,7 @@
 #include "ctl/ctl.h"
 #include "debug/given.h"
 #include "debug/guard.h"
+#include "debug/leak.h"
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
@@ -85,6 +86,8 @@ static void prefork(void)
 		ctl_prefork(!lock_holds_any());
 	reclaimer_prefork();
 	purge_prefork(may_wait);
+	if (IS_ENABLED(CONFIG_LEAK))
+		leak_prefork(none_held);
 	pool_prefork(none_held);
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
 		taken[i] = take_one(fork_locks[i], may_wait);
@@ -102,6 +105,8 @@ static void release_locks(void)
 		if (taken[i])
 			lock_release(fork_locks[i]);
 	pool_postfork();
+	if (IS_ENABLED(CONFIG_LEAK))
+		leak_postfork();
 }
 
 static void postfork_parent(void)
@@ -127,6 +132,8 @@ static void postfork_child(void)
 		given_postfork_child();
 	/* First: it looks at heaps of threads that are not here. */
 	pool_after_fork();
+	if (IS_ENABLED(CONFIG_LEAK))
+		leak_postfork_child();
 	/* Interrupted inside the allocator: what it was at stays as it is. */
 	if (!busy_before)
 		drain_after_fork(threaded);

@@ -29,6 +29,7 @@
 #include "ctl/ctl.h"
 #include "debug/given.h"
 #include "debug/guard.h"
+#include "debug/leak.h"
 #include "debug/profile.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
@@ -125,6 +126,8 @@ cold bool init_heap_plain(void)
 static void close_heap(void)
 {
 	pool_leave();
+	if (IS_ENABLED(CONFIG_LEAK))
+		leak_note_exit();
 	tcb_enter(&tcb);
 	drain_close_heap();
 	tcb_leave(&tcb);
@@ -295,6 +298,7 @@ __attribute__((constructor(101))) static void init_constructor(void)
 /* Late: libraries that need us have had their turn. */
 __attribute__((destructor(101))) static void init_destructor(void)
 {
+	pool_exit();
 	/* What goes wrong it says itself. */
 	if (heap_profiled && param_int(EBB_ATTR_PROFILE_LEAK))
 		err_ignore(profile_dump());

@@ -52,4 +52,7 @@ extern bool init_forking;
 
 void fork_register(void);
 
+/* The process ends: report what pools have leaked. */
+void pool_exit(void);
+
 #endif

@@ -11,8 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/fast.h"
 #include "api/init.h"
+#include "base/err.h"
 #include "base/bits.h"
+#include "base/log.h"
+#include "base/param.h"
+#include "debug/leak.h"
 #include "ebb/ebb.h"
 #include "heap/pool.h"
 #include "os/map.h"
@@ -29,6 +34,54 @@ static int fail(int err)
 {
 	errno = -err;
 	return -1;
+}
+
+/* === Leaks ================================================================ */
+
+static bool has_level(const struct ebb_pool *pool)
+{
+	return IS_ENABLED(CONFIG_LEAK) && pool->wish.level;
+}
+
+/*
+ * From here down the stack is ours, and refers to nothing; what the program has
+ * in registers is above, in the frame of find_leaks().
+ */
+static noinline long find_below(uint64_t key,
+				void (*fn)(const struct leak_found *, void *),
+				void *arg)
+{
+	long nr = leak_find(key, (uintptr_t)__builtin_frame_address(0), fn,
+			    arg);
+
+	barrier();
+	return nr;
+}
+
+static noinline long find_leaks(uint64_t key,
+				void (*fn)(const struct leak_found *, void *),
+				void *arg)
+{
+	long nr;
+
+	__builtin_unwind_init();
+	nr = find_below(key, fn, arg);
+	barrier();
+	return nr;
+}
+
+static void tell_leak(const struct leak_found *found, void *call)
+{
+	leak_tell(found, call);
+}
+
+/* With level strict, each leak_scan takes. */
+static void search_if_due(struct ebb_pool *pool)
+{
+	if (likely(!leak_is_due(pool)))
+		return;
+	if (find_leaks(pool->key, tell_leak, (void *)"ebb_pool_take") > 0)
+		abort();
 }
 
 /* === Taking and returning ================================================= */
@@ -53,6 +106,8 @@ static noinline void *take_slow(struct ebb_pool *pool, size_t size)
 		errno = EINVAL;
 		return NULL;
 	}
+	if (has_level(pool))
+		search_if_due(pool);
 	bytes = (int64_t)pool_bytes_for(pool->wish.align, size);
 	err = pool_charge(pool, bytes);
 	if (err) {
@@ -62,6 +117,8 @@ static noinline void *take_slow(struct ebb_pool *pool, size_t size)
 	buf = alloc_for(&pool->wish, size);
 	if (!buf)
 		pool_uncharge(pool, bytes);
+	else if (has_level(pool))
+		leak_take(pool, buf, size, (size_t)bytes, FRAME);
 	return buf;
 }
 
@@ -95,12 +152,43 @@ static int64_t bytes_of(void *buf)
 	return (int64_t)alloc_usable(buf, "ebb_pool_return");
 }
 
+static noinline int return_known(struct ebb_pool *pool, void *buf)
+{
+	struct leak_return back;
+	enum leak_verdict verdict;
+	int err;
+
+	if (lock_holds_any())
+		return fail(-EDEADLK);
+	verdict = leak_return(pool, buf, FRAME, &back);
+	if (verdict == LEAK_REFUSED)
+		return fail(-EINVAL);
+	err = pool_uncharge(pool, back.bytes ? (int64_t)back.bytes :
+					       bytes_of(buf));
+	if (verdict == LEAK_FREE)
+		alloc_put(buf);
+	alloc_put(back.evicted);
+	return err ? fail(err) : 0;
+}
+
+__export int ebb_pool_touch(struct ebb_pool *pool, void *buf)
+{
+	int err = -EINVAL;
+
+	if (pool_is_alive(pool) && has_level(pool))
+		err = lock_holds_any() ? -EDEADLK :
+					 leak_touch(pool, buf, FRAME);
+	return err ? fail(err) : 0;
+}
+
 __export int ebb_pool_return(struct ebb_pool *pool, void *buf)
 {
 	int err;
 
 	if (unlikely(!buf))
 		return fail(-EINVAL);
+	if (unlikely(has_level(pool)))
+		return return_known(pool, buf);
 	/* First: it may fail. */
 	err = pool_uncharge(pool, bytes_of(buf));
 	if (unlikely(err))
@@ -139,7 +227,8 @@ static int check_options(const struct ebb_pool_options *options)
 	if (options->align &&
 	    (!is_pow2(options->align) || options->align > PTRDIFF_MAX))
 		return -EINVAL;
-	return options->leak_level ? -EOPNOTSUPP : 0;
+	return options->leak_level && !IS_ENABLED(CONFIG_LEAK) ? -EOPNOTSUPP :
+								 0;
 }
 
 static int wish_for(size_t max_bytes, size_t max_buffer,
@@ -161,13 +250,24 @@ static int wish_for(size_t max_bytes, size_t max_buffer,
 		.sample = want.leak_sample ?: SAMPLE_DEFAULT,
 		.leak_scan = want.leak_scan ?: SCAN_DEFAULT,
 	};
-	strncpy(wish->name, want.name ?: "pool", POOL_NAME_MAX - 1);
+	fmt_line(wish->name, POOL_NAME_MAX, "%s", want.name ?: "pool");
 	/* Each size up to the largest must be possible. */
 	if (!max_buffer || max_buffer > PTRDIFF_MAX - map_page_size ||
 	    max_bytes > PTRDIFF_MAX ||
 	    (max_bytes && pool_bytes_for(wish->align, max_buffer) > max_bytes))
 		return -EINVAL;
 	return 0;
+}
+
+/* What leak levels need, and stacks, unless the heap profile has them. */
+static int begin_level(void)
+{
+	if (lock_holds_any())
+		return -EDEADLK;
+	if (!heap_profiled)
+		stack_init(param_int(EBB_ATTR_PROFILE_STACK) ==
+			   EBB_PROFILE_STACK_UNWIND);
+	return leak_init();
 }
 
 __export struct ebb_pool *ebb_pool_create(size_t max_bytes, size_t max_buffer,
@@ -179,6 +279,8 @@ __export struct ebb_pool *ebb_pool_create(size_t max_bytes, size_t max_buffer,
 
 	err = init_ready() ? wish_for(max_bytes, max_buffer, options, &wish) :
 			     -ENOMEM;
+	if (!err && IS_ENABLED(CONFIG_LEAK) && wish.level)
+		err = begin_level();
 	if (!err)
 		err = pool_create(&wish, &pool);
 	if (err)
@@ -186,15 +288,32 @@ __export struct ebb_pool *ebb_pool_create(size_t max_bytes, size_t max_buffer,
 	return pool;
 }
 
+/* What is out at a pool's end may have leaked. */
+static void search_before_end(struct ebb_pool *pool)
+{
+	struct pool_counts counts;
+
+	if (pool_count(pool, &counts) || !counts.nr_out)
+		return;
+	if (find_leaks(pool->key, tell_leak, (void *)"ebb_pool_destroy") > 0 &&
+	    pool->wish.level == EBB_POOL_LEAK_STRICT)
+		abort();
+}
+
 __export int ebb_pool_destroy(struct ebb_pool *pool, unsigned int flags,
 			      uint64_t *ret_out)
 {
-	uint64_t nr_out = 0;
+	uint64_t nr_out = 0, key;
 	int err;
 
 	if (flags & ~(unsigned int)EBB_POOL_FORCE)
 		return fail(-EINVAL);
+	if (pool_is_alive(pool) && has_level(pool))
+		search_before_end(pool);
+	key = pool_is_alive(pool) && has_level(pool) ? pool->key : 0;
 	err = pool_destroy(pool, flags & EBB_POOL_FORCE, &nr_out);
+	if (!err && key)
+		leak_forget(key, alloc_put);
 	if (ret_out && (!err || err == -EBUSY))
 		*ret_out = nr_out;
 	return err ? fail(err) : 0;
@@ -221,4 +340,71 @@ __export int ebb_pool_count(struct ebb_pool *pool,
 		.nr_waits = counts.nr_waits,
 	};
 	return 0;
+}
+
+/* === Leaks, on demand and at exit ========================================= */
+
+struct asking {
+	void (*fn)(const struct ebb_pool_leak *leak, void *arg);
+	void *arg;
+};
+
+static void pass_on(const struct leak_found *found, void *arg)
+{
+	const struct asking *asking = arg;
+	struct ebb_pool_leak leak = {
+		.size = sizeof(leak),
+		.tid = found->take.tid,
+		.buf = found->buf,
+		.bytes = found->size,
+		.age_ms = found->age_ms,
+		.pool = found->pool,
+		.taken = found->take.pcs,
+		.nr_taken = found->take.nr_pcs,
+		.touched = found->touch.pcs,
+		.nr_touched = found->touch.tid ? found->touch.nr_pcs : 0,
+	};
+
+	asking->fn(&leak, asking->arg);
+}
+
+__export int ebb_pool_leaks(struct ebb_pool *pool,
+			    void (*fn)(const struct ebb_pool_leak *leak,
+				       void *arg), void *arg)
+{
+	struct asking asking = { fn, arg };
+	long nr;
+
+	if (pool && (!pool_is_alive(pool) || !has_level(pool)))
+		return fail(-EINVAL);
+	if (!IS_ENABLED(CONFIG_LEAK) || !leak_area)
+		return 0;
+	if (lock_holds_any())
+		return fail(-EDEADLK);
+	nr = find_leaks(pool ? pool->key : 0, fn ? pass_on : tell_leak,
+			fn ? (void *)&asking : (void *)"ebb_pool_leaks");
+	return nr < 0 ? fail((int)nr) : (int)nr;
+}
+
+/* Of pools that were not destroyed. */
+void pool_exit(void)
+{
+	bool strict = false;
+	struct ebb_pool *pool;
+	uint64_t nr_out = 0;
+
+	if (!IS_ENABLED(CONFIG_LEAK) || !leak_area || lock_holds_any())
+		return;
+	for (size_t i = 0; (pool = pool_at(i)); i++) {
+		struct pool_counts counts;
+
+		if (!pool_is_alive(pool) || !has_level(pool) ||
+		    pool_count(pool, &counts))
+			continue;
+		nr_out += counts.nr_out;
+		strict |= counts.nr_out &&
+			  pool->wish.level == EBB_POOL_LEAK_STRICT;
+	}
+	if (nr_out && find_leaks(0, tell_leak, (void *)"exit") > 0 && strict)
+		abort();
 }

@@ -278,6 +278,7 @@ void profile_init(void)
 		return;
 	}
 	tables = (struct tables *)at;
+	map_note_private(at, len);
 	sample_init(mean, (uint64_t)param_int(EBB_ATTR_PROFILE_SEED));
 }
 

@@ -29,6 +29,10 @@ const char *const report_names[REPORT_NR_KINDS] = {
 	[REPORT_INVALID_FREE]	= "invalid pointer",
 	[REPORT_INTERIOR_FREE]	= "interior pointer",
 	[REPORT_WRONG_SIZE]	= "wrong size",
+	[REPORT_LEAK]		= "leaked buffer",
+	[REPORT_DOUBLE_RETURN]	= "double return",
+	[REPORT_FOREIGN_RETURN]	= "not this pool's buffer",
+	[REPORT_USE_AFTER_RETURN] = "use after return",
 };
 
 void (*report_shown)(void);
@@ -210,6 +214,7 @@ bool report_tell(const struct report *report)
 	static char head[REPORT_HEAD_MAX], place[REPORT_HEAD_MAX];
 	/* 0 would mean that it is not known. */
 	uint64_t now_ms = max(clock_ms(), (uint64_t)1);
+	bool pooled = report->kind >= REPORT_LEAK;
 
 	if (!begin())
 		return false;
@@ -219,8 +224,9 @@ bool report_tell(const struct report *report)
 	note_last(head);
 	put_line("%s", head);
 	put_event("use", &report->use, 0);
-	put_event("allocated", &report->alloc, now_ms);
-	put_event("freed", &report->free, now_ms);
+	put_event(pooled ? "taken" : "allocated", &report->alloc, now_ms);
+	put_event("touched", &report->touch, now_ms);
+	put_event(pooled ? "returned" : "freed", &report->free, now_ms);
 	finish();
 	end();
 	return true;

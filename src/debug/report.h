@@ -35,6 +35,11 @@ enum report_kind {
 	REPORT_INVALID_FREE,	/* of what no malloc() returned */
 	REPORT_INTERIOR_FREE,	/* of what is inside of an object */
 	REPORT_WRONG_SIZE,	/* sized free with another size */
+	/* Of pools' buffers (debug/leak.h), which are taken and returned. */
+	REPORT_LEAK,
+	REPORT_DOUBLE_RETURN,
+	REPORT_FOREIGN_RETURN,	/* of what is not this pool's */
+	REPORT_USE_AFTER_RETURN,
 	REPORT_NR_KINDS
 };
 
@@ -58,6 +63,7 @@ struct report {
 	size_t size;
 	const char *detail;	/* more words about it, or NULL */
 	struct report_event use, alloc, free;
+	struct report_event touch;	/* the last ebb_pool_touch() */
 };
 
 /* The last report, for who shows it. */

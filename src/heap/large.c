@@ -53,6 +53,11 @@ static void note_recent(char *start, size_t len)
 	store_relaxed(&recent[at].len, len);
 }
 
+void large_note_private(void)
+{
+	map_note_private(recent, sizeof(recent));
+}
+
 uint64_t large_unbacked(void)
 {
 	struct resident resident;

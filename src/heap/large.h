@@ -55,4 +55,7 @@ static inline size_t large_usable(const void *ptr)
  */
 uint64_t large_unbacked(void);
 
+/* Hints of ours at large objects: see map_note_private(). */
+void large_note_private(void);
+
 #endif

@@ -2,7 +2,7 @@
 /*
  * ebbmalloc - Pools: how much is out, and who waits for room
  */
-#include <limits.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -12,7 +12,7 @@
 #include "os/barrier.h"
 #include "os/map.h"
 
-#define POOLS_MAX	4096u
+#define POOLS_MAX	POOL_PLACES
 #define INDEX_MASK	((uint64_t)POOLS_MAX - 1)
 #define KEY_MASK	(POOL_REVOKED - 1)
 
@@ -461,6 +461,10 @@ static void set_up(struct ebb_pool *pool, const struct pool_wish *wish)
 	pool->first = NULL;
 	pool->end = &pool->first;
 	store_relaxed(&pool->nr_waiting, 0);
+	pool->nr_takes = pool->nr_unknown = 0;
+	pool->kept_at = 0;
+	memset(pool->kept, 0, sizeof(pool->kept));
+	pool->next_scan = wish->leak_scan;
 	pool->easy_max = wish->align > 16 || wish->flags || wish->level ? 0 :
 			 min(wish->max_buffer, (size_t)CLASS_SIZE_MAX);
 }

@@ -49,6 +49,8 @@
 #include "heap/heap.h"
 
 #define POOL_NAME_MAX	24u	/* with the 0 at its end */
+#define POOL_PLACES	4096u	/* of the table */
+#define POOL_KEPT	8u
 #define POOL_DEAD	(UINT64_C(1) << 63)	/* in a key: there is no pool */
 #define POOL_REVOKED	(UINT64_C(1) << 62)	/* of a credit: it is closed */
 #define POOL_FOR_EVER	(-1)
@@ -84,6 +86,13 @@ struct ebb_pool {
 	int64_t nr_out;		/* credits' numbers are to be added */
 	uint64_t nr_waits;	/* takes that had to wait */
 	struct pool_waiter *first, **end;
+
+	/* What debug/leak.c keeps of it, under its lock. */
+	uint64_t nr_takes;
+	uint64_t nr_unknown;	/* takes that found no place */
+	uint32_t kept[POOL_KEPT];	/* records of buffers returned last */
+	uint32_t kept_at;
+	uint32_t next_scan;	/* takes until then */
 } __aligned_(64);
 
 struct pool_counts {

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include "base/atomic.h"
 #include "base/bits.h"
 #include "base/err.h"
 #include "base/small_file.h"
@@ -203,4 +204,33 @@ size_t map_space_left(void)
 		return SIZE_MAX;
 	used = space_used();
 	return limit.rlim_cur > used ? limit.rlim_cur - used : 0;
+}
+
+/* === What refers to objects, and does not count ============================ */
+
+static struct private {
+	uintptr_t start, end;
+} privates[MAP_PRIVATE_MAX];
+
+static uint32_t nr_privates;
+
+void map_note_private(const void *start, size_t len)
+{
+	uint32_t nth = add_relaxed(&nr_privates, 1);
+
+	if (nth >= MAP_PRIVATE_MAX)
+		return;
+	store_relaxed(&privates[nth].start, (uintptr_t)start);
+	/* Pairs with map_private(). */
+	store_release(&privates[nth].end, (uintptr_t)start + len);
+}
+
+bool map_private(unsigned int nth, uintptr_t *ret_start, uintptr_t *ret_end)
+{
+	if (nth >= min(load_relaxed(&nr_privates), MAP_PRIVATE_MAX))
+		return false;
+	/* Pairs with map_note_private(); until then it is empty. */
+	*ret_end = load_acquire(&privates[nth].end);
+	*ret_start = load_relaxed(&privates[nth].start);
+	return true;
 }

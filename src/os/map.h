@@ -57,6 +57,17 @@ size_t map_space_left(void);
 bool map_strict_commit(void);
 
 /*
+ * Memory of our own that holds addresses of objects without keeping them: who
+ * searches for what refers to an object leaves it out.  Not too often: there is
+ * room for MAP_PRIVATE_MAX.  Context: any; what was noted stays.
+ */
+#define MAP_PRIVATE_MAX		16u
+void map_note_private(const void *start, size_t len);
+
+/* The @nth of them; false: there are no more. */
+bool map_private(unsigned int nth, uintptr_t *ret_start, uintptr_t *ret_end);
+
+/*
  * Move the pages of [@from, @from + @len) to @to, leaving @from mapped and
  * empty.  Before Linux 6.17 mremap moves no range that is more than one mapping
  * (and at which places one ends, nobody tells), so it is done in parts.

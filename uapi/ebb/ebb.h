@@ -567,6 +567,78 @@ int ebb_pool_destroy(struct ebb_pool *pool, unsigned int flags,
  */
 int ebb_pool_count(struct ebb_pool *pool, struct ebb_pool_counts *ret_counts);
 
+/**
+ * ebb_pool_touch() - Remember who has a buffer
+ * @pool: a pool with a leak level
+ * @buf:  a buffer of its that is out
+ *
+ * Reports about the buffer then also have the stack and thread of this call, the
+ * last one if there are several.
+ *
+ * Context: any thread, no signal handlers.
+ * Return: 0, or -1 with errno set.
+ * Errors:
+ * - %EINVAL: @pool is none, or has no leak level.
+ * - %ENOENT: @buf is not known to be out; with %EBB_POOL_LEAK_SAMPLED most are not.
+ * - %EDEADLK: called in a signal handler, above the allocator.
+ * Since: 0.1
+ */
+int ebb_pool_touch(struct ebb_pool *pool, void *buf);
+
+/**
+ * struct ebb_pool_leak - A buffer that nothing refers to
+ * @size:	sizeof(struct ebb_pool_leak) of the library
+ * @tid:	thread that took it
+ * @buf:	the buffer
+ * @bytes:	as asked for
+ * @age_ms:	since when it is out
+ * @pool:	name of its pool
+ * @taken:	call stack that took it: return addresses, the innermost first
+ * @touched:	that of the last ebb_pool_touch()
+ * @nr_taken:	number of @taken
+ * @nr_touched:	number of @touched; 0: there was none
+ *
+ * What it points to is valid during the call it is passed to.
+ */
+struct ebb_pool_leak {
+	uint32_t size;
+	int32_t tid;
+	const void *buf;
+	uint64_t bytes;
+	uint64_t age_ms;
+	const char *pool;
+	const uintptr_t *taken;
+	const uintptr_t *touched;
+	uint32_t nr_taken;
+	uint32_t nr_touched;
+};
+
+/**
+ * ebb_pool_leaks() - Find leaked buffers
+ * @pool: where from, with a leak level; NULL: all that have one
+ * @fn:   called with each; NULL: it is reported on standard error
+ * @arg:  passed on to @fn
+ *
+ * A buffer has leaked when it is out and nothing refers to it: no word in what
+ * the program can write to (globals, stacks, registers, the heap, other
+ * mappings) is an address in it, but for such in other leaked buffers.  All
+ * other threads are stopped meanwhile, by a signal that is glibc's own; calls
+ * that are not restarted after signals return EINTR.  It takes about as long as
+ * reading all that memory.
+ *
+ * Context: any thread, no signal handlers; @fn may call anything.
+ * Return: how many there are, or -1 with errno set.
+ * Errors:
+ * - %EINVAL: @pool is none, or has no leak level.
+ * - %EAGAIN: a thread did not stop within two seconds.
+ * - %EDEADLK: called in a signal handler, above the allocator.
+ * - what opening /proc/self/maps or /proc/self/pagemap said.
+ * Since: 0.1
+ */
+int ebb_pool_leaks(struct ebb_pool *pool,
+		   void (*fn)(const struct ebb_pool_leak *leak, void *arg),
+		   void *arg);
+
 #ifdef __cplusplus
 }
 #endif
