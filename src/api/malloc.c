@@ -36,6 +36,7 @@
 #include "heap/misuse.h"
 #include "heap/outbox.h"
 #include "heap/sample.h"
+#include "heap/stranger.h"
 #include "os/map.h"
 #include "reclaim/batch.h"
 #include "reclaim/inband.h"
@@ -424,9 +425,11 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 {
 	struct magazine *mag = heap_magazine(heap, hot->class);
 
-	/* Holes, where keys have vanished with the pages. */
-	if (!load_relaxed(&hot->bin))
+	/* Holes, where keys have vanished with the pages, or strangers. */
+	if (!stranger_none(hot)) {
 		check_slot(hot, ptr, call);
+		stranger_take_in(heap, hot, ptr);
+	}
 	if (mag->top == mag->end)
 		magazine_flush_half(heap, hot->class);
 	if (unlikely(heap_profiled))
@@ -524,6 +527,7 @@ static bool free_counted(void *ptr)
 	if (mag->top == mag->end || *heap_key_of(ptr) == heap_key(ptr))
 		return false;
 	(void)profile_forget(ptr);
+	stranger_take_in(heap, hot, ptr);
 	push_counted(heap, hot->class, ptr);
 	tcb_leave(&tcb);
 	return true;
@@ -562,6 +566,16 @@ static cold void free_nested(void *ptr)
 		free_any(ptr, true, "free");
 }
 
+/* Whether keys may be gone with the pages. */
+static inline bool has_holes(const struct slab_hot *hot, const void *ptr)
+{
+	uint16_t bin = load_relaxed(&hot->bin);
+
+	return bin == BIN_HOLES ||
+	       (bin == BIN_STRANGERS &&
+		load_relaxed(&slab_of(ptr)->pages) & PAGES_HOLES);
+}
+
 /*
  * Inside the bracket: a slot of a slab that is not ours, if it can go to the
  * magazine or the outbox without a closer look.  No slab: a run, or not in use.
@@ -571,12 +585,13 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 	struct heap *heap = load_dependent(&tcb.heap);
 	struct magazine *box = &heap->outbox;
 
-	if (unlikely(!load_relaxed(&hot->owner) || !load_relaxed(&hot->bin) ||
+	if (unlikely(!load_relaxed(&hot->owner) || has_holes(hot, ptr) ||
 		     *heap_key_of(ptr) == heap_key(ptr))) {
 		free_slow(ptr);
 		return;
 	}
-	if (magazine_wants(heap, hot->class)) {
+	if (magazine_wants(heap, hot->class) &&
+	    stranger_keep(heap, hot, ptr)) {
 		push(heap_magazine(heap, hot->class), ptr);
 		tcb_leave(&tcb);
 		return;
@@ -597,7 +612,8 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 /*
  * Inside the bracket: a slot of ours that cannot just be pushed.  If only since
  * its slab has holes, which a slab in use may keep for good, its bit says what
- * its key may have lost.
+ * its key may have lost; if since some of its slots are not charged to us, that
+ * is looked up.
  */
 static noinline void free_closely(void *ptr, struct slab_hot *hot)
 {
@@ -606,13 +622,14 @@ static noinline void free_closely(void *ptr, struct slab_hot *hot)
 	unsigned int slot;
 
 	/* With a profile no slab has a bin: the push has to move the mark. */
-	if (load_relaxed(&hot->bin) || heap_profiled || mag->top == mag->end ||
+	if (stranger_none(hot) || heap_profiled || mag->top == mag->end ||
 	    *heap_key_of(ptr) == heap_key(ptr) ||
 	    unlikely(!slab_slot(hot, ptr, &slot) ||
 		     slab_slot_is_free(hot, ptr))) {
 		free_slow(ptr);
 		return;
 	}
+	stranger_take_in(heap, hot, ptr);
 	push(mag, ptr);
 	tcb_leave(&tcb);
 }

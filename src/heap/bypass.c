@@ -5,6 +5,7 @@
 #include "heap/bypass.h"
 #include "heap/misuse.h"
 #include "heap/orphan.h"
+#include "heap/stranger.h"
 #include "os/map.h"
 #include "vm/run.h"
 
@@ -132,6 +133,11 @@ struct slab *bypass_take_over(struct heap *heap, unsigned int class)
 		slab = xchg_acq_rel(&spare[class], NULL);
 	if (!slab)
 		return NULL;
+	/* Which account its slots are charged to must be written down. */
+	if (!stranger_adopt(slab, heap->charge)) {
+		let_go(slab);
+		return NULL;
+	}
 	sub_relaxed(&orphan_heap.bins[class].nr_slabs, 1);
 	/* Nobody looks at the owner before it is FULL, which we make it. */
 	store_release(&slab_hot(slab)->owner, heap);
@@ -152,8 +158,10 @@ void *bypass_alloc(unsigned int class, bool *ret_zero)
 	if (!ptr && thread.heap && thread.heap->bins[class].current)
 		ptr = slab_take_one(thread.heap->bins[class].current, class,
 				    ret_zero);
-	if (ptr)
+	if (ptr) {
+		stranger_took_one(slab_of(ptr), ptr);
 		count_taken(class);
+	}
 	return ptr;
 }
 
@@ -169,6 +177,7 @@ void bypass_free(void *ptr, const char *call)
 	if (load_relaxed(&slab->free[slot / 64]) >> slot % 64 & 1)
 		misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
 	*heap_key_of(ptr) = heap_key(ptr);
+	stranger_free_one(slab, slot);
 	if (slab_publish(slab, slot / 64, 1ULL << slot % 64, 0))
 		misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
 	add_relaxed(&account.slots_dirty, size);

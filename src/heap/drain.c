@@ -12,6 +12,7 @@
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
 #include "heap/sample.h"
+#include "heap/stranger.h"
 #include "os/barrier.h"
 #include "os/guard_mark.h"
 
@@ -36,6 +37,7 @@ static void next_turn(struct heap *heap)
 void drain_init(void)
 {
 	list_init(&heaps);
+	orphan_heap.charge = CHARGE_NOBODY;
 }
 
 static struct heap *heap_new(void)
@@ -77,6 +79,7 @@ struct heap *drain_open_heap(void)
 		heap_init_bins(heap);
 		magazine_init(heap);
 		heap->delta = (struct account_delta){ 0 };
+		charge_open(heap);
 		outbox_init(heap);
 		heap->tops_seen = 0;
 		heap->outbox_seen = NULL;
@@ -100,7 +103,10 @@ void drain_close_heap(void)
 {
 	struct heap *heap = thread.heap;
 
+	magazine_flush_all(heap);
 	lock_take(&drain_lock);
+	/* Who reads accounts finds it in the heap, or there. */
+	charge_close(heap, true);
 	thread.state = THREAD_GONE;
 	thread.heap = NULL;
 	store_relaxed(&tcb.heap, EMPTY_HEAP);
@@ -201,6 +207,7 @@ static void empty_heap_of(struct heap *heap)
 	heap_reap(heap);
 	/* What was retired just now. */
 	run_cache_flush(heap);
+	charge_settle(heap);
 	heap->tops_seen = sum_of_tops(heap);
 	heap->outbox_seen = heap->outbox_store;
 	heap->turn_seen = heap->runs.turn;
@@ -210,6 +217,7 @@ static void empty_aside(struct heap *heap)
 {
 	outbox_flush(heap);
 	run_cache_flush(heap);
+	charge_settle(heap);
 }
 
 /* Steps 3 and 4; without the barrier only 4. */
@@ -278,12 +286,15 @@ void drain_after_fork(bool threaded)
 		/* The stack it lies on was copied with us. */
 		if (!load_relaxed(&heap->tcb->busy))
 			magazine_flush_all(heap);
+		charge_close(heap, false);
 		store_relaxed(&heap->avail, AVAIL_CLOSED);
 		heap->tcb = NULL;
 		next_turn(heap);
 		heap->next_free = closed;
 		closed = heap;
 	}
+	charge_after_fork();
+	stranger_after_fork();
 	if (threaded)
 		orphan_after_fork(mine);
 }
@@ -297,18 +308,6 @@ bool drain_mine(void)
 	return true;
 }
 
-bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
-{
-	struct heap *heap;
-
-	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
-		return false;
-	list_for_each_entry(heap, &heaps, all)
-		fn(heap, arg);
-	lock_release(&drain_lock);
-	return true;
-}
-
 void drain_for_each_held(void (*fn)(struct heap *heap, void *arg), void *arg)
 {
 	struct heap *heap;
@@ -316,6 +315,15 @@ void drain_for_each_held(void (*fn)(struct heap *heap, void *arg), void *arg)
 	lock_assert_held(&drain_lock);
 	list_for_each_entry(heap, &heaps, all)
 		fn(heap, arg);
+}
+
+bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
+{
+	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
+		return false;
+	drain_for_each_held(fn, arg);
+	lock_release(&drain_lock);
+	return true;
 }
 
 int drain_around_barrier(void (*close)(struct heap *heap, void *arg),

@@ -5,6 +5,7 @@
 #include "heap/gather.h"
 #include "heap/misuse.h"
 #include "heap/slab.h"
+#include "heap/stranger.h"
 
 #define GATHER_GROUPS	32u	/* a power of two */
 
@@ -17,6 +18,7 @@ struct gather_group {
 struct gather {
 	struct gather_group groups[GATHER_GROUPS];
 	int64_t bytes;		/* published so far */
+	struct heap *outbox_of;	/* or NULL */
 };
 
 static void group_publish(struct gather *gather, struct gather_group *group)
@@ -25,6 +27,9 @@ static void group_publish(struct gather *gather, struct gather_group *group)
 	size_t size = sizeclasses[slab_hot(slab)->class].size;
 	uint64_t twice;
 
+	if (gather->outbox_of)
+		stranger_free(gather->outbox_of, slab, group->word,
+			      group->mask);
 	twice = slab_publish(slab, group->word, group->mask, 0);
 	if (unlikely(twice))
 		misuse_die(MISUSE_DOUBLE_FREE, "free", slab_base(slab) +
@@ -98,9 +103,9 @@ static void gather_add(struct gather *gather, void *const *slots, size_t nr)
 	}
 }
 
-int64_t gather_publish(void *const *slots, size_t nr)
+int64_t gather_publish(void *const *slots, size_t nr, struct heap *outbox_of)
 {
-	struct gather gather = { 0 };
+	struct gather gather = { .outbox_of = outbox_of };
 
 	gather_add(&gather, slots, nr);
 	for (unsigned int i = 0; i < GATHER_GROUPS; i++)

@@ -11,11 +11,15 @@
 
 #include "base/compiler.h"
 
+struct heap;
+
 /*
  * Publish @nr slots, of any class, that are in no cache any more: others may
  * have them at once.  Pointers may be marked (MAGAZINE_FLAGS).  Stops the
  * process if one is no slot, or was freed twice.  Returns their bytes.
+ * @outbox_of: they come from this heap's, and are taken off the accounts that
+ * hold them; NULL: from a magazine.
  */
-int64_t gather_publish(void *const *slots, size_t nr);
+int64_t gather_publish(void *const *slots, size_t nr, struct heap *outbox_of);
 
 #endif

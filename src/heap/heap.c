@@ -10,6 +10,7 @@
 #include "heap/magazine.h"
 #include "heap/orphan.h"
 #include "heap/run_cache.h"
+#include "heap/stranger.h"
 #include "os/map.h"
 #include "vm/run.h"
 
@@ -39,6 +40,7 @@ static void *no_slot[1];
 struct heap_front empty_front = {
 	.holes = EMPTY_MAGAZINE,
 	.outbox = EMPTY_MAGAZINE,
+	.strangers = EMPTY_MAGAZINE,
 	.magazines = { [0 ... NR_CLASSES - 1] = EMPTY_MAGAZINE },
 	.avail = AVAIL_CLOSED,
 };
@@ -88,6 +90,7 @@ struct bin_lists *heap_lists(struct heap *heap, unsigned int class)
 void heap_init_bins(struct heap *heap)
 {
 	heap->holes.top = heap->holes.end = no_slot + 1;
+	heap->strangers = heap->holes;
 	heap->aside = NULL;
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		struct bin *bin = &heap->bins[class];
@@ -147,6 +150,7 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 
 	if (!slab_retire(slab))
 		return false;
+	stranger_forget(slab);
 	/* Only now: until then a bypass might have used a page. */
 	backed = slab_backed_bytes(slab);
 	list_del(&slab->link);
@@ -407,7 +411,6 @@ static void orphan_slabs(struct heap *heap)
 
 void heap_close(struct heap *heap)
 {
-	magazine_flush_all(heap);
 	heap_reap(heap);
 	orphan_slabs(heap);
 	account_tell(&heap->delta);

@@ -32,6 +32,7 @@
 
 #include "acct/account.h"
 #include "base/lock.h"
+#include "heap/charge.h"
 #include "heap/slab.h"
 #include "vm/run.h"
 
@@ -118,6 +119,8 @@ struct pool_credit {
 	struct magazine holes;						\
 	struct magazine outbox;	/* slots of others' slabs */		\
 	struct magazine magazines[NR_CLASSES];				\
+	/* As holes: where slots are others', heap/stranger.h. */	\
+	struct magazine strangers;					\
 									\
 	/* Others push on avail: it has a cache line of its own. */	\
 	uint64_t pad_before[8];						\
@@ -143,6 +146,10 @@ struct heap {
 	uint32_t tally_slabs;	/* ... reads and writes these */
 	uint64_t tally_taken;
 	struct account_delta delta;
+	struct charge_own own;
+	struct charge_owed owed[NR_OWED];
+	uint16_t charge;	/* its thread's account */
+	uint8_t settle_turn;	/* see refill_from() */
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
@@ -179,6 +186,7 @@ struct thread {
 	enum thread_state state;
 	bool registered;	/* its destructor will run at thread exit */
 	bool unwinding;		/* inside backtrace(): not once more */
+	uint16_t charge;	/* its account; 0: none yet */
 };
 
 extern __thread struct tcb tcb __attribute__((tls_model("initial-exec"),
@@ -276,7 +284,7 @@ static inline uintptr_t *heap_key_of(void *ptr)
  */
 struct heap *heap_get(void);
 
-/* The thread ends: its heap is flushed, its slabs become orphans. */
+/* The thread ends, its magazines are empty: its slabs become orphans. */
 void heap_close(struct heap *heap);
 
 /*

@@ -3,6 +3,7 @@
  * ebbmalloc - Large objects: runs of slabs handed to the user
  */
 #include "acct/account.h"
+#include "heap/charge.h"
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/misuse.h"
@@ -126,6 +127,18 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 	return run;
 }
 
+/* @run is this thread's from now on; @heap: its heap, or NULL. */
+static void charge_run(struct heap *heap, struct slab *run)
+{
+	unsigned int id = heap ? heap->charge : charge_self();
+
+	slab_hot(run)->charge = (uint16_t)id;
+	if (heap)
+		heap->own.taken += run->run_bytes;
+	else
+		charge_add(id, run->run_bytes);
+}
+
 void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 {
 	enum run_state was;
@@ -135,6 +148,7 @@ void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 		return NULL;
 	*ret_zero = was == RUN_CLEAN;
 	offer_tail(run, was);
+	charge_run(heap, run);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);
 	return slab_base(run);
 }
@@ -150,6 +164,10 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 	if (!cas_acq_rel(&slab_hot(run)->kind, &kind, SLAB_KIND_NONE))
 		misuse_die_pointer(call, ptr);
 	sub_relaxed(&account.large_bytes, run->run_bytes);
+	if (heap)
+		charge_free(heap, slab_hot(run)->charge, run->run_bytes);
+	else
+		charge_sub(slab_hot(run)->charge, run->run_bytes);
 	if (tail_free(run))
 		run_cache_free(heap, run, run->run_len,
 			       run->given ? RUN_PART : RUN_DIRTY);
@@ -184,6 +202,11 @@ bool large_resize(void *ptr, size_t size)
 		note_recent(ptr, bytes);
 	}
 	add_relaxed(&account.large_bytes, bytes - before);
+	/* What keeps its place keeps its account, whoever resizes it. */
+	if (bytes > before)
+		charge_add(slab_hot(run)->charge, bytes - before);
+	else
+		charge_sub(slab_hot(run)->charge, before - bytes);
 	run->run_bytes = bytes;
 	if (offered || bytes < before)
 		tail_offer(run);
@@ -246,6 +269,8 @@ void *large_move(void *ptr, size_t size)
 	to->displaced = 1;
 	add_relaxed(&run_counters.nr_displaced, 1);
 	offer_tail(to, was);
+	charge_sub(slab_hot(from)->charge, from->run_bytes);
+	charge_run(NULL, to);
 	store_release(&slab_hot(to)->kind, SLAB_KIND_RUN);
 	store_relaxed(&slab_hot(from)->kind, SLAB_KIND_NONE);
 	run_free(from, from->run_len, RUN_CLEAN);

@@ -12,12 +12,14 @@
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
 #include "heap/sample.h"
+#include "heap/stranger.h"
 #include "os/guard_mark.h"
 #include "os/map.h"
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
 #define GROWN_MOST	(4 * MIB)	/* room of all: none passes cache_soft */
 #define BOUNDED_SEARCH	8	/* slabs looked at where none may be backed */
+#define SETTLE_GAP	8u	/* refills between two looks for strangers */
 #define SMALL_CAP	64u	/* slots of a magazine in the small store */
 
 struct refill_group {
@@ -209,19 +211,9 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 				unsigned int pages)
 {
 	uint64_t was = slab_touch(slab, pages);
-	struct slab_hot *hot = slab_hot(slab);
 	unsigned int clean;
 	int64_t bytes;
 
-	/* No holes left: frees to it may take the fast path again. */
-	if (unlikely(!load_relaxed(&hot->bin)) && !heap_profiled &&
-	    !(load_relaxed(&slab->pages) & PAGES_HOLES)) {
-		store_relaxed(&hot->bin, HEAP_BIN_OFFSET(hot->class));
-		/* Pairs with settle_pages(), which may just have made some. */
-		fence_seq_cst();
-		if (load_relaxed(&slab->pages) & PAGES_HOLES)
-			store_relaxed(&hot->bin, 0);
-	}
 	if (likely(!was))
 		return 0;
 	clean = pages_clean(was);
@@ -269,7 +261,7 @@ static void **expand(struct heap *heap, struct slab *slab,
 	if (sc->size > ZERO_SIZE_MIN && pages_clean(load_relaxed(&slab->pages)))
 		return expand_marked(heap, slab, sc, group, place);
 	/* Mostly there is nothing to note: none is clean, lazy or idle. */
-	if (load_relaxed(&slab->pages) || !load_relaxed(&slab_hot(slab)->bin))
+	if (load_relaxed(&slab->pages))
 		touch_pages(heap, slab,
 			    slab_pages_of(sc, group.word, group.mask));
 	/* Most masks are few runs of bits: then a slot costs an addition. */
@@ -282,6 +274,19 @@ static void **expand(struct heap *heap, struct slab *slab,
 			*--place = slot;
 	}
 	return place;
+}
+
+/*
+ * Once more frees could take the fast path, perhaps.  Whether there are
+ * strangers is a look at each slot, so not at each refill.
+ */
+static void try_settle(struct heap *heap, struct slab *slab)
+{
+	struct slab_hot *hot = slab_hot(slab);
+
+	if (load_relaxed(&hot->bin) == BIN_HOLES ||
+	    heap->settle_turn++ % SETTLE_GAP == 0)
+		stranger_settle(slab, hot);
 }
 
 static unsigned int refill_from(struct heap *heap, struct slab *slab,
@@ -313,8 +318,13 @@ static unsigned int refill_from(struct heap *heap, struct slab *slab,
 	store_relaxed(&slab->refill_tick, load_relaxed(&slab_tick));
 	place = mag->top + nr;
 	mag->top = place;
-	for (unsigned int i = 0; i < nr_groups; i++)
+	for (unsigned int i = 0; i < nr_groups; i++) {
+		stranger_took_own(slab, groups[i].word, groups[i].mask);
 		place = expand(heap, slab, sc, groups[i], place);
+	}
+	if (unlikely(!stranger_none(slab_hot(slab))))
+		try_settle(heap, slab);
+	heap->own.taken += (uint64_t)nr * sc->size;
 	heap->delta.dirty -= (int64_t)nr * sc->size;
 	heap->delta.handed += (int64_t)nr * sc->size;
 	TRACE2(refill, sc->size, nr);
@@ -351,7 +361,12 @@ static bool refill_shared(struct heap *heap, unsigned int class)
 	slab = bypass_share(class, &group.word, &group.mask);
 	if (!slab)
 		return false;
+	if (!stranger_note(slab, group.word, group.mask, heap->charge)) {
+		slab_publish(slab, group.word, group.mask, PUBLISH_QUIET);
+		return false;
+	}
 	nr = bits_count(group.mask);
+	heap->own.taken += (uint64_t)nr * sc->size;
 	mag->top += nr;
 	expand(heap, slab, sc, group, mag->top);
 	heap->delta.dirty -= (int64_t)nr * sc->size;
@@ -415,11 +430,12 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 static void publish_places(struct heap *heap, unsigned int class,
 			   void *const *first, size_t nr)
 {
-	int64_t bytes = gather_publish(first, nr);
+	int64_t bytes = gather_publish(first, nr, NULL);
 
 	TRACE2(flush, sizeclasses[class].size, nr);
 	heap->delta.dirty += bytes;
 	heap->delta.handed -= bytes;
+	heap->own.returned += (uint64_t)bytes;
 }
 
 void magazine_flush_half(struct heap *heap, unsigned int class)

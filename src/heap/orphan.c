@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "heap/bypass.h"
 #include "heap/orphan.h"
+#include "heap/stranger.h"
 
 struct lock orphan_lock = LOCK_INIT(3);
 
@@ -45,6 +46,12 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 		list_for_each_entry_safe(pos, tmp, &lists->partial[i], link) {
 			if (!slab_try_state(pos, SLAB_LISTED, SLAB_ACTIVE))
 				continue;
+			if (!stranger_adopt(pos, heap->charge)) {
+				/* It was on this list, and stays. */
+				(void)slab_try_state(pos, SLAB_ACTIVE,
+						     SLAB_LISTED);
+				continue;
+			}
 			slab = pos;
 			list_del(&slab->link);
 			sub_relaxed(&bin->nr_slabs, 1);

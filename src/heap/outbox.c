@@ -5,6 +5,7 @@
 #include "heap/gather.h"
 #include "heap/misuse.h"
 #include "heap/outbox.h"
+#include "heap/stranger.h"
 
 void outbox_init(struct heap *heap)
 {
@@ -12,12 +13,13 @@ void outbox_init(struct heap *heap)
 	heap->outbox.end = heap->outbox_store + OUTBOX_SLOTS;
 }
 
-static void put_alone(struct slab_hot *hot, void *ptr)
+static void put_alone(struct heap *heap, struct slab_hot *hot, void *ptr)
 {
 	unsigned int slot;
 
 	if (!slab_slot(hot, ptr, &slot))
 		misuse_die(MISUSE_INTERIOR, "free", ptr, NULL);
+	stranger_free(heap, slab_of(ptr), slot / 64, 1ULL << slot % 64);
 	if (slab_publish(slab_of(ptr), slot / 64, 1ULL << slot % 64, 0))
 		misuse_die(MISUSE_DOUBLE_FREE, "free", ptr, NULL);
 }
@@ -27,7 +29,7 @@ void outbox_put(struct heap *heap, struct slab_hot *hot, void *ptr)
 	/* First: what is published may be another's class at once. */
 	outbox_account(heap, hot);
 	if (hot->class > OUTBOX_CLASS_MAX) {
-		put_alone(hot, ptr);
+		put_alone(heap, hot, ptr);
 		return;
 	}
 	if (heap->outbox.top == heap->outbox.end)
@@ -43,7 +45,7 @@ void outbox_flush(struct heap *heap)
 	/* Empty first: what is published may be anybody's at once. */
 	heap->outbox.top = heap->outbox_store;
 	barrier();
-	gather_publish(heap->outbox_store, nr);
+	gather_publish(heap->outbox_store, nr, heap);
 }
 
 __guesses bool outbox_is_empty(const struct heap *heap)

@@ -5,6 +5,7 @@
 #include "base/err.h"
 #include "heap/heap.h"
 #include "heap/slab.h"
+#include "heap/stranger.h"
 #include "os/guard_mark.h"
 
 uint32_t slab_tick;
@@ -76,10 +77,13 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 		store_relaxed(&slab->free[word], bits_range(0, left));
 		left -= min(left, 64u);
 	}
-	hot->reciprocal = sc->reciprocal;
+	slab->charges = NULL;
+	store_relaxed(&hot->charge, owner->charge);
 	store_relaxed(&hot->class, (uint8_t)class);
 	/* With a profile all frees go the slow way: heap/sample.h. */
-	store_relaxed(&hot->bin, heap_profiled ? 0 : HEAP_BIN_OFFSET(class));
+	store_relaxed(&hot->bin, heap_profiled ? BIN_HOLES :
+				 charge_counts_frees ? BIN_STRANGERS :
+				 HEAP_BIN_OFFSET(class));
 	/* Pairs with audit_slabs() and the like, which go over the table. */
 	store_release(&hot->kind, SLAB_KIND_CLASS);
 	/* Pairs with slab_take_one(): the class first, then the generation. */

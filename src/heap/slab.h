@@ -248,8 +248,8 @@ static inline bool slab_slot(const struct slab_hot *hot, const void *ptr,
 			     unsigned int *ret_slot)
 {
 	size_t offset = (uintptr_t)ptr & (SLAB_SIZE - 1);
-	unsigned int slot = slot_at(hot->reciprocal, offset);
 	const struct sizeclass *sc = &sizeclasses[hot->class];
+	unsigned int slot = slot_at(sc->reciprocal, offset);
 
 	*ret_slot = slot;
 	return slot * sc->size == offset && slot < sc->nr_slots;

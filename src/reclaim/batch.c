@@ -10,6 +10,7 @@
 #include "base/trace.h"
 #include "heap/misuse.h"
 #include "heap/slab.h"
+#include "heap/stranger.h"
 #include "heap/tail.h"
 #include "os/guard_mark.h"
 #include "os/huge.h"
@@ -280,10 +281,9 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 	}
 	/*
 	 * From here on frees to this slab are tested: keys may be gone.
-	 * Pairs with touch_pages(): the pages first.
 	 */
 	if (done)
-		store_release(&slab_hot(slab)->bin, 0);
+		stranger_note_holes(slab_hot(slab));
 	publish_pages(slab, claim->pages);
 	/* What was refused is looked at by the next pass, whenever it is. */
 	if (done != claim->pages)

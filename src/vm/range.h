@@ -50,7 +50,8 @@ enum slab_kind {
  */
 struct slab_hot {
 	struct heap *owner;	/* changed only as heap/slab.h says */
-	uint32_t reciprocal;	/* ceil(2^32 / slot size) */
+	uint16_t charge;	/* account of what it serves; heap/charge.h */
+	uint16_t unused;
 	uint16_t bin;		/* byte offset of the bin in struct heap */
 	uint8_t kind;		/* enum slab_kind */
 	uint8_t class;		/* size class */
@@ -93,7 +94,11 @@ struct slab {
 	uint64_t stamp_ms;	/* since when the run is free; vm_lock */
 	struct list_head sweep;	/* reclaimer only: slabs that are ageing */
 	uint64_t idle_ms;	/* reclaimer only: since when pages idle */
-	size_t run_bytes;	/* run head: bytes promised to the user */
+	union {
+		size_t run_bytes;	/* run head: bytes promised to the user */
+		uint16_t *charges;	/* of a class: set once, until it is
+					 * retired; heap/stranger.h */
+	};
 
 	uint64_t free[SLAB_WORDS];	/* slot n: bit n % 64 of word n / 64;
 					 * 1 is free */

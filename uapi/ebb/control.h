@@ -86,6 +86,7 @@ enum ebb_attr_id {
 	EBB_ATTR_GUARD_RECOVER,
 	EBB_ATTR_GUARD_TRAP,
 	EBB_ATTR_CONTEXT_CHECK,
+	EBB_ATTR_COUNT_FREES,
 	EBB_NR_ATTRS
 };
 
@@ -548,6 +549,13 @@ static const struct ebb_attr ebb_attrs[] = {
 		.min = 0, .max = 1, .def = 0, .def_text = "off",
 		.since = "0.1",
 		.help = "verify what is done with contexts (slow)",
+	},
+	[EBB_ATTR_COUNT_FREES] = {
+		.name = "count_frees", .type = EBB_TYPE_BOOL,
+		.flags = EBB_FLAG_START, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "accounts of threads have totals, at some cost per free",
 	},
 };
 

@@ -64,6 +64,103 @@ struct ebb_heap_counts {
  */
 int ebb_heap_count(struct ebb_heap_counts *ret_counts);
 
+/* === Whose memory it is =================================================== */
+
+/* The thread has ended; what it allocated has not been freed yet. */
+#define EBB_THREAD_ENDED	1u
+
+/* @allocated and @freed_self are totals: see struct ebb_thread_counts. */
+#define EBB_THREAD_TOTALS	2u
+
+/**
+ * struct ebb_thread_counts - The account of a thread
+ * @size:		bytes of this structure that were filled in
+ * @flags:		EBB_THREAD_*
+ * @tid:		of the thread; 0: of none, for what no account could be
+ *			had for
+ * @reserved:		0
+ * @name:		of the thread, or empty
+ * @live:		bytes that it has allocated and nobody has freed
+ * @allocated:		bytes that it has allocated
+ * @freed_self:		of them, freed by itself
+ * @freed_by_others:	of them, freed by other threads
+ * @freed_for_others:	bytes of other threads' that it has freed
+ * @cached:		bytes that are free, in its caches
+ *
+ * All in usable bytes (malloc_usable_size(3)), from the start of the thread.
+ * It is always
+ *
+ *	allocated = live + freed_self + freed_by_others
+ *
+ * What a thread frees and allocates again out of its own cache counts neither
+ * as allocated nor as freed, since nothing is counted there, unless the option
+ * count_frees is set: then both are totals, and %EBB_THREAD_TOTALS is.  The
+ * other figures are exact either way.
+ *
+ * An object is charged to the thread that allocated it.  realloc(3) is an
+ * allocation by its caller if the object moves; what stays in its place keeps
+ * its account, whoever changes its size.
+ *
+ * Later releases may add members at the end.
+ */
+struct ebb_thread_counts {
+	uint32_t size;
+	uint32_t flags;
+	int32_t tid;
+	uint32_t reserved;
+	char name[16];
+	uint64_t live;
+	uint64_t allocated;
+	uint64_t freed_self;
+	uint64_t freed_by_others;
+	uint64_t freed_for_others;
+	uint64_t cached;
+};
+
+/**
+ * ebb_thread_stats() - Read the account of one thread
+ * @tid:	as of gettid(2); 0: the calling thread's
+ * @ret_stats:	where it is stored
+ * @size:	bytes there, sizeof(struct ebb_thread_counts) as the program was
+ *		compiled; a library that knows less sets @ret_stats->size so
+ *
+ * Exact if no thread allocates or frees what is the thread's meanwhile; else it
+ * may be off by what was under way.  Nobody is stopped.  Costs some microseconds
+ * for each thread that has allocated.
+ *
+ * A thread that has ended has an account as long as something of it is in use;
+ * of several with one @tid the living thread is meant.
+ *
+ * Context: any thread; not signal handlers.
+ * Return: 0, or -1 with errno set.
+ * Errors:
+ * - %ESRCH: no such thread has allocated.
+ * - %EINVAL: @size is less than the first release had.
+ * - %EOPNOTSUPP: built without CONFIG_ACCOUNTS.
+ * - %ENOMEM: there is no heap.
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
+ * - %EAGAIN: another thread was stopped while it held a lock that is needed.
+ * Since: 0.1
+ */
+int ebb_thread_stats(int tid, struct ebb_thread_counts *ret_stats, size_t size);
+
+/**
+ * ebb_thread_stats_all() - Read the accounts of all threads
+ * @ret_rows:	where they are stored, those with most live bytes first
+ * @size:	bytes of a row, as for ebb_thread_stats()
+ * @max:	rows there is room for; 0: they are only counted
+ *
+ * Threads that live and have allocated, and those that have ended of whose
+ * objects some are in use.
+ *
+ * Context: any thread; not signal handlers.
+ * Return: the number of accounts, which may be more than @max; or -1 with errno
+ * set as by ebb_thread_stats().
+ * Since: 0.1
+ */
+int ebb_thread_stats_all(struct ebb_thread_counts *ret_rows, size_t size,
+			 unsigned int max);
+
 /* === Reclaim ============================================================== */
 
 /**

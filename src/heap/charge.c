@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Charges: whose memory it is
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "base/sys.h"
+#include "heap/charge.h"
+#include "heap/heap.h"
+#include "vm/run.h"
+
+#define NR_FIRST	16u	/* accounts that are always there */
+#define CHUNK_SHIFT	8u	/* those that are made together */
+#define CHUNK		(1u << CHUNK_SHIFT)
+#define NR_CHUNKS	(CHARGE_MAX >> CHUNK_SHIFT)
+#define TRIES		16u	/* accounts looked at before one is added */
+
+_Static_assert(CHUNK * sizeof(struct charge) <= SLAB_SIZE, "one slab a chunk");
+
+bool charge_counts_frees;
+
+static struct charge first[NR_FIRST];
+static struct charge *chunks[NR_CHUNKS];	/* atomic */
+static uint32_t nr_used = CHARGE_FIRST;
+static uint32_t next_try;	/* where the next look for a free one begins */
+
+void charge_count_frees(void)
+{
+	charge_counts_frees = true;
+}
+
+struct charge *charge_at(unsigned int id)
+{
+	struct charge *chunk;
+
+	if (id < NR_FIRST)
+		return &first[id];
+	chunk = load_acquire(&chunks[id >> CHUNK_SHIFT]);
+	return chunk ? chunk + (id & (CHUNK - 1)) : NULL;
+}
+
+unsigned int charge_end(void)
+{
+	return load_relaxed(&nr_used);
+}
+
+/* Bytes that an account holds whose heap is closed, or that never had one. */
+static uint64_t held(const struct charge *charge)
+{
+	return load_relaxed(&charge->sum.taken) -
+	       load_relaxed(&charge->sum.returned) -
+	       load_relaxed(&charge->sum.freed) -
+	       load_relaxed(&charge->by_others);
+}
+
+static bool make_chunk(unsigned int nr)
+{
+	struct charge *none = NULL, *chunk;
+	enum run_state was;
+	struct slab *run;
+
+	if (load_acquire(&chunks[nr]))
+		return true;
+	run = run_alloc(1, 1, &was);
+	if (!run)
+		return false;
+	chunk = (struct charge *)(void *)slab_base(run);
+	if (was != RUN_CLEAN)
+		memset(chunk, 0, CHUNK * sizeof(*chunk));
+	/* Pairs with charge_at(). */
+	if (cas_acq_rel(&chunks[nr], &none, chunk))
+		store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
+	else
+		run_free(run, 1, RUN_CLEAN);
+	return true;
+}
+
+/* === Getting one ========================================================== */
+
+static bool is_gone(int tid)
+{
+	return !tid || tid == sys_gettid() ||
+	       sys_tgkill(sys_getpid(), tid, 0) == -ESRCH;
+}
+
+/* Whether the account is left, and is the caller's from now on. */
+static bool take_left(struct charge *charge)
+{
+	uint32_t state = load_acquire(&charge->state);
+
+	if ((state != CHARGE_ENDED && state != CHARGE_BARE) || held(charge) ||
+	    load_relaxed(&charge->pins) || !is_gone(charge->tid) ||
+	    !cas_acq_rel(&charge->state, &state, CHARGE_FREE))
+		return false;
+	store_relaxed(&charge->by_others, 0);
+	memset(&charge->sum, 0, sizeof(charge->sum));
+	charge->name[0] = '\0';
+	return true;
+}
+
+/* One of @nr, the next ones in turn, that is left; 0: none. */
+static unsigned int find_left(unsigned int nr)
+{
+	unsigned int all = load_relaxed(&nr_used) - CHARGE_FIRST;
+
+	for (nr = min(nr, all); nr; nr--) {
+		unsigned int id = CHARGE_FIRST +
+				  add_relaxed(&next_try, 1) % all;
+		struct charge *charge = charge_at(id);
+
+		if (charge && take_left(charge))
+			return id;
+	}
+	return 0;
+}
+
+/* One more; 0: there is no room. */
+static unsigned int add_one(void)
+{
+	uint32_t id = load_relaxed(&nr_used);
+
+	do
+		if (id == CHARGE_MAX ||
+		    (id >= NR_FIRST && !make_chunk(id >> CHUNK_SHIFT)))
+			return 0;
+	while (!cas_relaxed(&nr_used, &id, id + 1));
+	return id;
+}
+
+static cold unsigned int open_account(void)
+{
+	unsigned int id = find_left(TRIES) ?: add_one() ?:
+			  find_left(CHARGE_MAX);
+	struct charge *charge;
+
+	if (!id)
+		return CHARGE_NOBODY;
+	charge = charge_at(id);
+	charge->tid = sys_gettid();
+	/* A handler that came by has opened one, which the thread keeps. */
+	if (thread.charge) {
+		charge->tid = 0;
+		store_release(&charge->state, CHARGE_ENDED);
+	} else {
+		thread.charge = (uint16_t)id;
+		store_release(&charge->state, CHARGE_BARE);
+	}
+	return thread.charge;
+}
+
+unsigned int charge_self(void)
+{
+	return likely(thread.charge) ? thread.charge : open_account();
+}
+
+void charge_open(struct heap *heap)
+{
+	unsigned int id = charge_self();
+
+	heap->charge = (uint16_t)id;
+	heap->own = (struct charge_own){ 0 };
+	memset(heap->owed, 0, sizeof(heap->owed));
+	if (id != CHARGE_NOBODY)
+		store_relaxed(&charge_at(id)->state, CHARGE_OPEN);
+}
+
+void charge_close(struct heap *heap, bool ends)
+{
+	struct charge *charge = charge_at(heap->charge);
+
+	charge_settle(heap);
+	/* What is held goes first. */
+	add_relaxed(&charge->sum.taken, heap->own.taken);
+	add_relaxed(&charge->sum.returned, heap->own.returned);
+	add_relaxed(&charge->sum.pushed, heap->own.pushed);
+	add_relaxed(&charge->sum.freed, heap->own.freed);
+	add_relaxed(&charge->sum.for_others, heap->own.for_others);
+	heap->own = (struct charge_own){ 0 };
+	if (!ends || heap->charge == CHARGE_NOBODY)
+		return;
+	if (prctl(PR_GET_NAME, charge->name))
+		charge->name[0] = '\0';
+	/* Pairs with take_left(). */
+	store_release(&charge->state, CHARGE_ENDED);
+}
+
+unsigned int charge_pin(void)
+{
+	unsigned int id = charge_self();
+
+	add_relaxed(&charge_at(id)->pins, 1);
+	return id;
+}
+
+void charge_unpin(unsigned int id)
+{
+	sub_relaxed(&charge_at(id)->pins, 1);
+}
+
+void charge_after_fork(void)
+{
+	for (unsigned int id = CHARGE_FIRST; id < nr_used; id++) {
+		struct charge *charge = charge_at(id);
+
+		if (id == thread.charge) {
+			charge->tid = sys_gettid();
+		} else if (charge && charge->state != CHARGE_FREE) {
+			charge->tid = 0;
+			charge->state = CHARGE_ENDED;
+		}
+	}
+}
+
+/* === Charging ============================================================= */
+
+void charge_add(unsigned int id, uint64_t bytes)
+{
+	add_relaxed(&charge_at(id)->sum.taken, bytes);
+}
+
+void charge_sub(unsigned int id, uint64_t bytes)
+{
+	unsigned int self = charge_self();
+
+	if (id == self) {
+		add_relaxed(&charge_at(id)->sum.freed, bytes);
+		return;
+	}
+	/* Once nothing is held the account may be another's. */
+	add_relaxed(&charge_at(self)->sum.for_others, bytes);
+	add_relaxed(&charge_at(id)->by_others, bytes);
+}
+
+static void tell_owed(struct charge_owed *owed)
+{
+	uint64_t bytes = owed->bytes;
+
+	owed->bytes = 0;
+	if (bytes)
+		add_relaxed(&charge_at(owed->id)->by_others, bytes);
+}
+
+static void add_owed(struct heap *heap, unsigned int id, uint64_t bytes)
+{
+	struct charge_owed *owed = &heap->owed[id & (NR_OWED - 1)];
+
+	if (unlikely(owed->id != id)) {
+		tell_owed(owed);
+		owed->id = id;
+	}
+	owed->bytes += bytes;
+	heap->own.for_others += bytes;
+}
+
+void charge_free(struct heap *heap, unsigned int id, uint64_t bytes)
+{
+	if (id == heap->charge)
+		heap->own.freed += bytes;
+	else
+		add_owed(heap, id, bytes);
+}
+
+void charge_move(struct heap *heap, unsigned int id, uint64_t bytes)
+{
+	heap->own.taken += bytes;
+	add_owed(heap, id, bytes);
+}
+
+void charge_settle(struct heap *heap)
+{
+	for (unsigned int i = 0; i < NR_OWED; i++)
+		tell_owed(&heap->owed[i]);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Strangers: slots that are charged to another account than their
+ * slab's
+ *
+ * Tables are of powers of two bytes, cut from runs of one slab and never given
+ * back to the floor below.  Free ones lie on a list for each size, with
+ * stranger_lock; who retires a slab, perhaps below other locks, pushes its
+ * table on a stack instead, which only the holder of the lock empties.
+ */
+#include <string.h>
+
+#include "heap/stranger.h"
+#include "os/map.h"
+#include "vm/run.h"
+
+#define ORDER_MIN	7u		/* 128 bytes: 64 slots */
+#define NR_ORDERS	7u		/* up to 8 KiB: 4096 slots */
+
+struct free_table {
+	struct free_table *next;
+};
+
+static struct lock stranger_lock = LOCK_INIT(3);
+static struct free_table *tables[NR_ORDERS];	/* stranger_lock */
+static struct free_table *retired[NR_ORDERS];	/* atomic; popped all at once */
+static char *uncut;				/* stranger_lock */
+static size_t uncut_bytes;			/* stranger_lock */
+
+/* === Tables =============================================================== */
+
+static size_t table_bytes(unsigned int class)
+{
+	return sizeclasses[class].nr_slots * sizeof(uint16_t);
+}
+
+static unsigned int order_of(unsigned int class)
+{
+	size_t bytes = table_bytes(class);
+
+	return bytes <= 1u << ORDER_MIN ? 0 :
+	       bit_highest(bytes - 1) + 1 - ORDER_MIN;
+}
+
+/* What is left of the last run becomes tables as large as can be. */
+static void cut_rest(void)
+{
+	for (int order = NR_ORDERS - 1; order >= 0; order--)
+		while (uncut_bytes >= (size_t)1 << (order + ORDER_MIN)) {
+			struct free_table *table = (void *)uncut;
+
+			table->next = tables[order];
+			tables[order] = table;
+			uncut += (size_t)1 << (order + ORDER_MIN);
+			uncut_bytes -= (size_t)1 << (order + ORDER_MIN);
+		}
+}
+
+static void *cut_table(unsigned int order)
+{
+	size_t bytes = (size_t)1 << (order + ORDER_MIN);
+	enum run_state was;
+	struct slab *run;
+	char *table;
+
+	if (uncut_bytes < bytes) {
+		run = run_alloc(1, 1, &was);
+		if (!run)
+			return NULL;
+		cut_rest();
+		store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
+		uncut = slab_base(run);
+		uncut_bytes = SLAB_SIZE;
+	}
+	table = uncut;
+	uncut += bytes;
+	uncut_bytes -= bytes;
+	return table;
+}
+
+static void *take_table(unsigned int order)
+{
+	struct free_table *table = tables[order];
+
+	if (!table && load_relaxed(&retired[order]))
+		/* Pairs with put_table(). */
+		table = xchg_acquire(&retired[order], NULL);
+	if (!table)
+		return cut_table(order);
+	tables[order] = table->next;
+	return table;
+}
+
+static void put_table(unsigned int order, void *at)
+{
+	struct free_table *table = at;
+	struct free_table *head = load_relaxed(&retired[order]);
+
+	do
+		table->next = head;
+	/* Pairs with take_table(). */
+	while (!cas_acq_rel(&retired[order], &head, table));
+}
+
+/*
+ * Below a lock, or a handler that interrupted who holds one, nobody waits: the
+ * holder of stranger_lock may wait for vm_lock.
+ */
+static uint16_t *make_table(struct slab *slab)
+{
+	unsigned int class = load_relaxed(&slab_hot(slab)->class);
+	unsigned int order = order_of(class);
+	uint16_t *none = NULL, *charges;
+
+	if (!lock_try_for(&stranger_lock,
+			  lock_holds_any() ? 0 : LOCK_PATIENCE_MS))
+		return NULL;
+	charges = take_table(order);
+	lock_release(&stranger_lock);
+	if (!charges)
+		return NULL;
+	memset(charges, 0, table_bytes(class));
+	/* Pairs with stranger_charge(). */
+	if (cas_acq_rel(&slab->charges, &none, charges))
+		return charges;
+	put_table(order, charges);
+	return none;
+}
+
+static uint16_t *table_of(struct slab *slab)
+{
+	return load_acquire(&slab->charges) ?: make_table(slab);
+}
+
+void stranger_forget(struct slab *slab)
+{
+	if (slab->charges)
+		put_table(order_of(slab_hot(slab)->class), slab->charges);
+	/* It is a run now, whose users of before had no size. */
+	slab->run_bytes = 0;
+}
+
+void stranger_after_fork(void)
+{
+	/* A vanished thread may have left the lists in any state. */
+	if (!load_relaxed(&stranger_lock.word) || lock_is_mine(&stranger_lock))
+		return;
+	memset(tables, 0, sizeof(tables));
+	uncut_bytes = 0;
+	lock_reset(&stranger_lock);
+}
+
+/* === The bin ============================================================== */
+
+/*
+ * After an entry was written, by an atomic or before a fence: invariant (2).
+ * With a heap profile all bins are BIN_HOLES for ever.
+ */
+static void mark(struct slab_hot *hot)
+{
+	/* Pairs with stranger_settle(). */
+	if (load_relaxed(&hot->bin) != BIN_STRANGERS && !heap_profiled)
+		xchg_seq_cst(&hot->bin, BIN_STRANGERS);
+}
+
+static uint64_t taken_of(const struct slab *slab, unsigned int word)
+{
+	unsigned int left = slab->nr_slots - word * 64u;
+
+	return ~load_relaxed(&slab->free[word]) & bits_range(0, min(left, 64u));
+}
+
+bool stranger_any(const struct slab *slab)
+{
+	const struct slab_hot *hot = slab_hot(slab);
+	const uint16_t *charges = load_acquire(&slab->charges);
+
+	if (!charges)
+		return false;
+	for (unsigned int slot = 0; slot < slab->nr_slots; slot++) {
+		unsigned int entry = load_relaxed(&charges[slot]);
+
+		if (unlikely(entry) && entry != hot->charge &&
+		    taken_of(slab, slot / 64) >> slot % 64 & 1)
+			return true;
+	}
+	return false;
+}
+
+/* === Taking and freeing =================================================== */
+
+bool stranger_note(struct slab *slab, unsigned int word, uint64_t mask,
+		   unsigned int id)
+{
+	uint16_t *charges = table_of(slab);
+
+	if (!charges)
+		return false;
+	for (; mask; mask &= mask - 1)
+		store_relaxed(&charges[word * 64 + bit_lowest(mask)],
+			      (uint16_t)id);
+	fence_seq_cst();
+	mark(slab_hot(slab));
+	return true;
+}
+
+void stranger_took_one(struct slab *slab, const void *ptr)
+{
+	struct slab_hot *hot = slab_hot(slab);
+	unsigned int id = charge_self(), slot;
+
+	if (!slab_slot(hot, ptr, &slot))
+		return;
+	if (!stranger_note(slab, slot / 64, 1ULL << slot % 64, id))
+		id = load_relaxed(&hot->charge);
+	charge_add(id, sizeclasses[hot->class].size);
+}
+
+bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr)
+{
+	/* As in stranger_charge(). */
+	unsigned int holder = load_acquire(&hot->charge);
+	struct slab *slab = slab_of(ptr);
+	uint16_t *charges = table_of(slab);
+	unsigned int slot;
+
+	if (unlikely(!charges || !slab_slot(hot, ptr, &slot)))
+		return false;
+	holder = load_relaxed(&charges[slot]) ?: holder;
+	if (holder == heap->charge) {
+		heap->own.pushed += sizeclasses[hot->class].size;
+		return true;
+	}
+	/* Pairs with stranger_settle(): the entry, then the bin. */
+	xchg_seq_cst(&charges[slot], heap->charge);
+	mark(hot);
+	charge_move(heap, holder, sizeclasses[hot->class].size);
+	return true;
+}
+
+void stranger_take_in(struct heap *heap, struct slab_hot *hot, const void *ptr)
+{
+	uint16_t *charges = load_acquire(&slab_of(ptr)->charges);
+	size_t size = sizeclasses[hot->class].size;
+	unsigned int holder = 0, slot;
+
+	if (charges && slab_slot(hot, ptr, &slot)) {
+		holder = load_relaxed(&charges[slot]);
+		if (holder)
+			store_relaxed(&charges[slot], 0);
+	}
+	if (holder && holder != heap->charge)
+		charge_move(heap, holder, size);
+	else
+		heap->own.pushed += size;
+}
+
+void stranger_free(struct heap *heap, struct slab *slab, unsigned int word,
+		   uint64_t mask)
+{
+	struct slab_hot *hot = slab_hot(slab);
+	size_t size = sizeclasses[hot->class].size;
+	/* As in stranger_charge(). */
+	unsigned int holder = load_acquire(&hot->charge);
+
+	if (stranger_none(hot)) {
+		charge_free(heap, holder, bits_count_few(mask) * size);
+		return;
+	}
+	for (; mask; mask &= mask - 1)
+		charge_free(heap, stranger_charge(slab, hot,
+						  word * 64 + bit_lowest(mask)),
+			    size);
+}
+
+void stranger_free_one(struct slab *slab, unsigned int slot)
+{
+	struct slab_hot *hot = slab_hot(slab);
+
+	charge_sub(stranger_charge(slab, hot, slot),
+		   sizeclasses[hot->class].size);
+}
+
+/* Make strangers of all in use that are charged to @holder as the slab says. */
+static void name_all(struct slab *slab, uint16_t *charges, uint16_t holder)
+{
+	unsigned int nr_words = sizeclasses[slab_hot(slab)->class].nr_words;
+
+	for (unsigned int word = 0; word < nr_words; word++) {
+		uint64_t taken = taken_of(slab, word);
+
+		for (; taken; taken &= taken - 1) {
+			uint16_t none = 0;
+
+			/* Who frees it at this moment may write its own. */
+			cas_acq_rel(&charges[word * 64 + bit_lowest(taken)],
+				    &none, holder);
+		}
+	}
+}
+
+static bool all_free(const struct slab *slab)
+{
+	unsigned int nr_words = sizeclasses[slab_hot(slab)->class].nr_words;
+
+	for (unsigned int word = 0; word < nr_words; word++)
+		if (taken_of(slab, word))
+			return false;
+	return true;
+}
+
+bool stranger_adopt(struct slab *slab, unsigned int id)
+{
+	struct slab_hot *hot = slab_hot(slab);
+	uint16_t holder = load_relaxed(&hot->charge);
+	uint16_t *charges;
+
+	if (holder == id)
+		return true;
+	if (!all_free(slab)) {
+		charges = table_of(slab);
+		if (!charges)
+			return false;
+		name_all(slab, charges, holder);
+		mark(hot);
+	}
+	/* Pairs with stranger_charge(): the entries and the bin first. */
+	store_release(&hot->charge, (uint16_t)id);
+	return true;
+}

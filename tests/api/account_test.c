@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebbmalloc tests - Accounts of threads, as a program sees them
+ *
+ * What threads do at the same time is stress/ledger's.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "harness.h"
+
+#define NR_OBJECTS	2000u
+
+typedef struct ebb_thread_counts counts_t;
+
+/* The background thread is started by whoever comes by, and charged to it. */
+const char *ebb_conf = "reclaim=off,control_dir=off";
+
+static void *objects[NR_OBJECTS];
+
+static int own_tid(void)
+{
+	return (int)syscall(SYS_gettid);
+}
+
+static counts_t counts_of(int tid)
+{
+	counts_t counts = { 0 };
+
+	if (ebb_thread_stats(tid, &counts, sizeof(counts)))
+		counts.tid = -errno;
+	return counts;
+}
+
+/* Takes objects of @size bytes; returns what they come to. */
+static uint64_t take(size_t size)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < NR_OBJECTS; i++) {
+		objects[i] = malloc(size);
+		bytes += malloc_usable_size(objects[i]);
+	}
+	return bytes;
+}
+
+static void drop(unsigned int from, unsigned int step)
+{
+	for (unsigned int i = from; i < NR_OBJECTS; i += step)
+		free(objects[i]);
+}
+
+/* A thread that does a thing and tells its number; then it ends, or waits. */
+struct worker {
+	pthread_t thread;
+	pthread_barrier_t done;
+	pthread_barrier_t go_on;
+	size_t size;		/* of what it takes; 0: it frees all */
+	const char *name;
+	int tid;
+	uint64_t bytes;
+};
+
+static void *work(void *arg)
+{
+	struct worker *worker = arg;
+
+	worker->tid = own_tid();
+	if (worker->name)
+		prctl(PR_SET_NAME, worker->name);
+	if (worker->size)
+		worker->bytes = take(worker->size);
+	else
+		drop(0, 1);
+	pthread_barrier_wait(&worker->done);
+	pthread_barrier_wait(&worker->go_on);
+	return NULL;
+}
+
+static bool start(struct worker *worker)
+{
+	pthread_barrier_init(&worker->done, NULL, 2);
+	pthread_barrier_init(&worker->go_on, NULL, 2);
+	if (pthread_create(&worker->thread, NULL, work, worker))
+		return false;
+	pthread_barrier_wait(&worker->done);
+	return true;
+}
+
+static void end(struct worker *worker)
+{
+	pthread_barrier_wait(&worker->go_on);
+	pthread_join(worker->thread, NULL);
+}
+
+FIXTURE_EMPTY(account);
+
+TEST_F(account, of_the_caller_is_exact)
+{
+	counts_t before = counts_of(0), now;
+	uint64_t bytes = take(100);
+
+	ASSERT_EQ(own_tid(), before.tid);
+	now = counts_of(0);
+	EXPECT_EQ(before.live + bytes, now.live);
+	EXPECT_EQ(before.allocated + bytes, now.allocated);
+	drop(0, 2);
+	now = counts_of(0);
+	EXPECT_EQ(before.live + bytes / 2, now.live);
+	drop(1, 2);
+	now = counts_of(0);
+	EXPECT_EQ(before.live, now.live);
+	EXPECT_EQ(before.freed_for_others, now.freed_for_others);
+	EXPECT_EQ(now.allocated,
+		  now.live + now.freed_self + now.freed_by_others);
+}
+
+TEST_F(account, knows_large_objects_and_what_becomes_of_them)
+{
+	counts_t before = counts_of(0);
+	char *p = malloc(3 * MIB), *q;
+
+	EXPECT_EQ(before.live + malloc_usable_size(p), counts_of(0).live);
+	q = realloc(p, 5 * MIB);
+	ASSERT_NE(NULL, q);
+	EXPECT_EQ(before.live + malloc_usable_size(q), counts_of(0).live);
+	q = realloc(q, MIB);
+	EXPECT_EQ(before.live + malloc_usable_size(q), counts_of(0).live);
+	q = realloc(q, 100);
+	EXPECT_EQ(before.live + malloc_usable_size(q), counts_of(0).live);
+	free(q);
+	EXPECT_EQ(before.live, counts_of(0).live);
+}
+
+TEST_F(account, is_charged_whoever_frees)
+{
+	struct worker worker = { .size = 100 };
+	counts_t mine = counts_of(0), its, after;
+
+	ASSERT_TRUE(start(&worker));
+	its = counts_of(worker.tid);
+	EXPECT_EQ(worker.tid, its.tid);
+	EXPECT_EQ(worker.bytes, its.live);
+	drop(0, 2);
+	after = counts_of(worker.tid);
+	EXPECT_EQ(worker.bytes / 2, after.live);
+	EXPECT_EQ(worker.bytes / 2, after.freed_by_others);
+	EXPECT_EQ(its.allocated, after.allocated);
+	EXPECT_EQ(mine.freed_for_others + worker.bytes / 2,
+		  counts_of(0).freed_for_others);
+	EXPECT_EQ(mine.freed_self, counts_of(0).freed_self);
+	end(&worker);
+	drop(1, 2);
+}
+
+TEST_F(account, lives_until_its_last_byte_is_freed)
+{
+	struct worker worker = { .size = 3000, .name = "a-worker" };
+	counts_t counts;
+
+	ASSERT_TRUE(start(&worker));
+	EXPECT_STREQ("a-worker", counts_of(worker.tid).name);
+	EXPECT_EQ(0, counts_of(worker.tid).flags & EBB_THREAD_ENDED);
+	end(&worker);
+	counts = counts_of(worker.tid);
+	EXPECT_EQ(worker.bytes, counts.live);
+	EXPECT_EQ(EBB_THREAD_ENDED, counts.flags & EBB_THREAD_ENDED);
+	EXPECT_STREQ("a-worker", counts.name);
+	for (unsigned int i = 1; i < NR_OBJECTS; i++)
+		free(objects[i]);
+	counts = counts_of(worker.tid);
+	EXPECT_EQ(malloc_usable_size(objects[0]), counts.live);
+	free(objects[0]);
+	EXPECT_EQ(-ESRCH, counts_of(worker.tid).tid);
+}
+
+/* What an adopted slab has in use stays its first thread's. */
+TEST_F(account, of_an_ended_thread_stays_when_its_slabs_are_adopted)
+{
+	static void *adopted[4 * NR_OBJECTS];
+	struct worker worker = { .size = 200 };
+	uint64_t bytes = 0, left = 0;
+	counts_t before, now;
+
+	ASSERT_TRUE(start(&worker));
+	end(&worker);
+	/* Not earlier: what libc keeps of the thread is ours. */
+	before = counts_of(0);
+	/* Half of each of its slabs is free, and so is adopted. */
+	drop(0, 2);
+	for (unsigned int i = 0; i < ARRAY_LEN(adopted); i++) {
+		adopted[i] = malloc(200);
+		bytes += malloc_usable_size(adopted[i]);
+	}
+	EXPECT_EQ(worker.bytes / 2, counts_of(worker.tid).live);
+	EXPECT_EQ(before.live + bytes, counts_of(0).live);
+	for (unsigned int i = 1; i < NR_OBJECTS; i += 4) {
+		left += malloc_usable_size(objects[i]);
+		free(objects[i]);
+	}
+	now = counts_of(worker.tid);
+	EXPECT_EQ(worker.bytes / 2 - left, now.live);
+	EXPECT_EQ(worker.bytes / 2 + left, now.freed_by_others);
+	EXPECT_EQ(before.live + bytes, counts_of(0).live);
+	for (unsigned int i = 0; i < ARRAY_LEN(adopted); i++)
+		free(adopted[i]);
+	EXPECT_EQ(before.live, counts_of(0).live);
+	EXPECT_EQ(worker.bytes / 2 - left, counts_of(worker.tid).live);
+	drop(3, 4);
+	EXPECT_EQ(-ESRCH, counts_of(worker.tid).tid);
+}
+
+TEST_F(account, of_all_come_with_the_largest_first)
+{
+	struct worker workers[3] = { { .size = 64 }, { .size = 4096 },
+				     { .size = 512 } };
+	counts_t rows[64], two[2];
+	int nr;
+
+	for (int i = 0; i < 3; i++)
+		ASSERT_TRUE(start(&workers[i]));
+	nr = ebb_thread_stats_all(rows, sizeof(rows[0]), 64);
+	ASSERT_LE(4, nr);
+	EXPECT_EQ(nr, ebb_thread_stats_all(NULL, 0, 0));
+	EXPECT_EQ(workers[1].tid, rows[0].tid);
+	EXPECT_EQ(workers[2].tid, rows[1].tid);
+	for (int i = 1; i < nr; i++)
+		EXPECT_GE(rows[i - 1].live, rows[i].live);
+	EXPECT_EQ(nr, ebb_thread_stats_all(two, sizeof(two[0]), 2));
+	EXPECT_EQ(0, memcmp(&two[1], &rows[1], sizeof(two[1])));
+	for (int i = 0; i < 3; i++)
+		end(&workers[i]);
+}
+
+TEST_F(account, can_grow_a_member)
+{
+	struct {
+		counts_t known;
+		uint64_t more;
+	} later = { .more = 7 };
+	counts_t counts;
+
+	ASSERT_EQ(0, ebb_thread_stats(0, &later.known, sizeof(later)));
+	EXPECT_EQ(sizeof(counts), later.known.size);
+	EXPECT_EQ(7, later.more);
+	errno = 0;
+	EXPECT_EQ(-1, ebb_thread_stats(0, &counts, sizeof(counts) - 8));
+	EXPECT_EQ(EINVAL, errno);
+	EXPECT_EQ(-1, ebb_thread_stats(-5, &counts, sizeof(counts)));
+	EXPECT_EQ(ESRCH, errno);
+	EXPECT_EQ(-1, ebb_thread_stats(1 << 29, &counts, sizeof(counts)));
+	EXPECT_EQ(ESRCH, errno);
+}
+
+TEST_F(account, of_a_child_is_a_copy)
+{
+	struct worker worker = { .size = 100 };
+	counts_t mine;
+	int status;
+	pid_t pid;
+
+	ASSERT_TRUE(start(&worker));
+	mine = counts_of(0);
+	pid = fork();
+	if (!pid) {
+		counts_t child = counts_of(0), its;
+		bool good = child.tid == own_tid() && child.live == mine.live;
+
+		/* The thread is not there; what it had is freed here. */
+		drop(0, 1);
+		its = counts_of(0);
+		good = good && its.live == mine.live &&
+		       its.freed_for_others ==
+			       child.freed_for_others + worker.bytes;
+		_exit(good ? 0 : 1);
+	}
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(worker.bytes, counts_of(worker.tid).live);
+	end(&worker);
+}
+
+TEST_HARNESS_MAIN

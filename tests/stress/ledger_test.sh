@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# ebbmalloc tests - Accounts of eight threads that come and go, to the byte
+#
+# LEDGER_OPS operations of each configuration, and LEDGER_MOST of the first;
+# LEDGER_SEED to repeat one.
+#
+# shellcheck source=tests/tap.sh disable=SC2317
+. "$(dirname "$0")/../tap.sh"
+
+ops=${LEDGER_OPS:-1000000}
+seed=${LEDGER_SEED:-$(date +%s)}
+fast=decay_ms=0,lazy_ms=0,thread_min=0
+
+# run CONF OPS [OPTION]
+run()
+{
+	local conf=$1 nr=$2
+
+	shift 2
+	EBB_CONF=$conf "$EBB_BUILD/tests/stress/ledger" --ops "$nr" \
+		--seed "$seed" "$@" || {
+		echo "# EBB_CONF=$conf, --seed $seed"
+		return 1
+	}
+}
+
+plan 6
+check "default options" run "" "${LEDGER_MOST:-$ops}"
+check "totals, too" run count_frees=1 "$ops" --totals
+check "reclaimer at full speed" run $fast "$ops"
+check "totals at full speed" run count_frees=1,$fast "$ops" --totals
+check "every free checked" run check=1 "$ops" --totals
+check "with a heap profile" run profile=64K "$ops"
