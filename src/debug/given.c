@@ -123,7 +123,7 @@ void given_postfork_child(void)
 	report_postfork_child();
 }
 
-void given_start(void)
+__startup void given_start(void)
 {
 	if (!load_relaxed(&guard_marks_on))
 		return;

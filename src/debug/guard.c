@@ -444,7 +444,7 @@ static const struct trap_source source = {
 	.resume = resume,
 };
 
-void guard_init(void)
+__startup void guard_init(void)
 {
 	int64_t mode = param_int(EBB_ATTR_GUARD);
 	bool all = mode == EBB_GUARD_ALL;

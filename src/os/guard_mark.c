@@ -86,7 +86,7 @@ static bool try_trap(const struct guard_trap *candidate)
 	return true;
 }
 
-void guard_mark_start(char *base, size_t len, const char *refused)
+__startup void guard_mark_start(char *base, size_t len, const char *refused)
 {
 	int64_t wanted = param_int(EBB_ATTR_GUARD_TRAP);
 

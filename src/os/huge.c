@@ -32,7 +32,7 @@ static bool is_chosen(const char *text, const char *word)
 }
 
 /* @top: what a size inherits, and what 2 MiB pages had before others came. */
-static enum allowed allowed_at(const char *dir, unsigned int kb,
+__startup static enum allowed allowed_at(const char *dir, unsigned int kb,
 			       enum allowed top)
 {
 	char path[256], text[64];
@@ -46,7 +46,7 @@ static enum allowed allowed_at(const char *dir, unsigned int kb,
 	       is_chosen(text, "madvise") ? ASKED : NEVER;
 }
 
-static enum allowed allowed_top(const char *dir)
+__startup static enum allowed allowed_top(const char *dir)
 {
 	char path[256], text[64];
 
@@ -73,7 +73,7 @@ static void decide(enum allowed folios, enum allowed larger)
 	}
 }
 
-void huge_init(const char *dir, size_t page_size)
+__startup void huge_init(const char *dir, size_t page_size)
 {
 	enum allowed top = allowed_top(dir), folios = NEVER, larger = NEVER;
 
@@ -89,13 +89,13 @@ void huge_init(const char *dir, size_t page_size)
 	decide(folios, larger);
 }
 
-void huge_advise(char *addr, size_t len)
+__startup void huge_advise(char *addr, size_t len)
 {
 	if (advice)
 		(void)sys_madvise(addr, len, advice);
 }
 
-size_t huge_folio(void)
+__startup size_t huge_folio(void)
 {
 	return folio;
 }

@@ -31,7 +31,7 @@
 size_t map_page_size;
 unsigned int map_page_shift;
 
-void map_init(void)
+__startup void map_init(void)
 {
 	map_page_size = getauxval(AT_PAGESZ);
 	if (!is_pow2(map_page_size))
@@ -53,7 +53,7 @@ void map_no_huge(char *addr, size_t len)
 	(void)sys_madvise(addr, len, MADV_NOHUGEPAGE);
 }
 
-int map_reserve(size_t len, size_t align, char **ret_addr)
+__startup int map_reserve(size_t len, size_t align, char **ret_addr)
 {
 	size_t whole = len + align;
 	size_t head;
@@ -90,7 +90,7 @@ int map_reserve_at(char *addr, size_t len)
 	return 0;
 }
 
-int map_commit(char *addr, size_t len)
+__startup int map_commit(char *addr, size_t len)
 {
 	return sys_mprotect(addr, len, PROT_READ | PROT_WRITE);
 }
@@ -194,7 +194,7 @@ static size_t space_used(void)
 	return pages << map_page_shift;
 }
 
-size_t map_space_left(void)
+__startup size_t map_space_left(void)
 {
 	struct rlimit limit = { 0 };
 	size_t used;

@@ -278,7 +278,7 @@ void reclaimer_visit(void)
 	reclaimer_alarm();
 }
 
-void reclaimer_set_guest(const struct reclaimer_guest *new_guest)
+__startup void reclaimer_set_guest(const struct reclaimer_guest *new_guest)
 {
 	guest = new_guest;
 }
