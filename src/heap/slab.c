@@ -399,7 +399,9 @@ bool slab_retire(struct slab *slab)
 
 unsigned int slab_count_bits(const struct slab *slab)
 {
-	unsigned int nr_words = sizeclasses[slab_hot(slab)->class].nr_words;
+	/* It may become another class's meanwhile: then this is but a number. */
+	unsigned int class = load_relaxed(&slab_hot(slab)->class);
+	unsigned int nr_words = sizeclasses[class].nr_words;
 	unsigned int nr = 0;
 
 	for (unsigned int word = 0; word < nr_words; word++)

@@ -32,8 +32,10 @@ uint64_t tally_table_bytes(void)
 static void add_slab(const struct slab_hot *hot, const struct slab *slab,
 		     struct class_tally *classes)
 {
-	const struct sizeclass *sc = &sizeclasses[hot->class];
-	struct class_tally *class = &classes[hot->class];
+	/* It may be retired, and serve another class, at any moment. */
+	unsigned int index = load_relaxed(&hot->class);
+	const struct sizeclass *sc = &sizeclasses[index];
+	struct class_tally *class = &classes[index];
 	struct heap *owner = load_relaxed(&hot->owner);
 	uint64_t pages = load_relaxed(&slab->pages);
 	int nr_free = ctl_count(load_relaxed(&slab->ctl));
