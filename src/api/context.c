@@ -13,6 +13,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/param.h"
+#include "heap/charge.h"
 
 #define FIRST_BYTES	(8 * KIB)	/* what a context begins with */
 #define FIRST_MAX	(256 * KIB)	/* the same, if much is expected */
@@ -27,6 +28,42 @@ static void must_be_open(struct context *context, const char *call)
 			(void *)context);
 	if (unlikely(context->check))
 		check_enter(context, call);
+}
+
+/* --- Whose memory it is --- */
+
+/*
+ * The context's new @block is charged to the calling thread, who may not have
+ * opened it.  Returns the account that it was taken off; 0: none.
+ */
+static unsigned int charge_to_opener(struct context *context, void *block)
+{
+	unsigned int id = charge_self();
+	size_t bytes;
+
+	if (likely(id == context->charge))
+		return 0;
+	bytes = alloc_usable(block, "ebb_context_alloc");
+	charge_pin();
+	charge_add(context->charge, bytes);
+	charge_sub(id, bytes);
+	return id;
+}
+
+void context_block_free(struct context *context, void *block, uint64_t charge)
+{
+	unsigned int id = (unsigned int)charge;
+	size_t bytes;
+
+	if (likely(!id)) {
+		free(block);
+		return;
+	}
+	bytes = alloc_usable(block, "ebb_context_free");
+	charge_add(id, bytes);
+	charge_sub(context->charge, bytes);
+	free(block);
+	charge_unpin(id);
 }
 
 /* --- Chunks --- */
@@ -59,6 +96,7 @@ bool context_grow(struct context *context, struct ebb_context *head,
 	context->chunk->next = head->next;
 	chunk->prev = context->chunk;
 	chunk->end = (char *)chunk + bytes;
+	chunk->charge = charge_to_opener(context, chunk);
 	context->chunk = chunk;
 	head->next = chunk_begin(chunk);
 	head->end = chunk->end;
@@ -72,7 +110,7 @@ void context_shrink(struct context *context, struct ebb_context *head)
 	context->chunk = chunk->prev;
 	head->next = context->chunk->next;
 	head->end = context->chunk->end;
-	free(chunk);
+	context_block_free(context, chunk, chunk->charge);
 }
 
 /* --- Large objects --- */
@@ -102,18 +140,19 @@ void *context_large(struct context *context, size_t align, size_t size)
 	large = (struct large *)ALIGN_UP((uintptr_t)block + sizeof(*large),
 					 align) - 1;
 	large->block = block;
+	large->charge = charge_to_opener(context, block);
 	large->label = size | LABEL_LARGE;
 	link_large(context, large);
 	return large + 1;
 }
 
-void context_large_free(struct large *large)
+void context_large_free(struct context *context, struct large *large)
 {
 	*large->link = large->next;
 	if (large->next)
 		large->next->link = large->link;
 	store_relaxed(&large->label, large->label | LABEL_FREED);
-	free(large->block);
+	context_block_free(context, large->block, large->charge);
 }
 
 /* As realloc(), which may move pages instead of copying. */
@@ -122,7 +161,9 @@ static void *resize_large(struct context *context, struct large *large,
 {
 	struct large *moved;
 
-	if (large->block != large)
+	/* Whose it becomes if it moves, only malloc knows. */
+	if (large->block != large || large->charge ||
+	    charge_self() != context->charge)
 		return context_move(context, large + 1,
 				    large->label & LABEL_SIZE, size);
 	if (size > PTRDIFF_MAX - sizeof(*large)) {
@@ -143,7 +184,7 @@ static void *resize_large(struct context *context, struct large *large,
 static void free_larges(struct context *context)
 {
 	while (unlikely(context->larges))
-		context_large_free(context->larges);
+		context_large_free(context, context->larges);
 }
 
 /* --- Allocation --- */
@@ -266,7 +307,7 @@ static void free_object(struct context *context, void *ptr, const char *call)
 	if (unlikely(label & (LABEL_FREED | LABEL_LARGE))) {
 		if (label & LABEL_FREED)
 			die_of_label(context, ptr, call);
-		context_large_free(large_of(ptr));
+		context_large_free(context, large_of(ptr));
 		return;
 	}
 	pop(context, ptr, label & LABEL_SIZE);
@@ -373,6 +414,8 @@ __export struct ebb_context *ebb_context_open(struct ebb_context *parent,
 		return NULL;
 	context->first.prev = NULL;
 	context->first.end = (char *)context + bytes;
+	context->first.charge = 0;
+	context->charge = charge_self();
 	context->chunk = &context->first;
 	context->head.next = (char *)(context + 1);
 	context->head.end = context->first.end;

@@ -23,6 +23,12 @@
  *     freed, the cursor moves back to its label, or to the gap before that.
  * (3) A chunk that is not the first and is empty is the current one.
  *
+ * (4) What another thread than the opener allocates is charged to the opener
+ *     as long as it is the context's, and to that thread for the moment when it
+ *     is allocated and freed, as malloc and free do: see charge_to_opener().
+ *     That thread's account is pinned meanwhile; the opener's holds the first
+ *     chunk, which is freed last.
+ *
  * Locking: none; a context is one thread's at a time.
  */
 #ifndef EBB_API_CONTEXT_H
@@ -49,6 +55,8 @@ struct chunk {
 	struct chunk *prev;	/* NULL: the first */
 	char *next;		/* unless it is the current one: its cursor */
 	char *end;
+	uint64_t charge;	/* whose it was made; 0: the context's */
+	uint64_t unused;
 };
 
 /* An object on its own, at the end of this. */
@@ -56,6 +64,8 @@ struct large {
 	struct large *next;
 	struct large **link;
 	void *block;		/* what to free; before this, if aligned */
+	uint64_t charge;	/* as in struct chunk */
+	uint64_t unused;
 	size_t label;
 };
 
@@ -70,7 +80,8 @@ struct context {
 	struct context *child;		/* one of those opened within it */
 	struct context *next;		/* of the same parent */
 	struct context **link;
-	uint64_t magic;
+	uint32_t magic;
+	uint32_t charge;		/* account of the thread that opened it */
 	struct chunk first;		/* at its end: objects follow */
 };
 
@@ -138,7 +149,10 @@ void context_shrink(struct context *context, struct ebb_context *head);
 
 /* An object of its own, or NULL; and its end. */
 void *context_large(struct context *context, size_t align, size_t size);
-void context_large_free(struct large *large);
+void context_large_free(struct context *context, struct large *large);
+
+/* Free @block, which has @charge of struct chunk, or of struct large. */
+void context_block_free(struct context *context, void *block, uint64_t charge);
 
 /* @ptr of @size bytes moves, whatever that takes. */
 void *context_move(struct context *context, void *ptr, size_t was, size_t size);

@@ -350,16 +350,18 @@ bool check_open(struct context *context)
 	return true;
 }
 
-static void free_stale(struct check *check)
+static void free_stale(struct context *context)
 {
-	while (check->stale) {
-		struct chunk *prev = check->stale->prev;
+	struct check *check = context->check;
 
-		free(check->stale);
-		check->stale = prev;
+	while (check->stale) {
+		struct chunk *stale = check->stale;
+
+		check->stale = stale->prev;
+		context_block_free(context, stale, stale->charge);
 	}
 	while (check->stale_larges)
-		context_large_free(check->stale_larges);
+		context_large_free(context, check->stale_larges);
 }
 
 /* All chunks but the first, and all large objects, become stale. */
@@ -367,7 +369,7 @@ static void retire_all(struct context *context)
 {
 	struct check *check = context->check;
 
-	free_stale(check);
+	free_stale(context);
 	while (context->larges)
 		retire_large(context, context->larges);
 	if (context->chunk == &context->first)
@@ -394,7 +396,7 @@ void check_reset(struct context *context, const char *call)
 void check_close(struct context *context)
 {
 	retire_all(context);
-	free_stale(context->check);
+	free_stale(context);
 	free(context->check);
 	context->check = NULL;
 }

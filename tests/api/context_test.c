@@ -479,6 +479,106 @@ TEST_F(context, is_handed_from_thread_to_thread)
 	EXPECT_NE(NULL, ebb_context_alloc(inner, 10));
 }
 
+/* === Accounts =========================================================== */
+
+static size_t live_of(int tid)
+{
+	struct ebb_thread_counts counts;
+
+	return ebb_thread_stats(tid, &counts, sizeof(counts)) ? 0 : counts.live;
+}
+
+static pthread_barrier_t steps;
+
+/* Uses what others opened, step by step, and remembers what it was charged. */
+static struct user {
+	struct ebb_context *context;
+	size_t before, during, after;
+} user;
+
+static void *use_step_by_step(void *arg)
+{
+	void *p = malloc(100), *large;
+
+	(void)arg;
+	user.before = live_of(0);
+	for (unsigned int i = 0; i < 3000; i++)
+		hide(ebb_context_alloc(user.context, 100 + i % 300));
+	large = ebb_context_alloc(user.context, 50000);
+	large = ebb_context_realloc(user.context, large, 500000);
+	hide(ebb_context_alloc_aligned(user.context, 4096, 100000));
+	hide(large);
+	user.during = live_of(0);
+	pthread_barrier_wait(&steps);
+	pthread_barrier_wait(&steps);
+	ebb_context_reset(user.context);
+	ebb_context_transfer(user.context);
+	user.after = live_of(0);
+	pthread_barrier_wait(&steps);
+	pthread_barrier_wait(&steps);
+	free(p);
+	return NULL;
+}
+
+TEST_F(context, stays_charged_to_who_opened_it)
+{
+	struct ebb_context *context;
+	size_t before, opened;
+	pthread_t thread;
+
+	if (ebb_thread_stats_all(NULL, 0, 0) < 0)
+		SKIP(return, "no accounts");
+	before = live_of(0);
+	context = user.context = ebb_context_open(NULL, 0, variant->flags);
+	opened = live_of(0);
+	ASSERT_LT(before, opened);
+	ASSERT_EQ(0, ebb_context_transfer(context));
+	ASSERT_EQ(0, pthread_barrier_init(&steps, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, use_step_by_step, NULL));
+	pthread_barrier_wait(&steps);
+	EXPECT_EQ(user.before, user.during);
+	EXPECT_LE(opened + 3000 * 100 + 600000, live_of(0));
+	pthread_barrier_wait(&steps);
+	pthread_barrier_wait(&steps);
+	EXPECT_EQ(user.before, user.after);
+	if (!self->checked)
+		EXPECT_GT(opened + 8 * KIB, live_of(0));
+	/* Its accounts are exact also where it is freed elsewhere. */
+	for (unsigned int i = 0; i < 1000; i++)
+		hide(ebb_context_alloc(context, i));
+	ebb_context_close(context);
+	pthread_barrier_wait(&steps);
+	pthread_join(thread, NULL);
+	/* But for what the C library allocated for the thread. */
+	EXPECT_GT(before + 4 * KIB, live_of(0));
+}
+
+static int tid_of_ended;
+
+static void *open_in_account(void *flags)
+{
+	tid_of_ended = gettid();
+	return open_and_leave(flags);
+}
+
+TEST_F(context, an_ended_thread_s_is_charged_to_that)
+{
+	size_t before;
+
+	if (ebb_thread_stats_all(NULL, 0, 0) < 0)
+		SKIP(return, "no accounts");
+	run_thread(open_in_account, (void *)(uintptr_t)variant->flags);
+	EXPECT_LT(0, live_of(tid_of_ended));
+	before = live_of(0);
+	for (unsigned int i = 0; i < 3000; i++)
+		hide(ebb_context_alloc(handed, 200));
+	EXPECT_EQ(before, live_of(0));
+	EXPECT_LT(3000 * 200, live_of(tid_of_ended));
+	ebb_context_close(handed);
+	EXPECT_EQ(before, live_of(0));
+	EXPECT_EQ(0, live_of(tid_of_ended));
+}
+
 TEST_F(context, a_child_process_has_its_own)
 {
 	char *p = ebb_context_strdup(self->context, "parent's");
