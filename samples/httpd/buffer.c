@@ -3,31 +3,34 @@
  * ebbmalloc samples - A small HTTP server: buffers for what arrives
  *
  * A connection has one only while part of a request has arrived: taken by the
- * thread that reads, returned by the one that answers.
+ * thread that reads, returned by the one that answers.  They are a pool's, which
+ * bounds them, and knows of each that is out who took it.
  */
-#include <stdlib.h>
-
 #include "httpd.h"
 
-static unsigned int most, leak_every;
-static unsigned int nr_out, nr_returns;	/* atomic */
+static struct ebb_pool *pool;
+static unsigned int leak_every;
+static unsigned int nr_returns;	/* atomic */
 
-bool buffers_open(unsigned int how_many, unsigned int leaks)
+bool buffers_open(unsigned int most, unsigned int leaks, bool strict)
 {
-	most = how_many;
+	struct ebb_pool_options options = {
+		.size = sizeof(options),
+		.leak_level = strict ? EBB_POOL_LEAK_STRICT :
+				       EBB_POOL_LEAK_FULL,
+		.leak_scan = 100,
+		.name = "buffers",
+	};
+
 	leak_every = leaks;
-	return true;
+	pool = ebb_pool_create((size_t)most * BUFFER_BYTES, BUFFER_BYTES,
+			       &options);
+	return pool;
 }
 
 char *buffer_take(void)
 {
-	char *buffer = NULL;
-
-	if (__atomic_add_fetch(&nr_out, 1, __ATOMIC_RELAXED) <= most)
-		buffer = malloc(BUFFER_BYTES);
-	if (!buffer)
-		__atomic_sub_fetch(&nr_out, 1, __ATOMIC_RELAXED);
-	return buffer;
+	return ebb_pool_take(pool, BUFFER_BYTES);
 }
 
 /* The bug that the option --leak puts in. */
@@ -40,20 +43,26 @@ static bool is_forgotten(void)
 
 void buffer_return(char *buffer)
 {
-	if (!buffer || is_forgotten())
-		return;
-	free(buffer);
-	__atomic_sub_fetch(&nr_out, 1, __ATOMIC_RELAXED);
+	if (buffer && !is_forgotten())
+		ebb_pool_return(pool, buffer);
 }
 
 char *buffers_describe(struct ebb_context *context)
 {
-	return ebb_context_printf(context, "out %u of %u\n",
-				  __atomic_load_n(&nr_out, __ATOMIC_RELAXED),
-				  most);
+	struct ebb_pool_counts counts = { .size = sizeof(counts) };
+
+	if (ebb_pool_count(pool, &counts))
+		return ebb_context_strdup(context, "not now\n");
+	return ebb_context_printf(context, "out %llu\nbytes %llu\n",
+				  (unsigned long long)counts.nr_out,
+				  (unsigned long long)counts.bytes_out);
 }
 
+/* What nothing refers to any more the library reports, with who took it. */
 unsigned int buffers_close(void)
 {
-	return nr_out;
+	uint64_t nr_out = 0;
+
+	ebb_pool_destroy(pool, EBB_POOL_FORCE, &nr_out);
+	return (unsigned int)nr_out;
 }

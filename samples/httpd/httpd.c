@@ -2,7 +2,7 @@
 /*
  * ebbmalloc samples - A small HTTP server on epoll
  *
- * httpd [--port=N] [--workers=N] [--buffers=N] [--leak=N]
+ * httpd [--port=N] [--workers=N] [--buffers=N] [--leak=N] [--strict=1]
  *
  * The main thread accepts connections and reads; when the head of a request
  * has arrived it opens a context, parses the head into it, hands it to a worker
@@ -14,8 +14,8 @@
  * GET / says hello, /headers what was sent, /accounts who holds what of the
  * heap, /buffers how many are out.  Port 0 takes one that is free; it is
  * printed.  With --leak=N one buffer of N is forgotten instead of returned: a
- * bug to be found.  SIGTERM and SIGINT end it; the exit status is 3 if buffers
- * were not returned.
+ * bug, that the pool finds at the end, or at once with --strict=1.  SIGTERM and
+ * SIGINT end it; the exit status is 3 if buffers were not returned.
  *
  * A connection is one thread's at a time: the main thread's while epoll may
  * report it (EPOLLONESHOT), else who has taken it out of the queue.
@@ -51,6 +51,7 @@ struct connection {
 };
 
 static unsigned long port = 8080, nr_workers = 4, nr_buffers = 256, leak_every;
+static unsigned long strict;
 static int epoll_fd, listen_fd, stop_fd;
 
 /* Connections with a request, for the workers. */
@@ -354,6 +355,7 @@ static void parse_options(char **argv)
 		{ "--workers=", &nr_workers, WORKERS_MAX },
 		{ "--buffers=", &nr_buffers, 1000000 },
 		{ "--leak=", &leak_every, 1000000 },
+		{ "--strict=", &strict, 1 },
 	};
 
 	while (*++argv) {
@@ -398,8 +400,9 @@ int main(int argc, char **argv)
 
 	(void)argc;
 	parse_options(argv);
-	if (!buffers_open((unsigned int)nr_buffers, (unsigned int)leak_every))
-		die("buffers");
+	if (!buffers_open((unsigned int)nr_buffers, (unsigned int)leak_every,
+			  strict))
+		die("ebb_pool_create");
 	block_signals();
 	listen_on();
 	watch(&stop_fd);

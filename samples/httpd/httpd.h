@@ -46,8 +46,11 @@ struct answer request_answer(struct request *request);
 
 /* --- buffer.c --- */
 
-/* @leak_every: so often a buffer is forgotten instead of returned; 0: never. */
-bool buffers_open(unsigned int most, unsigned int leak_every);
+/*
+ * @leak_every: so often a buffer is forgotten instead of returned; 0: never.
+ * @strict: the process ends as soon as that is found.
+ */
+bool buffers_open(unsigned int most, unsigned int leak_every, bool strict);
 
 /* Of BUFFER_BYTES; NULL: all are in use. */
 char *buffer_take(void);

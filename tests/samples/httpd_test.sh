@@ -40,9 +40,10 @@ ends()
 	[ "$status" = "$1" ]
 }
 
+# Of all threads together
 live()
 {
-	"$load" "$port" /accounts | awk '$1 == "live" { print $2 }'
+	"$load" "$port" /accounts | awk '{ live += $(NF - 3) } END { print live }'
 }
 
 # What has been served holds nothing: contexts and buffers are where they were.
@@ -52,7 +53,7 @@ holds_nothing()
 
 	before=$(live)
 	"$load" "$port" 2000 8 || return 1
-	wait_until 20 sh -c "'$load' $port /buffers | grep -q 'out 1 '" ||
+	wait_until 20 sh -c "'$load' $port /buffers | grep -qx 'out 1'" ||
 		return 1
 	after=$(live)
 	echo "live before $before, after $after"
@@ -65,18 +66,50 @@ serves_with_checks()
 		"$load" "$port" 1000 8 && ends 0
 }
 
-leak_is_seen()
+# What requests made, and workers added to, is the main thread's.
+accounts_tell_who()
 {
-	start --leak=10 && "$load" "$port" 300 4 && ends 3 &&
-		grep -q '^[0-9]* buffers were not returned' "$WORK/said"
+	"$load" "$port" /accounts | tee "$WORK/accounts"
+	awk '$1 == "httpd" && $(NF - 3) > 8192 { main++ }
+	     $1 == "worker" && $(NF - 3) < 1024 { workers++ }
+	     END { exit main != 1 || workers != 4 }' "$WORK/accounts"
 }
 
-plan 7
+# Each leak has its stack; a word that was left behind may hide a few.
+leak_is_found()
+{
+	local out found
+
+	start --leak=10 && "$load" "$port" 400 4 && ends 3 >"$WORK/report" ||
+		return 1
+	out=$(sed -n 's/ buffers were not returned//p' "$WORK/said")
+	found=$(grep -c 'leaked buffer: .* from pool buffers' "$WORK/said")
+	echo "$out are out, $found were found to have leaked"
+	head -20 "$WORK/said"
+	[ "$out" -gt 20 ] && [ "$found" -gt $((out - 8)) ] &&
+		[ "$(grep -c '#0 .* in buffer_take+' "$WORK/said")" = "$found" ]
+}
+
+strict_stops()
+{
+	local status
+
+	start --leak=20 --strict=1 || return 1
+	"$load" "$port" 2000 4 >"$WORK/load" && return 1
+	wait "$server"
+	status=$?
+	head -20 "$WORK/said"
+	[ "$status" = 134 ] && grep -q '#0 .* in buffer_take+' "$WORK/said"
+}
+
+plan 9
 check "the sample is built, without a warning" builds || finish
 check "it starts" start
 check "every answer of a load is right" "$load" "$port" 3000 16
 check "what was served holds no memory" holds_nothing
+check "the accounts show whose memory it is" accounts_tell_who
 check "it ends when it is told to" ends 0
 check "it serves the same with all contexts checked" serves_with_checks
-check "buffers that are not returned are seen" leak_is_seen
+check "buffers that leaked are found, with who took them" leak_is_found
+check "a strict pool stops the server that leaks" strict_stops
 finish
