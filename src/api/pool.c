@@ -40,7 +40,7 @@ static int fail(int err)
 
 static bool has_level(const struct ebb_pool *pool)
 {
-	return IS_ENABLED(CONFIG_LEAK) && pool->wish.level;
+	return IS_ENABLED(CONFIG_LEAK) && pool->level;
 }
 
 /*

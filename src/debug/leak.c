@@ -199,10 +199,10 @@ static void check_kept(struct ebb_pool *pool, struct leak_record *record)
 		.kind = REPORT_USE_AFTER_RETURN, .call = "write",
 	};
 
-	while (at < len && bytes[at] == POISON)
-		at++;
-	if (at == len)
+	if (bytes[0] == POISON && !memcmp(bytes, bytes + 1, len - 1))
 		return;
+	while (bytes[at] == POISON)
+		at++;
 	report.ptr = report.addr = (uintptr_t)(bytes + at);
 	tell(pool, &report, record);
 	/* It is not said again. */

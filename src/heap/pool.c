@@ -80,7 +80,7 @@ static void take_back(struct ebb_pool *pool, struct pool_credit *credit)
 /* This thread's own, if a handler may not be above a change of it. */
 static void take_own_back(struct ebb_pool *pool)
 {
-	struct pool_credit *credit = credit_enter(pool);
+	struct pool_credit *credit = credit_enter(pool, pool->key);
 
 	if (!credit)
 		return;
@@ -92,7 +92,7 @@ static void take_own_back(struct ebb_pool *pool)
 static void evict(const struct ebb_pool *pool)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
-	struct pool_credit *credit = &heap->credits[pool->slot];
+	struct pool_credit *credit = credit_of(heap, pool);
 	uint64_t key = load_relaxed(&credit->key) & ~POOL_REVOKED;
 	struct ebb_pool *other;
 
@@ -117,7 +117,7 @@ static void grant(struct ebb_pool *pool)
 
 	if (!most || pool->nr_waiting || load_dependent(&tcb.heap) == EMPTY_HEAP)
 		return;
-	credit = credit_enter(pool);
+	credit = credit_enter(pool, pool->key);
 	if (!credit)
 		return;
 	if (!load_relaxed(&credit->key)) {
@@ -132,7 +132,7 @@ static void grant(struct ebb_pool *pool)
 static void close_credit(struct heap *heap, void *arg)
 {
 	const struct ebb_pool *pool = arg;
-	struct pool_credit *credit = &heap->credits[pool->slot];
+	struct pool_credit *credit = credit_of(heap, pool);
 
 	if (load_relaxed(&credit->key) == pool->key)
 		store_relaxed(&credit->key, pool->key | POOL_REVOKED);
@@ -148,7 +148,7 @@ static void revoke_from(struct heap *heap, void *arg)
 {
 	struct revoking *how = arg;
 	struct ebb_pool *pool = how->pool;
-	struct pool_credit *credit = &heap->credits[pool->slot];
+	struct pool_credit *credit = credit_of(heap, pool);
 
 	if (load_relaxed(&credit->key) != (pool->key | POOL_REVOKED))
 		return;
@@ -447,7 +447,10 @@ static void set_up(struct ebb_pool *pool, const struct pool_wish *wish)
 	bool endless = !wish->max_bytes;
 
 	pool->wish = *wish;
-	pool->slot = (uint32_t)(pool - table) % POOL_CREDITS;
+	pool->level = wish->level;
+	pool->credit_at = (uint32_t)offsetof(struct heap_front, credits) +
+			  (uint32_t)((size_t)(pool - table) % POOL_CREDITS *
+				     sizeof(struct pool_credit));
 	pool->limit = endless ? LIMIT_ENDLESS : (int64_t)wish->max_bytes;
 	pool->credit_max = endless ? CREDIT_ENDLESS :
 			   min(pool->limit / 8, (int64_t)CREDIT_MOST);
@@ -539,7 +542,7 @@ struct counting {
 static __guesses void count_credit(struct heap *heap, void *arg)
 {
 	struct counting *sum = arg;
-	struct pool_credit *credit = &heap->credits[sum->pool->slot];
+	struct pool_credit *credit = credit_of(heap, sum->pool);
 
 	if (load_relaxed(&credit->key) != sum->pool->key)
 		return;

@@ -72,10 +72,12 @@ struct pool_waiter;
 
 struct ebb_pool {
 	uint64_t key;		/* changes with each pool in this place */
-	uint32_t slot;		/* of credits[] */
+	uint32_t credit_at;	/* offset of our slot in a heap's front */
 	uint32_t nr_waiting;	/* changed under lock; read anywhere */
 	size_t easy_max;	/* largest take that is nothing but a malloc */
 	int64_t credit_max;	/* bytes a credit may grow to; 0: there is none */
+	uint32_t level;		/* as in wish; what is above and this is all that
+				 * fast paths read */
 	struct pool_wish wish;
 
 	struct lock lock;
@@ -139,18 +141,23 @@ int pool_uncharge_slow(struct ebb_pool *pool, int64_t bytes);
 /* Somebody waits: what this thread has as credit goes back. */
 void pool_give_back(struct ebb_pool *pool);
 
-/* Begin with the credit of @pool; NULL: not now.  Ends with credit_leave(). */
-__always_inline_ struct pool_credit *credit_enter(const struct ebb_pool *pool)
+/* @heap's credit, if it is one of @pool. */
+static inline struct pool_credit *credit_of(struct heap *heap,
+					    const struct ebb_pool *pool)
 {
-	struct heap *heap = load_dependent(&tcb.heap);
-	struct pool_credit *credit = &heap->credits[pool->slot];
+	return (struct pool_credit *)((char *)heap + pool->credit_at);
+}
 
+/* Begin with the credit of @pool; NULL: not now.  Ends with credit_leave(). */
+__always_inline_ struct pool_credit *credit_enter(const struct ebb_pool *pool,
+						  uint64_t key)
+{
 	/* A handler that interrupted the like. */
 	if (unlikely(load_relaxed(&tcb.pool_busy)))
 		return NULL;
-	store_relaxed(&tcb.pool_busy, pool->key);
+	store_relaxed(&tcb.pool_busy, key);
 	barrier();
-	return credit;
+	return credit_of(load_dependent(&tcb.heap), pool);
 }
 
 __always_inline_ void credit_leave(void)
@@ -165,12 +172,13 @@ __always_inline_ void credit_leave(void)
 __always_inline_ bool credit_change(struct ebb_pool *pool, int64_t bytes,
 				    int64_t nr, int64_t most)
 {
-	struct pool_credit *credit = credit_enter(pool);
+	uint64_t key = load_relaxed(&pool->key);
+	struct pool_credit *credit = credit_enter(pool, key);
 	bool ok = false;
 
 	if (unlikely(!credit))
 		return false;
-	if (likely(load_relaxed(&credit->key) == pool->key)) {
+	if (likely(load_relaxed(&credit->key) == key)) {
 		int64_t left = credit->bytes + bytes;
 
 		ok = (uint64_t)left <= (uint64_t)most;
