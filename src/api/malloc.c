@@ -498,15 +498,6 @@ static void free_any(void *ptr, bool nested, const char *call)
 	}
 }
 
-/* Pages of it were given back, or may be taken, and are not in use since. */
-static bool keys_may_be_gone(const struct slab *slab)
-{
-	uint64_t pages = load_relaxed(&slab->pages);
-
-	return pages & PAGES_HOLES &&
-	       (load_relaxed(&slab->given) || pages_lazy(pages));
-}
-
 /*
  * With a heap profile every free takes the slow path.  What the fast one would
  * have done otherwise is done here.
@@ -521,7 +512,7 @@ static bool free_counted(void *ptr)
 	if (!range_contains(ptr))
 		return false;
 	hot = slab_hot(slab);
-	if (load_relaxed(&hot->owner) != heap || keys_may_be_gone(slab))
+	if (load_relaxed(&hot->owner) != heap || slab_keys_may_be_gone(slab))
 		return false;
 	mag = heap_magazine(heap, hot->class);
 	if (mag->top == mag->end || *heap_key_of(ptr) == heap_key(ptr))
@@ -571,9 +562,8 @@ static inline bool has_holes(const struct slab_hot *hot, const void *ptr)
 {
 	uint16_t bin = load_relaxed(&hot->bin);
 
-	return bin == BIN_HOLES ||
-	       (bin == BIN_STRANGERS &&
-		load_relaxed(&slab_of(ptr)->pages) & PAGES_HOLES);
+	return bin == BIN_HOLES || (bin == BIN_STRANGERS &&
+				    slab_keys_may_be_gone(slab_of(ptr)));
 }
 
 /*

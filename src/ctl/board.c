@@ -16,6 +16,7 @@
 #include "ctl/file.h"
 #include "debug/report.h"
 #include "ebb/abi.h"
+#include "heap/ledger.h"
 #include "heap/tally.h"
 #include "os/advise.h"
 #include "os/guard_mark.h"
@@ -38,6 +39,11 @@ _Static_assert(sizeof(((struct ebb_thread_row *)0)->name) == COMM_SIZE,
 static struct ebb_page page;
 static struct tally tally;
 static struct thread_tally threads[EBB_NR_THREADS_MAX];
+static struct ledger_row accounts[EBB_NR_THREADS_MAX];
+static unsigned int nr_accounts;
+static struct ebb_thread_row rows_before[EBB_NR_THREADS_MAX];
+static unsigned int nr_rows_before;
+static uint64_t rows_ms, rows_before_ms;
 static uint64_t walk_after_us;		/* no walk before this */
 static uint64_t nr_verdicts;
 
@@ -106,9 +112,118 @@ void board_begin(const struct place_self *self)
 	read_comm("/proc/self/comm", head->comm);
 	nr_verdicts = 0;
 	walk_after_us = 0;
+	nr_rows_before = 0;
 }
 
 /* === Gathering ============================================================ */
+
+static void name_row(struct ebb_thread_row *row)
+{
+	char path[64];
+
+	if (row->name[0])
+		return;
+	if (!row->tid) {
+		copy_text(row->name, sizeof(row->name), "(ended)");
+		return;
+	}
+	fmt_line(path, sizeof(path), "/proc/self/task/%u/comm", row->tid);
+	read_comm(path, row->name);
+}
+
+/* What the rows knew of this thread at the last walk; NULL: it was not there. */
+static const struct ebb_thread_row *row_before(const struct ebb_thread_row *row)
+{
+	for (unsigned int i = 0; i < nr_rows_before; i++)
+		if (rows_before[i].tid == row->tid &&
+		    rows_before[i].flags == row->flags)
+			return &rows_before[i];
+	return NULL;
+}
+
+static void add_rate(struct ebb_thread_row *row)
+{
+	const struct ebb_thread_row *before = row_before(row);
+	uint64_t was = before ? before->allocated : 0;
+	uint64_t ms = rows_ms - rows_before_ms;
+
+	/* A name does not change often enough to be read each time. */
+	if (before && !row->name[0])
+		memcpy(row->name, before->name, sizeof(row->name));
+	if (nr_rows_before && ms && row->allocated > was)
+		row->rate = (row->allocated - was) * 1000 / ms;
+}
+
+static void set_account(struct ebb_thread_row *row,
+			const struct ledger_row *from)
+{
+	row->tid = (uint32_t)from->tid;
+	row->live = from->live;
+	row->allocated = from->allocated;
+	row->freed_self = from->freed_self;
+	row->by_others = from->by_others;
+	row->for_others = from->for_others;
+	row->flags = from->ended ? EBB_ROW_ENDED : 0;
+	copy_text(row->name, sizeof(row->name), from->name);
+	add_rate(row);
+}
+
+/* What the walk over slabs knows of the thread, which is no row afterwards. */
+static void join_tally(struct ebb_thread_row *row, uint64_t *left)
+{
+	for (unsigned int i = 0; i < tally.nr_threads; i++) {
+		if (!(*left >> i & 1) || row->flags ||
+		    (uint32_t)threads[i].tid != row->tid)
+			continue;
+		*left &= ~(1ULL << i);
+		row->slabs = (uint32_t)threads[i].nr_slabs;
+		row->taken = threads[i].taken_bytes;
+		row->cached = threads[i].cached_bytes;
+		return;
+	}
+}
+
+/*
+ * Accounts, those with most in use first, each with what the thread's heap has;
+ * then heaps without one.
+ */
+static void walk_threads(void)
+{
+	uint64_t left = bits_range(0, tally.nr_threads);
+	unsigned int nr = 0;
+
+	memcpy(rows_before, page.threads, sizeof(rows_before));
+	nr_rows_before = page.head.threads.used;
+	rows_before_ms = rows_ms;
+	rows_ms = clock_ms();
+	memset(page.threads, 0, sizeof(page.threads));
+	for (; nr < nr_accounts; nr++) {
+		set_account(&page.threads[nr], &accounts[nr]);
+		join_tally(&page.threads[nr], &left);
+	}
+	for (; left && nr < EBB_NR_THREADS_MAX; nr++) {
+		page.threads[nr].tid = (uint32_t)threads[bit_lowest(left)].tid;
+		join_tally(&page.threads[nr], &left);
+	}
+	for (unsigned int i = 0; i < nr; i++)
+		name_row(&page.threads[i]);
+	page.head.threads.used = nr;
+}
+
+/* Those with most in use, sorted; who does not fit falls out. */
+static void keep_account(const struct ledger_row *row, void *arg)
+{
+	unsigned int at = nr_accounts;
+
+	(void)arg;
+	for (; at && accounts[at - 1].live < row->live; at--)
+		if (at < EBB_NR_THREADS_MAX)
+			accounts[at] = accounts[at - 1];
+	if (at < EBB_NR_THREADS_MAX)
+		accounts[at] = *row;
+	if (nr_accounts < EBB_NR_THREADS_MAX)
+		nr_accounts++;
+}
 
 static void gather_walk(void)
 {
@@ -118,6 +233,11 @@ static void gather_walk(void)
 		return;
 	if (!tally_take(&tally, threads, EBB_NR_THREADS_MAX))
 		return;
+	nr_accounts = 0;
+	/* Where there are none, or they cannot be had, rows say nothing of it. */
+	if (!ledger_for_each(keep_account, NULL))
+		nr_accounts = 0;
+	walk_threads();
 	took_us = clock_us() - start_us;
 	walk_after_us = start_us + max((uint64_t)WALK_GAP_US,
 				       took_us * WALK_SHARE);
@@ -136,35 +256,6 @@ static void gather_classes(void)
 			.clean = tally.classes[i].clean_bytes,
 			.lazy = tally.classes[i].lazy_bytes,
 		};
-}
-
-static void name_thread(struct ebb_thread_row *row)
-{
-	char path[64];
-
-	if (!row->tid) {
-		copy_text(row->name, sizeof(row->name), "(ended)");
-		return;
-	}
-	fmt_line(path, sizeof(path), "/proc/self/task/%u/comm", row->tid);
-	read_comm(path, row->name);
-}
-
-static void gather_threads(void)
-{
-	page.head.threads.used = tally.nr_threads;
-	for (unsigned int i = 0; i < tally.nr_threads; i++) {
-		struct ebb_thread_row *row = &page.threads[i];
-		bool known = row->tid == (uint32_t)threads[i].tid &&
-			     row->name[0];
-
-		row->tid = (uint32_t)threads[i].tid;
-		row->slabs = (uint32_t)threads[i].nr_slabs;
-		row->taken = threads[i].taken_bytes;
-		row->cached = threads[i].cached_bytes;
-		if (!known)
-			name_thread(row);
-	}
 }
 
 static void gather_counters(void)
@@ -286,7 +377,6 @@ void board_gather(enum ebb_page_state state, uint64_t features)
 	gather_walk();
 	gather_counters();
 	gather_classes();
-	gather_threads();
 	gather_signals();
 	gather_backends();
 	gather_options();

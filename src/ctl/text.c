@@ -45,15 +45,36 @@ static void render_stat(struct text *text, const struct ebb_page *page)
 		    ull(page->counters[i]));
 }
 
+/* Who allocates too much, if anybody does. */
+static void add_most(struct text *text, const struct ebb_page *page)
+{
+	const struct ebb_thread_row *most = &page->threads[0];
+	uint64_t live = 0;
+
+	for (unsigned int i = 0; i < page->head.threads.used; i++)
+		live += page->threads[i].live;
+	if (page->head.threads.used && live)
+		add(text, "# most: %s (%u) has %llu %% of %llu bytes in use, "
+		    "and allocates %llu a second\n", most->name, most->tid,
+		    ull(most->live * 100 / live), ull(live), ull(most->rate));
+}
+
 static void render_threads(struct text *text, const struct ebb_page *page)
 {
 	add_stamp(text, page);
-	add(text, "# tid taken cached slabs name\n");
+	add_most(text, page);
+	add(text, "# tid state live rate allocated freed_self by_others "
+	    "for_others taken cached slabs name\n");
 	for (unsigned int i = 0; i < page->head.threads.used; i++) {
 		const struct ebb_thread_row *row = &page->threads[i];
 
-		add(text, "%u %llu %llu %u %s\n", row->tid, ull(row->taken),
-		    ull(row->cached), row->slabs, row->name);
+		add(text, "%u %s %llu %llu %llu %llu ", row->tid,
+		    row->flags & EBB_ROW_ENDED ? "ended" : "-",
+		    ull(row->live), ull(row->rate), ull(row->allocated),
+		    ull(row->freed_self));
+		add(text, "%llu %llu %llu %llu %u %s\n", ull(row->by_others),
+		    ull(row->for_others), ull(row->taken), ull(row->cached),
+		    row->slabs, row->name);
 	}
 }
 

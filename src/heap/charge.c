@@ -172,11 +172,12 @@ void charge_close(struct heap *heap, bool ends)
 
 	charge_settle(heap);
 	/* What is held goes first. */
-	add_relaxed(&charge->sum.taken, heap->own.taken);
+	add_relaxed(&charge->sum.taken, heap->own.taken + heap->own.moved);
 	add_relaxed(&charge->sum.returned, heap->own.returned);
 	add_relaxed(&charge->sum.pushed, heap->own.pushed);
 	add_relaxed(&charge->sum.freed, heap->own.freed);
-	add_relaxed(&charge->sum.for_others, heap->own.for_others);
+	add_relaxed(&charge->sum.for_others,
+		    heap->own.for_others + heap->own.moved);
 	heap->own = (struct charge_own){ 0 };
 	if (!ends || heap->charge == CHARGE_NOBODY)
 		return;
@@ -233,7 +234,7 @@ void charge_sub(unsigned int id, uint64_t bytes)
 	add_relaxed(&charge_at(id)->by_others, bytes);
 }
 
-static void tell_owed(struct charge_owed *owed)
+void charge_tell(struct charge_owed *owed)
 {
 	uint64_t bytes = owed->bytes;
 
@@ -242,34 +243,18 @@ static void tell_owed(struct charge_owed *owed)
 		add_relaxed(&charge_at(owed->id)->by_others, bytes);
 }
 
-static void add_owed(struct heap *heap, unsigned int id, uint64_t bytes)
-{
-	struct charge_owed *owed = &heap->owed[id & (NR_OWED - 1)];
-
-	if (unlikely(owed->id != id)) {
-		tell_owed(owed);
-		owed->id = id;
-	}
-	owed->bytes += bytes;
-	heap->own.for_others += bytes;
-}
-
 void charge_free(struct heap *heap, unsigned int id, uint64_t bytes)
 {
-	if (id == heap->charge)
+	if (id == heap->charge) {
 		heap->own.freed += bytes;
-	else
-		add_owed(heap, id, bytes);
-}
-
-void charge_move(struct heap *heap, unsigned int id, uint64_t bytes)
-{
-	heap->own.taken += bytes;
-	add_owed(heap, id, bytes);
+		return;
+	}
+	heap_owe(heap, id, bytes);
+	heap->own.for_others += bytes;
 }
 
 void charge_settle(struct heap *heap)
 {
 	for (unsigned int i = 0; i < NR_OWED; i++)
-		tell_owed(&heap->owed[i]);
+		charge_tell(&heap->owed[i]);
 }

@@ -56,7 +56,9 @@ struct charge_own {
 	uint64_t pushed;	/* by free(), to magazines; counted with the
 				 * option count_frees only */
 	uint64_t freed;		/* of its own, past magazines */
-	uint64_t for_others;	/* freed of what is charged to others */
+	uint64_t for_others;	/* freed of what is charged to others, ... */
+	uint64_t moved;		/* ... and, not counted there nor as taken,
+				 * kept in magazines */
 };
 
 /* What this heap's thread freed of @id's and has not told yet. */
@@ -124,8 +126,8 @@ void charge_sub(unsigned int id, uint64_t bytes);
 /* The heap's thread frees @bytes that @id holds. */
 void charge_free(struct heap *heap, unsigned int id, uint64_t bytes);
 
-/* The heap's thread takes over what @id holds: freed, and cached by it. */
-void charge_move(struct heap *heap, unsigned int id, uint64_t bytes);
+/* What @owed has is told: it is for another account now. */
+void charge_tell(struct charge_owed *owed);
 
 /* Tell what is owed.  Context: heap's thread, or holder of its gate. */
 void charge_settle(struct heap *heap);
@@ -190,12 +192,9 @@ static inline void charge_free(struct heap *heap, unsigned int id,
 	(void)bytes;
 }
 
-static inline void charge_move(struct heap *heap, unsigned int id,
-			       uint64_t bytes)
+static inline void charge_tell(struct charge_owed *owed)
 {
-	(void)heap;
-	(void)id;
-	(void)bytes;
+	(void)owed;
 }
 
 static inline void charge_settle(struct heap *heap)

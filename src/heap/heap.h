@@ -331,6 +331,18 @@ static inline struct bin_lists *heap_lists_made(struct heap *heap,
 	return heap->bins[class].has_lists ? &heap->lists[class] : NULL;
 }
 
+/* Its thread has freed @bytes that are charged to @id. */
+static inline void heap_owe(struct heap *heap, unsigned int id, uint64_t bytes)
+{
+	struct charge_owed *owed = &heap->owed[id & (NR_OWED - 1)];
+
+	if (unlikely(owed->id != id)) {
+		charge_tell(owed);
+		owed->id = id;
+	}
+	owed->bytes += bytes;
+}
+
 /* What @heap's caches may hold changes by @more bytes. */
 static inline void heap_count_room(struct heap *heap, int64_t more)
 {

@@ -32,6 +32,7 @@ static __guesses void look_at(const struct heap *heap, struct look *look)
 	look->own.pushed = load_guess(&heap->own.pushed);
 	look->own.freed = load_guess(&heap->own.freed);
 	look->own.for_others = load_guess(&heap->own.for_others);
+	look->own.moved = load_guess(&heap->own.moved);
 	for (unsigned int i = 0; i < NR_OWED; i++) {
 		look->owed[i].bytes = load_guess(&heap->owed[i].bytes);
 		look->owed[i].id = load_guess(&heap->owed[i].id);
@@ -108,11 +109,11 @@ static void add_heap(struct heap *heap, void *arg)
 
 	(void)arg;
 	look_closely(heap, &look);
-	charge->seen.taken += look.own.taken;
+	charge->seen.taken += look.own.taken + look.own.moved;
 	charge->seen.returned += look.own.returned;
 	charge->seen.pushed += look.own.pushed;
 	charge->seen.freed += look.own.freed;
-	charge->seen.for_others += look.own.for_others;
+	charge->seen.for_others += look.own.for_others + look.own.moved;
 	charge->seen_kept += look.cached;
 	for (unsigned int i = 0; i < NR_OWED; i++)
 		if (look.owed[i].bytes)

@@ -127,6 +127,15 @@ static inline uint64_t ctl_make(int count, enum slab_state state, uint64_t gen)
 void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	       enum run_state was);
 
+/* Pages of it were given back, or may be taken, and are not in use since. */
+static inline bool slab_keys_may_be_gone(const struct slab *slab)
+{
+	uint64_t pages = load_relaxed(&slab->pages);
+
+	return pages & PAGES_HOLES &&
+	       (load_relaxed(&slab->given) || pages_lazy(pages));
+}
+
 /* The mask of all pages of a slab. */
 static inline unsigned int slab_all_pages(void)
 {

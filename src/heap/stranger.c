@@ -187,6 +187,13 @@ bool stranger_any(const struct slab *slab)
 	return false;
 }
 
+/* The heap's thread takes over what @holder has: freed, and cached by it. */
+static inline void move(struct heap *heap, unsigned int holder, size_t size)
+{
+	heap->own.moved += size;
+	heap_owe(heap, holder, size);
+}
+
 /* === Taking and freeing =================================================== */
 
 bool stranger_note(struct slab *slab, unsigned int word, uint64_t mask,
@@ -234,7 +241,7 @@ bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr)
 	/* Pairs with stranger_settle(): the entry, then the bin. */
 	xchg_seq_cst(&charges[slot], heap->charge);
 	mark(hot);
-	charge_move(heap, holder, sizeclasses[hot->class].size);
+	move(heap, holder, sizeclasses[hot->class].size);
 	return true;
 }
 
@@ -250,7 +257,7 @@ void stranger_take_in(struct heap *heap, struct slab_hot *hot, const void *ptr)
 			store_relaxed(&charges[slot], 0);
 	}
 	if (holder && holder != heap->charge)
-		charge_move(heap, holder, size);
+		move(heap, holder, size);
 	else
 		heap->own.pushed += size;
 }

@@ -31,6 +31,8 @@
 #ifndef EBB_HEAP_STRANGER_H
 #define EBB_HEAP_STRANGER_H
 
+#include <string.h>
+
 #include "heap/charge.h"
 #include "heap/heap.h"
 
@@ -92,8 +94,15 @@ static inline void stranger_took_own(struct slab *slab, unsigned int word,
 
 	if (likely(!charges))
 		return;
-	for (; mask; mask &= mask - 1)
-		store_relaxed(&charges[word * 64 + bit_lowest(mask)], 0);
+	charges += word * 64;
+	while (mask) {
+		uint64_t run = bits_take_run(&mask);
+
+		/* Nobody else looks: these were free, and are not in use yet. */
+		memset(charges + bit_lowest(run), 0,
+		       (bit_highest(run) - bit_lowest(run) + 1) *
+			       sizeof(*charges));
+	}
 }
 
 /* A single slot, taken without a heap: charged to this thread. */
@@ -223,7 +232,7 @@ static inline void stranger_settle(struct slab *slab, struct slab_hot *hot)
 	uint16_t bin = BIN_STRANGERS;
 
 	if (heap_profiled || charge_counts_frees ||
-	    load_relaxed(&slab->pages) & PAGES_HOLES)
+	    slab_keys_may_be_gone(slab))
 		return;
 	/* Pairs with mark(): a stranger is seen below, or changes the bin. */
 	if (!cas_acq_rel(&hot->bin, &bin, BIN_HOLES) && bin != BIN_HOLES)
@@ -236,7 +245,7 @@ static inline void stranger_settle(struct slab *slab, struct slab_hot *hot)
 		return;
 	/* Pairs with stranger_note_holes(): some may just have been made. */
 	fence_seq_cst();
-	if (load_relaxed(&slab->pages) & PAGES_HOLES)
+	if (slab_keys_may_be_gone(slab))
 		stranger_note_holes(hot);
 }
 

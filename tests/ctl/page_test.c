@@ -198,6 +198,10 @@ TEST_F(page, classes_and_threads_sum_up)
 	EXPECT_LE(20000ull * 500 + 5000ull * 5000, taken);
 	EXPECT_EQ((uint32_t)self->subject.pid, page->threads[0].tid);
 	EXPECT_STREQ("subject", page->threads[0].name);
+	EXPECT_LE(20000ull * 500 + 5000ull * 5000, page->threads[0].live);
+	EXPECT_EQ(page->threads[0].allocated,
+		  page->threads[0].live + page->threads[0].freed_self +
+			  page->threads[0].by_others);
 }
 
 TEST_F(page, totals_only_grow)
@@ -337,7 +341,8 @@ TEST_F(text, says_the_same)
 				  sizeof(text)));
 	for (const char *at = text; (at = strchr(at, '\n')); at++)
 		lines++;
-	EXPECT_EQ(page->head.threads.used + 2, lines);
+	EXPECT_EQ(page->head.threads.used + 3, lines);
+	EXPECT_NE(NULL, strstr(text, "\n# most: subject ("));
 }
 
 TEST_F(text, every_file_is_there)

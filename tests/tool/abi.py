@@ -92,7 +92,10 @@ def check_newer(pid, base):
     threads = json.loads(ebbctl("threads", "--json", str(pid)) or "[]")
     check("threads are read", len(threads) == 64 and
           all(row == {"tid": pid, "name": "main", "taken": 64000, "cached": 0,
-                      "slabs": 1} for row in threads), threads)
+                      "slabs": 1, "live": 64000, "rate": 9,
+                      "allocated": 70, "freed_self": 60, "freed_by_others": 5,
+                      "freed_for_others": 4, "ended": False}
+              for row in threads), threads)
 
 
 def check_fewer(pid, base):

@@ -56,7 +56,10 @@ status_shows_it()
 threads_are_told_apart()
 {
 	says "^ *[0-9]+ holder +[0-9.]+M" "$ebbctl" threads "$one" &&
+		says "^subject .* has [0-9]+ % of [0-9.]+M in use, and allocates" \
+			"$ebbctl" threads "$one" &&
 		json "[t for t in j if t['name'] == 'holder' and
+			t['live'] >= 5000 * 1000 and
 			t['taken'] >= 5000 * 1000] and
 			[t for t in j if t['tid'] == $one]" \
 			"$ebbctl" threads --json "$one"

@@ -13,7 +13,7 @@ SECTIONS = ("counters", "histograms", "signals", "backends", "events",
             "verdicts", "classes", "threads", "text")
 # Of a row in ABI 1
 ROWS = {"counters": 8, "histograms": 8 * 34, "signals": 168, "backends": 128,
-        "events": 64, "verdicts": 256, "classes": 40, "threads": 40, "text": 1}
+        "events": 64, "verdicts": 256, "classes": 40, "threads": 96, "text": 1}
 HEAD = struct.Struct("<8sIIQ4I7Q32s16s64s512s")
 SECTION = struct.Struct("<4I")
 LIVE, CACHED, DIRTY, LAZY, CLEAN = range(5)
@@ -47,7 +47,8 @@ def event(nr, time_ms, by=1, pressure=2, flags=1, given=1 << 20):
 
 
 def thread(tid, name, taken):
-    return struct.pack("<II16sQQ", tid, 1, name, taken, 0)
+    return struct.pack("<II16s8QII", tid, 1, name, taken, 0, taken, 70, 60, 5,
+                       4, 9, 0, 0)
 
 
 def size_class(size, taken):

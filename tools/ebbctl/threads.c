@@ -9,10 +9,13 @@
 static const char usage[] =
 "usage: ebbctl threads [--json] PID\n"
 "\n"
-"Shows the threads of process PID that have caches, those whose slabs hold\n"
-"most first.  TAKEN is what is handed out from the slabs of a thread, whoever\n"
-"has it now; CACHED is what lies free in the thread's caches.  Threads that\n"
-"have ended are one row; large objects belong to no thread.\n"
+"Shows whose memory it is: the threads of process PID, those with most in use\n"
+"first, and in a line before them who has most.  LIVE is what the thread has\n"
+"allocated and nobody has freed; RATE is how much it allocates a second; OTHERS\n"
+"is what others have freed of it, and FOR what it has freed of others'.  A\n"
+"thread that has ended is shown as long as something of it is in use.  CACHED\n"
+"is what lies free in the thread's caches; TAKEN is what is handed out from\n"
+"its slabs, whoever has it, and for 0 from those of threads that have ended.\n"
 "\n"
 "      --json   as a JSON array\n"
 "  -h, --help   this\n"
@@ -20,18 +23,42 @@ static const char usage[] =
 "Exit status: 0; 2 for wrong usage; 3 if there is no such process on\n"
 "ebbmalloc; 125 if that cannot be told.\n";
 
+/* The answer to: who allocates too much? */
+static void print_most(const struct ebb_page *page)
+{
+	const struct ebb_thread_row *most = &page->threads[0];
+	char all[SIZE_TEXT], rate[SIZE_TEXT];
+	uint64_t live = 0;
+
+	/* The page may say anything: a sum may even wrap around. */
+	for (unsigned int i = 0; i < page->head.threads.used; i++)
+		live += page->threads[i].live / 128;
+	if (!live || most->live / 128 > live)
+		return;
+	printf("%s (%u) has %llu %% of %s in use, and allocates %s a second\n",
+	       most->name, most->tid,
+	       (unsigned long long)(most->live / 128 * 100 / live),
+	       size_human(live * 128, all), size_human(most->rate, rate));
+}
+
 void threads_print(const struct ebb_page *page, unsigned int max)
 {
-	char taken[SIZE_TEXT], cached[SIZE_TEXT];
+	char text[6][SIZE_TEXT];
 
-	printf("%8s %-16s %7s %7s %7s\n", "TID", "NAME", "TAKEN", "CACHED",
-	       "SLABS");
+	print_most(page);
+	printf("%8s %-16s %7s %7s %7s %7s %7s %7s %7s\n", "TID", "NAME",
+	       "LIVE", "RATE", "OTHERS", "FOR", "TAKEN", "CACHED", "SLABS");
 	for (unsigned int i = 0; i < page->head.threads.used && i < max; i++) {
 		const struct ebb_thread_row *row = &page->threads[i];
 
-		printf("%8u %-16s %7s %7s %7u\n", row->tid, row->name,
-		       size_human(row->taken, taken),
-		       size_human(row->cached, cached), row->slabs);
+		printf("%8u %-16s %7s %7s %7s %7s %7s %7s %7u%s\n", row->tid,
+		       row->name, size_human(row->live, text[0]),
+		       size_human(row->rate, text[1]),
+		       size_human(row->by_others, text[2]),
+		       size_human(row->for_others, text[3]),
+		       size_human(row->taken, text[4]),
+		       size_human(row->cached, text[5]), row->slabs,
+		       row->flags & EBB_ROW_ENDED ? " ended" : "");
 	}
 }
 
@@ -48,6 +75,13 @@ void threads_json(struct json *out, const char *key,
 		json_number(out, "taken", row->taken);
 		json_number(out, "cached", row->cached);
 		json_number(out, "slabs", row->slabs);
+		json_number(out, "live", row->live);
+		json_number(out, "rate", row->rate);
+		json_number(out, "allocated", row->allocated);
+		json_number(out, "freed_self", row->freed_self);
+		json_number(out, "freed_by_others", row->by_others);
+		json_number(out, "freed_for_others", row->for_others);
+		json_bool(out, "ended", row->flags & EBB_ROW_ENDED);
 		json_close(out, '}');
 	}
 	json_close(out, ']');

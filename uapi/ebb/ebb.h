@@ -161,6 +161,91 @@ int ebb_thread_stats(int tid, struct ebb_thread_counts *ret_stats, size_t size);
 int ebb_thread_stats_all(struct ebb_thread_counts *ret_rows, size_t size,
 			 unsigned int max);
 
+/* === Snapshots ============================================================ */
+
+/* Threads did not pause long enough to count it twice with one result. */
+#define EBB_STATS_MOVING	1u
+
+/**
+ * struct ebb_stats - The heap at one moment, as a sum
+ * @version:		EBB_ABI_VERSION of the library (ebb/abi.h)
+ * @size:		bytes of this structure that were filled in
+ * @flags:		EBB_STATS_*
+ * @nr_counters:	of @counters those that mean something
+ * @time_ms:		when, milliseconds since 1970
+ * @mapped:		address space in use, without the allocator's own
+ * @live:		of it, handed to the program, in usable bytes
+ * @cached:		of it, free slots in the caches of threads
+ * @dirty:		of it, free and backed by memory
+ * @lazy:		of it, free, and the kernel may take it when it likes
+ * @clean:		of it, free and not backed by memory
+ * @stranded:		of @dirty, what is on a page with a slot in use, and the
+ *			few bytes at the end of a slab
+ * @metadata:		what the allocator keeps for itself
+ * @counters:		all counters, by enum ebb_counter of ebb/stat_page.h;
+ *			those named above without what is stranded, as in `stat'
+ *
+ * In every one
+ *
+ *	mapped = live + cached + dirty + lazy + clean
+ *
+ * Later releases may add members at the end.
+ */
+struct ebb_stats {
+	uint32_t version;
+	uint32_t size;
+	uint32_t flags;
+	uint32_t nr_counters;
+	uint64_t time_ms;
+	uint64_t mapped;
+	uint64_t live;
+	uint64_t cached;
+	uint64_t dirty;
+	uint64_t lazy;
+	uint64_t clean;
+	uint64_t stranded;
+	uint64_t metadata;
+	uint64_t counters[64];
+};
+
+/**
+ * ebb_stats_snapshot() - Take a snapshot of the heap
+ * @ret_stats:	where it is stored
+ * @size:	bytes there, sizeof(struct ebb_stats) as the program was compiled;
+ *		at least up to @counters
+ *
+ * Stops no thread.  Live is what is left of the sum, and is counted as well:
+ * where both differ, something was under way, and it is done again up to 16
+ * times; after that %EBB_STATS_MOVING is set, and @live may be off by what
+ * threads took and returned meanwhile.  Costs about a microsecond for each slab
+ * of 64 KiB, each time.
+ *
+ * Context: any thread; not signal handlers.  Waits for a pass of the background
+ * thread that is in progress.
+ * Return: 0, or -1 with errno set.
+ * Errors:
+ * - %EINVAL: @size is too small.
+ * - %ENOMEM: there is no heap.
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
+ * Since: 0.1
+ */
+int ebb_stats_snapshot(struct ebb_stats *ret_stats, size_t size);
+
+/**
+ * ebb_stats_json() - The same as JSON, with the accounts of threads
+ * @buf:	where it is stored, with a final zero byte
+ * @size:	bytes there; what does not fit is left out
+ *
+ * An object with the members of struct ebb_stats, the counters by name, and an
+ * array of the 64 accounts with most live bytes.
+ *
+ * Context: as ebb_stats_snapshot().  Nothing is allocated.
+ * Return: the bytes of all of it without the final zero byte, which may be more
+ * than @size holds; or -1 with errno set as by ebb_stats_snapshot().
+ * Since: 0.1
+ */
+int ebb_stats_json(char *buf, size_t size);
+
 /* === Reclaim ============================================================== */
 
 /**

@@ -476,12 +476,17 @@ struct ebb_class {
 };
 
 /**
- * struct ebb_thread_row - A thread with caches
+ * struct ebb_thread_row - A thread with caches or with something in use
  * @tid:	as the process sees it; 0: none, of threads that have ended
  * @slabs:	it owns
  * @name:	of the thread
  * @taken:	bytes handed out from its slabs, whoever has them now
  * @cached:	of them and of others', in its caches
+ * @live:	bytes that it has allocated and nobody has freed
+ * @allocated, @freed_self, @by_others, @for_others: its account; what they mean
+ *		ebb_thread_stats() of ebb/ebb.h says
+ * @rate:	bytes of @allocated per second, between the last two walks
+ * @flags:	EBB_ROW_*
  */
 struct ebb_thread_row {
 	uint32_t tid;
@@ -489,7 +494,17 @@ struct ebb_thread_row {
 	char name[16];
 	uint64_t taken;
 	uint64_t cached;
+	uint64_t live;
+	uint64_t allocated;
+	uint64_t freed_self;
+	uint64_t by_others;
+	uint64_t for_others;
+	uint64_t rate;
+	uint32_t flags;
+	uint32_t reserved;
 };
+
+#define EBB_ROW_ENDED		1u	/* the thread has; what it had is in use */
 
 /* === The page ============================================================= */
 
@@ -523,7 +538,8 @@ _Static_assert(sizeof(struct ebb_signal) == 16 + 112 + 2 * 4 + 4 * 8, "ABI");
 _Static_assert(sizeof(struct ebb_event) == 6 * 8 + 3 * 4 + 4, "ABI");
 _Static_assert(sizeof(struct ebb_verdict) == 2 * 8 + 24 + 4 + 212, "ABI");
 _Static_assert(sizeof(struct ebb_class) == 2 * 4 + 4 * 8, "ABI");
-_Static_assert(sizeof(struct ebb_thread_row) == 2 * 4 + 16 + 2 * 8, "ABI");
+_Static_assert(sizeof(struct ebb_thread_row) == 2 * 4 + 16 + 8 * 8 + 2 * 4,
+	       "ABI");
 _Static_assert(sizeof(struct ebb_page) ==
 		       sizeof(struct ebb_page_head) +
 			       8 * EBB_NR_COUNTERS_MAX +
@@ -555,7 +571,7 @@ struct ebb_file_info {
 static const struct ebb_file_info ebb_files[] = {
 	{ EBB_PAGE_FILE, "r", "0.1", "all counters, for programs (stat_page.h)" },
 	{ "stat", "r", "0.1", "counters, one NAME VALUE a line" },
-	{ "threads", "r", "0.1", "threads with caches, the largest first" },
+	{ "threads", "r", "0.1", "whose memory it is, those with most first" },
 	{ "classes", "r", "0.1", "size classes in use" },
 	{ "signals", "r", "0.1", "sources of pressure: live, or why not" },
 	{ "backends", "r", "0.1", "ways to give memory back: which, or why not" },
