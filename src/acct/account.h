@@ -50,6 +50,7 @@ enum account_wanted {
 	WANTED_PASS = 1,	/* dirty memory has reached wake_level */
 	WANTED_ROOM = 2,	/* room is used up */
 	WANTED_SHOW = 4,	/* show_ms has come */
+	WANTED_HOOK = 8,	/* as long as there is one, api/hook.c */
 };
 
 struct account {

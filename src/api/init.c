@@ -47,6 +47,7 @@
 
 uint32_t init_state = INIT_NOT;
 bool init_forking;
+void (*init_thread_look)(void);
 
 /* Which thread initialises: a handler above it must not wait. */
 static struct tcb *init_by;
@@ -218,6 +219,9 @@ static cold void see_to_reclaim(const void *caller, bool freeing)
 		and_relaxed(&account.wanted, ~(uint32_t)WANTED_SHOW);
 		ctl_visit();
 	}
+	/* Last: it is the program's, and may allocate. */
+	if (load_relaxed(&account.wanted) & WANTED_HOOK)
+		load_acquire(&init_thread_look)();
 	errno = saved;
 }
 

@@ -55,4 +55,7 @@ void fork_register(void);
 /* The process ends: report what pools have leaked. */
 void pool_exit(void);
 
+/* What looks at this thread's account after slow paths: WANTED_HOOK. */
+extern void (*init_thread_look)(void) __attribute__((visibility("hidden")));
+
 #endif

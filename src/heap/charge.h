@@ -202,6 +202,12 @@ static inline void charge_settle(struct heap *heap)
 	(void)heap;
 }
 
+static inline struct charge *charge_at(unsigned int id)
+{
+	(void)id;
+	return NULL;
+}
+
 static inline unsigned int charge_pin(void)
 {
 	return CHARGE_NOBODY;

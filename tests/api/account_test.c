@@ -254,6 +254,72 @@ TEST_F(account, can_grow_a_member)
 	EXPECT_EQ(ESRCH, errno);
 }
 
+/* === The hook ============================================================= */
+
+struct told {
+	int nr;
+	int tid;
+	uint64_t live;
+	bool inside;
+};
+
+static void note(const counts_t *counts, void *arg)
+{
+	struct told *told = arg;
+
+	if (told->inside)
+		abort();
+	told->inside = true;
+	told->nr++;
+	told->tid = counts->tid;
+	told->live = counts->live;
+	/* It may allocate, which does not lead here again. */
+	for (int i = 0; i < 100; i++)
+		free(hide(malloc(200 * KIB)));
+	told->inside = false;
+}
+
+TEST_F(account, that_passes_a_bound_is_told_to_the_hook)
+{
+	struct worker worker = { .size = 1000 };
+	struct told told = { .nr = 0 };
+
+	ASSERT_EQ(0, ebb_thread_hook(MIB, note, &told));
+	ASSERT_TRUE(start(&worker));
+	EXPECT_EQ(1, told.nr);
+	EXPECT_EQ(worker.tid, told.tid);
+	EXPECT_LE(MIB, told.live);
+	EXPECT_GT(worker.bytes, told.live);
+	end(&worker);
+	drop(0, 1);
+	ASSERT_EQ(0, ebb_thread_hook(0, NULL, NULL));
+	take(1000);
+	EXPECT_EQ(1, told.nr);
+	drop(0, 1);
+	errno = 0;
+	EXPECT_EQ(-1, ebb_thread_hook(1, NULL, NULL));
+	EXPECT_EQ(EINVAL, errno);
+}
+
+TEST_F(account, that_passes_a_bound_again_is_told_again)
+{
+	struct told told = { .nr = 0 };
+
+	ASSERT_EQ(0, ebb_thread_hook(MIB, note, &told));
+	take(300);
+	EXPECT_EQ(0, told.nr);
+	drop(0, 1);
+	take(3000);
+	EXPECT_EQ(1, told.nr);
+	drop(0, 1);
+	/* Below half, which is noticed when something is taken. */
+	take(20 * KIB);
+	EXPECT_EQ(2, told.nr);
+	EXPECT_EQ(own_tid(), told.tid);
+	drop(0, 1);
+	ASSERT_EQ(0, ebb_thread_hook(0, NULL, NULL));
+}
+
 TEST_F(account, of_a_child_is_a_copy)
 {
 	struct worker worker = { .size = 100 };

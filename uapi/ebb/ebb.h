@@ -161,6 +161,46 @@ int ebb_thread_stats(int tid, struct ebb_thread_counts *ret_stats, size_t size);
 int ebb_thread_stats_all(struct ebb_thread_counts *ret_rows, size_t size,
 			 unsigned int max);
 
+/**
+ * typedef ebb_thread_hook_fn - Called in a thread that has much in use
+ * @counts:	its account
+ * @arg:	as given to ebb_thread_hook()
+ */
+typedef void (*ebb_thread_hook_fn)(const struct ebb_thread_counts *counts,
+				   void *arg);
+
+/**
+ * ebb_thread_hook() - Be told of threads that have much in use
+ * @bytes:	live bytes of a thread; 0: remove the hook
+ * @fn:		what to call
+ * @arg:	passed on to it
+ *
+ * @fn is called by the thread itself, once when its live bytes have reached
+ * @bytes, and again after they have been below half of it.  It is told late by
+ * what lies in the thread's cache, and only when that is used up: in a call of
+ * malloc(3) or the like that does not come from the cache.
+ *
+ * @fn runs inside that call, but outside of the allocator: it may allocate and
+ * free, and is not called again meanwhile.  The program, or libc, may hold locks
+ * around the call: so @fn must not take any that are held where something is
+ * allocated, which goes for stdio and the dynamic linker.  It may read accounts,
+ * note what it saw, and wake somebody who does more.  It must return; errno is
+ * kept.
+ *
+ * There is one hook; another one replaces it, and a call of the first may still
+ * be under way then.  As long as there is one, calls that do not come from a
+ * cache take a few nanoseconds longer.
+ *
+ * Context: any thread.
+ * Return: 0, or -1 with errno set.
+ * Errors:
+ * - %EINVAL: @bytes without @fn.
+ * - %EAGAIN: another thread is changing it at this moment.
+ * - %EOPNOTSUPP: built without CONFIG_ACCOUNTS.
+ * Since: 0.1
+ */
+int ebb_thread_hook(uint64_t bytes, ebb_thread_hook_fn fn, void *arg);
+
 /* === Snapshots ============================================================ */
 
 /* Threads did not pause long enough to count it twice with one result. */
