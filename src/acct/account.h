@@ -51,6 +51,7 @@ enum account_wanted {
 	WANTED_ROOM = 2,	/* room is used up */
 	WANTED_SHOW = 4,	/* show_ms has come */
 	WANTED_HOOK = 8,	/* as long as there is one, api/hook.c */
+	WANTED_NOTICE = 16,	/* the program is to be told of pressure */
 };
 
 struct account {

@@ -15,14 +15,15 @@
  * interrupted malloc, is neither taken nor released here: the interrupted
  * call goes on in both processes.
  *
- * Locking: glibc's list of streams, ctl_lock (6; for a moment only, or without),
- * batch_lock (5), guard_lock (4), those of pools, drain_lock, orphan_lock (3),
- * vm_lock (2).
+ * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a moment
+ * only, or without), batch_lock (5), guard_lock (4), those of pools, drain_lock,
+ * orphan_lock (3), vm_lock (2).
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
 
 #include "api/init.h"
+#include "api/listen.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "debug/given.h"
@@ -82,6 +83,7 @@ static void prefork(void)
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
 	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
 		   !lock_is_mine(&drain_lock);
+	listen_prefork(may_wait);
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_prefork(!lock_holds_any());
 	reclaimer_prefork();
@@ -118,6 +120,7 @@ static void postfork_parent(void)
 	reclaimer_postfork_parent();
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_postfork_parent();
+	listen_postfork_parent();
 	if (_IO_list_unlock)
 		_IO_list_unlock();
 }
@@ -143,6 +146,7 @@ static void postfork_child(void)
 	reclaimer_postfork_child();
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_postfork_child();
+	listen_postfork_child();
 	if (heap_profiled)
 		profile_postfork_child();
 	if (guard_mode)

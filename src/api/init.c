@@ -20,6 +20,7 @@
 #include <sys/auxv.h>
 
 #include "api/init.h"
+#include "api/listen.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/lock.h"
@@ -187,10 +188,15 @@ static bool is_libc(const void *caller)
 	       at - linker.start < linker.end - linker.start;
 }
 
+static bool may_start(const void *caller, bool freeing)
+{
+	return libc_is_static ? !freeing : !is_libc(caller);
+}
+
 static void see_to_pass(const void *caller, bool freeing)
 {
 	if (!reclaimer_running()) {
-		if (libc_is_static ? freeing : is_libc(caller))
+		if (!may_start(caller, freeing))
 			return;
 		reclaimer_start();
 	}
@@ -199,6 +205,16 @@ static void see_to_pass(const void *caller, bool freeing)
 		reclaimer_wake();
 	else
 		reclaim_inband();
+}
+
+/* Pressure was seen in a child, where nobody tells the program of it. */
+static void see_to_notice(const void *caller, bool freeing)
+{
+	if (!may_start(caller, freeing))
+		return;
+	and_relaxed(&account.wanted, ~(uint32_t)WANTED_NOTICE);
+	/* It said so if it failed; the next pressure tries again. */
+	(void)listen_start();
 }
 
 static cold void see_to_reclaim(const void *caller, bool freeing)
@@ -214,6 +230,8 @@ static cold void see_to_reclaim(const void *caller, bool freeing)
 	}
 	if (load_relaxed(&account.wanted) & WANTED_PASS)
 		see_to_pass(caller, freeing);
+	if (load_relaxed(&account.wanted) & WANTED_NOTICE)
+		see_to_notice(caller, freeing);
 	if (IS_ENABLED(CONFIG_CONTROL) &&
 	    load_relaxed(&account.wanted) & WANTED_SHOW) {
 		and_relaxed(&account.wanted, ~(uint32_t)WANTED_SHOW);

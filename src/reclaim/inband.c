@@ -17,6 +17,7 @@
 #include "reclaim/gauge.h"
 #include "reclaim/history.h"
 #include "reclaim/inband.h"
+#include "reclaim/notice.h"
 #include "reclaim/purge.h"
 #include "vm/run.h"
 
@@ -311,6 +312,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 	bool anyway = now >= wait_after_us, waited = false;
 
 	add_stat(&stats.nr_near, 1);
+	notice_post(PRESSURE_SEVERE);
 	while (!has_margin(*limit, without(headroom, owed), 2) &&
 	       now - start < budget) {
 		uint64_t left_us = budget - (now - start);

@@ -35,7 +35,8 @@
  *     the next, the gap doubles, up to VAIN_MOST times, until there is more
  *     dirty memory than they gave, or headroom has halved.
  * (4) With nothing aging, nothing pending and an empty last pass there is no
- *     tick, but for looks at headroom while there are dirty bytes and a limit.
+ *     tick, but for looks at headroom while there are dirty bytes, or somebody
+ *     who listens, and a limit.
  * (5) No age is below mild_ms but that of over and severe: what a thread frees
  *     and takes at once stays with it, however near the limit is.
  */
@@ -276,9 +277,9 @@ static uint32_t watch_tick(const struct policy_input *in)
 	const struct policy_conf *conf = &in->conf;
 	uint64_t tick = conf->tick_max_ms;
 
-	if (!in->dirty || in->limit == CGROUP_NO_LIMIT)
+	if ((!in->dirty && !in->listened) || in->limit == CGROUP_NO_LIMIT)
 		return 0;
-	if (in->dirty > conf->dirty_min)
+	if (in->dirty > conf->dirty_min || in->listened)
 		tick = tick * scale_of(in) / SCALE_ONE;
 	return max((uint32_t)tick, conf->tick_min_ms);
 }
@@ -373,6 +374,7 @@ static struct policy_decision decide(const struct policy_input *in)
 	enum pressure wanted = wanted_by(in);
 	struct policy_decision decision = {
 		.over = is_over(in),
+		.seen = headroom_is_low(in) ? PRESSURE_SEVERE : in->pressure,
 		.order = order_of(in, wanted),
 		.state = in->state,
 	};

@@ -59,6 +59,7 @@ struct policy_input {
 	uint64_t headroom;		/* below @limit */
 	bool protected;			/* lazily freed memory is no net here */
 	enum pressure pressure;		/* events since the last decision */
+	bool listened;			/* the program wants to be told */
 	bool woken;			/* somebody freed memory since, or keeps
 					 * more of it in caches */
 	uint64_t dirty;			/* free and backed */
@@ -70,6 +71,7 @@ struct policy_input {
 struct policy_decision {
 	bool run;			/* a pass with @order, now */
 	bool over;			/* because of dirty_max */
+	enum pressure seen;		/* there is now; answered or not */
 	struct purge_order order;
 	uint32_t tick_ms;		/* else look again after this; 0: when
 					 * woken */

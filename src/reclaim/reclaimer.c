@@ -62,6 +62,7 @@
 #include "reclaim/fdtable.h"
 #include "reclaim/history.h"
 #include "reclaim/inband.h"
+#include "reclaim/notice.h"
 #include "reclaim/policy.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -466,6 +467,7 @@ static void do_round(void)
 		.headroom = signals.headroom,
 		.protected = signals.protected,
 		.pressure = signals.pressure,
+		.listened = notice_is_wanted(),
 		.dirty = purge_dirty_estimate(),
 		.retaken = purge_retaken(),
 		.state = policy_state,
@@ -477,6 +479,7 @@ static void do_round(void)
 	in.woken = woken || in.dirty > seen_dirty || cached > seen_cached;
 	woken = false;
 	decision = policy_decide(&in);
+	notice_post(decision.seen);
 	/* Turned off meanwhile: it goes on being here, for who turns it on. */
 	if (!param_int(EBB_ATTR_RECLAIM)) {
 		decision.run = false;
@@ -570,6 +573,7 @@ static void *reclaimer_main(void *unused)
 		guest->begin(!no_table);
 	hear_sources(&signals);
 	policy_state.pending = signals.pressure;
+	notice_post(signals.pressure);
 	if (param_int(EBB_ATTR_VERBOSE)) {
 		describe_start();
 		describe_limit();

@@ -82,6 +82,48 @@ TEST_F(policy, calm_uses_the_options_ages)
 	EXPECT_FALSE(self->out.order.force);
 }
 
+TEST_F(policy, what_is_seen_is_told_whether_answered_or_not)
+{
+	decide(&self->in, &self->out);
+	EXPECT_EQ(PRESSURE_NONE, self->out.seen);
+	self->in.pressure = PRESSURE_MILD;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(PRESSURE_MILD, self->out.seen);
+	/* Kept, to be answered later, but seen once. */
+	decide(&self->in, &self->out);
+	EXPECT_EQ(PRESSURE_NONE, self->out.seen);
+	self->in.dirty = 0;
+	self->in.headroom = LIMIT / 17;
+	for (int i = 0; i < 3; i++) {
+		self->in.pressure = PRESSURE_MILD;
+		decide(&self->in, &self->out);
+		EXPECT_EQ(PRESSURE_SEVERE, self->out.seen);
+		answer(&self->in, &self->out, 0, false);
+		self->in.now_ms += 1000;
+	}
+}
+
+TEST_F(policy, who_listens_has_headroom_looked_at)
+{
+	self->in.dirty = 0;
+	self->in.state.dirty_left = 0;
+	self->in.state.aging = false;
+	self->in.state.nr_empty = 1;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(0u, self->out.tick_ms);
+	self->in.listened = true;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(1000u, self->out.tick_ms);
+	/* The more often the less there is. */
+	self->in.headroom = LIMIT / 8;
+	decide(&self->in, &self->out);
+	EXPECT_GE(510u, self->out.tick_ms);
+	EXPECT_LE(490u, self->out.tick_ms);
+	self->in.limit = CGROUP_NO_LIMIT;
+	decide(&self->in, &self->out);
+	EXPECT_EQ(0u, self->out.tick_ms);
+}
+
 TEST_F(policy, tick_is_the_lazy_age)
 {
 	self->in.state.last_pass_ms = self->in.now_ms;

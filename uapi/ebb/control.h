@@ -62,6 +62,7 @@ enum ebb_attr_id {
 	EBB_ATTR_MARGIN_CPU,
 	EBB_ATTR_MARGIN_THREAD,
 	EBB_ATTR_AUDIT_MS,
+	EBB_ATTR_NOTIFY_MS,
 	EBB_ATTR_CHECK,
 	EBB_ATTR_VERBOSE,
 	EBB_ATTR_LOG,
@@ -363,6 +364,14 @@ static const struct ebb_attr ebb_attrs[] = {
 		.zero = "never",
 		.since = "0.1",
 		.help = "time between two looks for clean memory that is backed",
+	},
+	[EBB_ATTR_NOTIFY_MS] = {
+		.name = "notify_ms", .type = EBB_TYPE_MS, .unit = "ms",
+		.min = 0, .max = 3600000, .def = 1000, .def_text = "1000",
+		.zero = "as often as there is pressure",
+		.since = "0.1",
+		.help = "between two calls of a function that the program "
+			"registered, at least",
 	},
 	[EBB_ATTR_CHECK] = {
 		.name = "check", .type = EBB_TYPE_BOOL,

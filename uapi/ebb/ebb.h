@@ -324,6 +324,76 @@ enum ebb_pressure_level {
  */
 int ebb_pressure(enum ebb_pressure_level level);
 
+/* === Being told of pressure =============================================== */
+
+/* Functions that may be registered at a time. */
+#define EBB_PRESSURE_LISTENERS	16
+
+/**
+ * typedef ebb_pressure_fn - A function that gives up what the program can spare
+ * @arg: what it was registered with
+ * @level: how much memory is wanted, at least what it was registered for
+ */
+typedef void (*ebb_pressure_fn)(void *arg, enum ebb_pressure_level level);
+
+/**
+ * ebb_pressure_register() - Be told when memory is wanted
+ * @fn: called then
+ * @arg: its first argument
+ * @level: the least pressure to be told of: MILD or SEVERE
+ *
+ * A program that keeps memory it could do without, a cache, lets go of it when
+ * the allocator sees pressure: the kernel's, that of the service manager, too
+ * little headroom below the limit, or ebb_pressure().  What it frees goes back
+ * as all free memory does; ebb_purge() at the end of @fn makes that now.
+ *
+ * @fn is called by a thread of its own, "ebb-pressure", with all signals
+ * blocked, without any lock of the allocator, one function after the other.  It
+ * may allocate and free, wait, and register and unregister, itself included;
+ * it must return.  It is not called again within notify_ms, but for greater
+ * pressure; what comes meanwhile is told then.
+ *
+ * The first registration starts that thread and the background thread.  In the
+ * child of a fork registrations hold, and the threads are started when there
+ * is pressure, by the child's next call of malloc() or free() that is no fast
+ * one.
+ *
+ * Context: any thread that is not in a signal handler.
+ * Return: 0, or -1 with errno set and nothing done.
+ * Errors:
+ * - %EAGAIN: a thread cannot be started.
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
+ * - %EEXIST: @fn is registered with @arg already.
+ * - %EINVAL: @fn is NULL, or @level neither MILD nor SEVERE.
+ * - %ENOMEM: there is no heap.
+ * - %ENOSPC: there are %EBB_PRESSURE_LISTENERS already.
+ * - %EOPNOTSUPP: nobody would see pressure (reclaim=off).
+ * Since: 0.1
+ */
+int ebb_pressure_register(ebb_pressure_fn fn, void *arg,
+			  enum ebb_pressure_level level);
+
+/**
+ * ebb_pressure_unregister() - Do not be told any more
+ * @fn: registered
+ * @arg: with this
+ *
+ * When it returns @fn does not run and is not called with @arg again.  It waits
+ * for a call in progress, unless it is called from within that: so it must not
+ * be called with a lock that @fn takes.
+ *
+ * Context: any thread that is not in a signal handler; may wait as long as @fn
+ * takes.
+ * Return: 0, or -1 with errno set.
+ * Errors:
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
+ * - %EINVAL: @fn is NULL.
+ * - %ENOENT: it is not registered with @arg.
+ * - %ENOMEM: there is no heap.
+ * Since: 0.1
+ */
+int ebb_pressure_unregister(ebb_pressure_fn fn, void *arg);
+
 /* === Giving back ========================================================== */
 
 /**
