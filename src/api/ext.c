@@ -27,6 +27,7 @@
 #include "reclaim/inband.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/source.h"
+#include "reclaim/written.h"
 
 #define REPORT_MAX	2048
 #define SIGNAL_MAX	256		/* one line of it */
@@ -159,5 +160,8 @@ __export void malloc_stats(void)
 	advise_report(report, sizeof(report));
 	fputs(report, stderr);
 	if (guard_mark_describe(report, sizeof(report)))
+		fprintf(stderr, "%s\n", report);
+	if (IS_ENABLED(CONFIG_TRACK) &&
+	    written_describe(report, sizeof(report)))
 		fprintf(stderr, "%s\n", report);
 }

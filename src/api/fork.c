@@ -37,6 +37,7 @@
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/written.h"
 #include "vm/run.h"
 
 static struct lock *const fork_locks[] = {
@@ -144,6 +145,8 @@ static void postfork_child(void)
 	purge_postfork_child(threaded);
 	inband_postfork_child();
 	reclaimer_postfork_child();
+	if (IS_ENABLED(CONFIG_TRACK))
+		written_postfork_child();
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_postfork_child();
 	listen_postfork_child();

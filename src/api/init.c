@@ -42,6 +42,7 @@
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
 #include "reclaim/watch.h"
+#include "reclaim/written.h"
 #include "vm/run.h"
 
 #define INBAND_GAP_MS	100	/* between passes without a reclaimer */
@@ -316,6 +317,10 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		guard_start();
 	if (IS_ENABLED(CONFIG_GUARD))
 		given_start();
+	if (IS_ENABLED(CONFIG_TRACK) && param_int(EBB_ATTR_TRACK_WRITES)) {
+		written_init();
+		reclaimer_start();
+	}
 	if (param_int(EBB_ATTR_VERBOSE))
 		describe();
 }

@@ -12,6 +12,7 @@
 #include "ctl/text.h"
 #include "reclaim/counters.h"
 #include "reclaim/history.h"
+#include "reclaim/written.h"
 
 static __printf_(2, 3) void add(struct text *text, const char *fmt, ...)
 {
@@ -276,6 +277,15 @@ static void render_metrics(struct text *text, const struct ebb_page *page)
 	add_signals(text, page);
 }
 
+/* Of this moment, from where it is: the page has no place for it. */
+static void render_written(struct text *text, const struct ebb_page *page)
+{
+	add_stamp(text, page);
+	if (IS_ENABLED(CONFIG_TRACK))
+		text->len += written_report(text->buf + text->len,
+					    text->size - text->len);
+}
+
 static const struct text_file files[] = {
 	{ "stat", render_stat },
 	{ "threads", render_threads },
@@ -285,6 +295,7 @@ static const struct text_file files[] = {
 	{ "histograms", render_histograms },
 	{ "events", render_events },
 	{ "metrics", render_metrics },
+	{ "written", render_written },
 };
 
 const struct text_file *text_file_at(unsigned int i)

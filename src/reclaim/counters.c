@@ -6,10 +6,12 @@
 #include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/sample.h"
+#include "os/guard_mark.h"
 #include "reclaim/counters.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/written.h"
 #include "vm/run.h"
 
 const struct ebb_counter_info *counters_info(enum ebb_counter id)
@@ -97,11 +99,35 @@ static void read_guard(uint64_t *values)
 	values[EBB_COUNTER_GUARD_REPORTS] = stats.reports;
 }
 
+static void read_marks(uint64_t *values)
+{
+	struct guard_counters guard;
+
+	guard_mark_count(&guard);
+	values[EBB_COUNTER_GUARDED] = guard.marked;
+}
+
+static void read_written(uint64_t *values)
+{
+	struct written_stats stats = { 0 };
+
+	if (IS_ENABLED(CONFIG_TRACK))
+		written_stats(&stats);
+	values[EBB_COUNTER_COLD] = stats.cold_bytes;
+	values[EBB_COUNTER_WRITTEN] = stats.written_bytes;
+	values[EBB_COUNTER_NR_SCANS] = stats.nr_scans;
+	values[EBB_COUNTER_SCANNED] = stats.scanned_bytes;
+	values[EBB_COUNTER_SCAN_TIME] = stats.scan_us;
+	values[EBB_COUNTER_PAGED_OUT] = stats.out_bytes;
+}
+
 void counters_read(uint64_t values[EBB_NR_COUNTERS])
 {
-	read_guard(values);
 	read_profile(values);
 	read_heap(values);
 	read_reclaimer(values);
 	read_inband(values);
+	read_guard(values);
+	read_marks(values);
+	read_written(values);
 }

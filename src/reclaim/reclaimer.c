@@ -120,6 +120,7 @@ static uint64_t seen_cached;		/* the same of account.cached */
 static int signal_fd;			/* -1: no private file table */
 static struct pollfd poll_set[OWN_POLLED + MAX_POLLED];
 static unsigned int nr_polled;		/* of the sources */
+static bool own_table;			/* the thread's; see above */
 static bool guest_ready;		/* its descriptor can be read */
 static uint64_t asked_us;		/* since when asked_by is not 0 */
 
@@ -278,6 +279,8 @@ void reclaimer_visit(void)
 	store_relaxed(&visit_wanted, 1);
 	reclaimer_alarm();
 }
+
+uint32_t (*reclaimer_errand)(bool own_table, bool pressed);
 
 __startup void reclaimer_set_guest(const struct reclaimer_guest *new_guest)
 {
@@ -461,6 +464,9 @@ static void do_round(void)
 	struct signals signals;
 
 	hear_sources(&signals);
+	if (reclaimer_errand)
+		visit_ms = min(visit_ms, reclaimer_errand(own_table,
+					signals.pressure != PRESSURE_NONE));
 	in = (struct policy_input){
 		.now_ms = signals.now_ms,
 		.limit = signals.limit,
@@ -564,6 +570,7 @@ static void *reclaimer_main(void *unused)
 	 * closed with the application's.
 	 */
 	no_table = make_table();
+	own_table = !no_table;
 	cgroup_find("", &view);
 	source_open_all(&view, no_table);
 	/* First: who frees meanwhile need not wait for it with a pass. */

@@ -57,6 +57,13 @@ struct reclaimer_guest {
 
 #define RECLAIMER_NO_VISIT	UINT32_MAX
 
+/*
+ * One more thing that it sees to once in each round; set before the thread is
+ * started, or NULL.  @pressed: there is pressure.  Returns milliseconds as
+ * visit() does, but not 0.
+ */
+extern uint32_t (*reclaimer_errand)(bool own_table, bool pressed);
+
 /* Before the thread is started. */
 void reclaimer_set_guest(const struct reclaimer_guest *guest);
 

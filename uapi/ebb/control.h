@@ -88,6 +88,9 @@ enum ebb_attr_id {
 	EBB_ATTR_GUARD_TRAP,
 	EBB_ATTR_CONTEXT_CHECK,
 	EBB_ATTR_COUNT_FREES,
+	EBB_ATTR_TRACK_WRITES,
+	EBB_ATTR_COLD_MS,
+	EBB_ATTR_COLD_OUT,
 	EBB_NR_ATTRS
 };
 
@@ -565,6 +568,27 @@ static const struct ebb_attr ebb_attrs[] = {
 		.min = 0, .max = 1, .def = 0, .def_text = "off",
 		.since = "0.1",
 		.help = "accounts of threads have totals, at some cost per free",
+	},
+	[EBB_ATTR_TRACK_WRITES] = {
+		.name = "track_writes", .type = EBB_TYPE_MS,
+		.flags = EBB_FLAG_START, .unit = "ms",
+		.min = 0, .max = 3600000, .def = 0, .def_text = "0",
+		.zero = "never, at no cost",
+		.since = "0.1",
+		.help = "time between two looks at which live memory was written",
+	},
+	[EBB_ATTR_COLD_MS] = {
+		.name = "cold_ms", .type = EBB_TYPE_MS, .unit = "ms",
+		.min = 0, .max = 86400000, .def = 60000, .def_text = "60000",
+		.zero = "what was not written since the last look",
+		.since = "0.1",
+		.help = "live memory that was not written for so long is cold",
+	},
+	[EBB_ATTR_COLD_OUT] = {
+		.name = "cold_out", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.since = "0.1",
+		.help = "page cold memory out under pressure, where there is swap",
 	},
 };
 

@@ -175,6 +175,13 @@ enum ebb_counter {
 	EBB_COUNTER_GUARD_TAKEN,
 	EBB_COUNTER_GUARD_SKIPPED,
 	EBB_COUNTER_GUARD_REPORTS,
+	EBB_COUNTER_GUARDED,
+	EBB_COUNTER_COLD,
+	EBB_COUNTER_WRITTEN,
+	EBB_COUNTER_NR_SCANS,
+	EBB_COUNTER_SCANNED,
+	EBB_COUNTER_SCAN_TIME,
+	EBB_COUNTER_PAGED_OUT,
 	EBB_NR_COUNTERS
 };
 
@@ -328,6 +335,27 @@ static const struct ebb_counter_info ebb_counters[] = {
 	[EBB_COUNTER_GUARD_REPORTS] = { "guard_reports", "", EBB_TOTAL,
 		"ebb_guard_reports_total", "0.1",
 		"reports of misuse that guard mode has written" },
+	[EBB_COUNTER_GUARDED] = { "guarded", "bytes", EBB_GAUGE,
+		"ebb_guarded_bytes", "0.1",
+		"given back, and a touch of them traps (guard)" },
+	[EBB_COUNTER_COLD] = { "cold", "bytes", EBB_GAUGE,
+		"ebb_cold_bytes", "0.1",
+		"live pages not written for cold_ms (track_writes)" },
+	[EBB_COUNTER_WRITTEN] = { "written", "bytes", EBB_TOTAL,
+		"ebb_written_bytes_total", "0.1",
+		"live pages found written, at each look (track_writes)" },
+	[EBB_COUNTER_NR_SCANS] = { "nr_write_scans", "", EBB_TOTAL,
+		"ebb_write_scans_total", "0.1",
+		"looks at which pages were written" },
+	[EBB_COUNTER_SCANNED] = { "write_scanned", "bytes", EBB_TOTAL,
+		"ebb_write_scanned_bytes_total", "0.1",
+		"backed memory that they looked at" },
+	[EBB_COUNTER_SCAN_TIME] = { "write_scan_us", "us", EBB_TOTAL,
+		"ebb_write_scan_seconds_total", "0.1",
+		"time that they took" },
+	[EBB_COUNTER_PAGED_OUT] = { "paged_out", "bytes", EBB_TOTAL,
+		"ebb_paged_out_bytes_total", "0.1",
+		"cold memory advised to be paged out (cold_out)" },
 };
 
 /* === Histograms =========================================================== */
