@@ -21,6 +21,7 @@
 #define NR_REGIONS	256u
 #define NR_OWNERS	64u
 #define OUT_MOST	(64 * MIB)	/* advised in one scan */
+#define OUT_CALL	(2 * MIB)	/* and in one call, which holds mmap_lock */
 
 /* Ages that live memory is sorted into, from the first that is not less. */
 static const uint32_t age_bounds[] = { 0, 1000, 10000, 60000, 600000 };
@@ -53,7 +54,7 @@ static uint32_t *stamps;		/* ms since start_ms, of each page */
 static uint64_t start_ms, next_ms;
 static const char *why_not = "the reclaimer has not run yet";
 static int why_error;
-static bool tracking, tried;
+static bool tracking, tried, pressed_since;
 
 /* === What a page is ==================================================== */
 
@@ -154,6 +155,11 @@ static bool add_page(const struct walk *walk, uint32_t age_ms, bool written)
 	return aged;
 }
 
+static void count(uint64_t *counter, uint64_t more)
+{
+	store_relaxed(counter, *counter + more);
+}
+
 /* === Cold memory ======================================================= */
 
 static struct {
@@ -181,8 +187,10 @@ static bool has_swap(void)
 
 static void out_flush(void)
 {
-	if (out.len && !sys_madvise(out.start, out.len, MADV_PAGEOUT))
+	if (out.len && !sys_madvise(out.start, out.len, MADV_PAGEOUT)) {
 		out.sum += out.len;
+		count(&stats.out_bytes, out.len);
+	}
 	out.len = 0;
 }
 
@@ -190,7 +198,7 @@ static void out_add(char *page)
 {
 	if (!out.on || out.sum + out.len >= OUT_MOST)
 		return;
-	if (out.len && out.start + out.len != page)
+	if (out.len && (out.start + out.len != page || out.len >= OUT_CALL))
 		out_flush();
 	if (!out.len)
 		out.start = page;
@@ -234,11 +242,6 @@ static int scan_all(uint32_t now)
 	return nr;
 }
 
-static void count(uint64_t *counter, uint64_t more)
-{
-	store_relaxed(counter, *counter + more);
-}
-
 static void give_up(const char *reason, int err)
 {
 	track_close();
@@ -267,7 +270,6 @@ static void scan(uint64_t now_ms, bool pressed)
 	count(&stats.nr_scans, 1);
 	count(&stats.scanned_bytes, found.backed);
 	count(&stats.scan_us, clock_us() - before);
-	count(&stats.out_bytes, out.sum);
 	/* Before the first nothing was protected: all seems to be written. */
 	if (!first)
 		count(&stats.written_bytes, found.all.written);
@@ -326,8 +328,11 @@ static uint32_t written_errand(bool own_table, bool pressed)
 		try_to_track(own_table);
 	if (!tracking)
 		return RECLAIMER_NO_VISIT;
+	/* It is heard once, and answered by the next look. */
+	pressed_since |= pressed;
 	if (now_ms >= next_ms) {
-		scan(now_ms, pressed);
+		scan(now_ms, pressed_since);
+		pressed_since = false;
 		next_ms = now_ms + interval;
 	}
 	return (uint32_t)(next_ms - now_ms);

@@ -258,7 +258,9 @@ static size_t least_rss(struct run *run, uint64_t *ret_us)
 	return least;
 }
 
-TEST_F(init, an_idle_process_costs_at_most_300_kb_more)
+/* Most of it are pages of the file, shared by all, that the kernel maps around
+ * those that are touched: 64 KiB at a time, so a little more code may be much. */
+TEST_F(init, an_idle_process_costs_at_most_350_kb_more)
 {
 	uint64_t with_us, without_us;
 	size_t with, without;
@@ -270,7 +272,7 @@ TEST_F(init, an_idle_process_costs_at_most_300_kb_more)
 	TH_LOG("memory: %zu KiB with, %zu without; run in %llu us with, %llu "
 	       "without", with / KIB, without / KIB,
 	       (unsigned long long)with_us, (unsigned long long)without_us);
-	EXPECT_GE(without + 300 * KIB, with);
+	EXPECT_GE(without + 350 * KIB, with);
 }
 
 TEST_HARNESS_MAIN

@@ -606,6 +606,7 @@ static const struct ebb_file_info ebb_files[] = {
 	{ "histograms", "r", "0.1", "how long passes took, what they gave back" },
 	{ "events", "r", "0.1", "the last passes: who asked, what came of it" },
 	{ "metrics", "r", "0.1", "all counters, for Prometheus" },
+	{ "written", "r", "0.1", "what live memory was written, and what is cold" },
 	{ "trim", "rw", "0.1", "write bytes, or all: give so much back now" },
 	{ "error", "r", "0.1", "why the last write was refused" },
 };
