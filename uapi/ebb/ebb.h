@@ -281,7 +281,10 @@ int ebb_stats_snapshot(struct ebb_stats *ret_stats, size_t size);
  *
  * Context: as ebb_stats_snapshot().  Nothing is allocated.
  * Return: the bytes of all of it without the final zero byte, which may be more
- * than @size holds; or -1 with errno set as by ebb_stats_snapshot().
+ * than @size holds; or -1 with errno set.
+ * Errors:
+ * - %ENOMEM: there is no heap.
+ * - %EDEADLK: in a signal handler that interrupted the allocator.
  * Since: 0.1
  */
 int ebb_stats_json(char *buf, size_t size);
