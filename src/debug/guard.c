@@ -303,9 +303,9 @@ static bool account_for(const struct guard_object *object)
 {
 	struct account_delta nothing = { 0 };
 
-	add_relaxed(&account.large_bytes, object->len);
+	add_relaxed(&account.large_bytes, object->size);
 	if (!heap_may_back(0)) {
-		sub_relaxed(&account.large_bytes, object->len);
+		sub_relaxed(&account.large_bytes, object->size);
 		return false;
 	}
 	account_take((int64_t)object->len, 0);
@@ -317,7 +317,7 @@ static bool account_for(const struct guard_object *object)
 
 static void account_end(const struct guard_object *object)
 {
-	sub_relaxed(&account.large_bytes, object->len);
+	sub_relaxed(&account.large_bytes, object->size);
 	sub_relaxed(&live_bytes, object->len);
 }
 

@@ -19,7 +19,8 @@
  * pages at a time.  all: everything, as long as there are addresses and
  * mappings; the rest is counted as skipped.
  *
- * A guarded object counts as a large one of whole pages (account.large_bytes).
+ * A guarded object counts as a large one of its size (account.large_bytes); what
+ * its pages are more is counted as guard_live alone, and not against limit.
  *
  * Context: guard_alloc() and guard_free() anywhere, signal handlers too; they
  * wait for guard_lock only (guard_pool.h).

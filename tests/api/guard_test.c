@@ -262,6 +262,23 @@ TEST_F(guard, proper_use_is_not_reported)
 		}
 }
 
+/* Threads that free each other's objects, while one of them forks. */
+TEST_F(guard, crowds_find_their_objects_as_they_were)
+{
+	static const char *const confs[] = {
+		"guard=all", "guard=all,guard_quarantine=64K,thread_min=0",
+		"guard=sampled,guard_every=3,thread_min=0,decay_ms=0",
+	};
+	static const struct seed seed = { "crowd", 8, 0, "" };
+
+	for (size_t c = 0; c < ARRAY_LEN(confs); c++) {
+		ASSERT_TRUE(run_seed(&self->run, &seed, confs[c], NULL));
+		EXPECT_EQ(0, self->run.status);
+		EXPECT_EQ(0, strlen(self->run.output))
+			TH_LOG("%s: %s", confs[c], self->run.output);
+	}
+}
+
 /* By its size alone it is guarded for sure. */
 TEST_F(guard, sampled_reports_what_is_of_guard_size)
 {

@@ -24,6 +24,7 @@
  *	hoard		read ROUNDS objects that live at one time, once they
  *			are freed
  *	none		use all of it, and free it
+ *	crowd		threads hand objects to each other, and fork
  *	again		with the same memory, read(2) and futex(2), many times
  *
  * Many times, with another object each, where argument ROUNDS says so.
@@ -32,9 +33,14 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include "common.h"
 
 #define NR_OTHERS	20u
+#define NR_SHARED	64u
+#define NR_THREADS	4u
+#define NR_TURNS	400u
+#define NR_FORKS	4u
 
 static size_t size, by;
 static volatile char sink;
@@ -179,6 +185,91 @@ static void hoard(unsigned long rounds)
 	free(all);
 }
 
+/* === Proper use, by many ================================================== */
+
+static void *shared[NR_SHARED];	/* objects that threads take from each other */
+
+static void fill(char *object, size_t len)
+{
+	memset(object, (int)((uintptr_t)object >> 4 ^ len), len);
+	memcpy(object, &len, sizeof(len));
+}
+
+static void check(const char *object)
+{
+	size_t len;
+
+	memcpy(&len, object, sizeof(len));
+	for (size_t i = sizeof(len); i < len; i++)
+		if (object[i] != (char)((uintptr_t)object >> 4 ^ len))
+			_exit(4);
+}
+
+/* Objects come and go, move, and are freed by other threads than made them. */
+static void *work(void *seed)
+{
+	struct rng rng;
+
+	rng_seed(&rng, (uintptr_t)seed);
+	for (unsigned int i = 0; i < NR_TURNS; i++) {
+		size_t len = sizeof(len) + rng_below(&rng, i % 16 ? 300 :
+						     100000);
+		char *object = malloc(len), *was;
+
+		fill(object, len);
+		if (i % 8 == 0) {
+			size_t more = len + rng_below(&rng, 500);
+
+			was = realloc(object, more);
+			if (memcmp(was, &len, sizeof(len)))
+				_exit(5);
+			object = was;
+			fill(object, more);
+		}
+		was = __atomic_exchange_n(&shared[rng_below(&rng, NR_SHARED)],
+					  object, __ATOMIC_ACQ_REL);
+		if (was)
+			check(was);
+		free(was);
+	}
+	return NULL;
+}
+
+static void run_threads(uintptr_t seed)
+{
+	pthread_t threads[NR_THREADS];
+
+	for (uintptr_t i = 0; i < NR_THREADS; i++)
+		pthread_create(&threads[i], NULL, work, (void *)(seed + i));
+	for (unsigned int i = 0; i < NR_THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+static void *fork_often(void *unused)
+{
+	for (uintptr_t i = 0; i < NR_FORKS; i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (!pid) {
+			run_threads(i * NR_THREADS);
+			_exit(0);
+		}
+		if (waitpid(pid, &status, 0) != pid || status)
+			_exit(6);
+	}
+	return unused;
+}
+
+static void crowd(void)
+{
+	pthread_t forking;
+
+	pthread_create(&forking, NULL, fork_often, NULL);
+	run_threads(1000);
+	pthread_join(forking, NULL);
+}
+
 static void once(const char *kind)
 {
 	char *object = hide(malloc(size));
@@ -204,6 +295,10 @@ int main(int argc, char **argv)
 	size = strtoul(argv[2], NULL, 0);
 	by = strtoul(argv[3], NULL, 0);
 	use_others(size, 3);
+	if (!strcmp(argv[1], "crowd")) {
+		crowd();
+		return 0;
+	}
 	if (!strcmp(argv[1], "hoard")) {
 		hoard(rounds);
 		return 0;
