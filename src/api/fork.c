@@ -84,7 +84,7 @@ static void prefork(void)
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
 	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
 		   !lock_is_mine(&drain_lock);
-	listen_prefork(may_wait);
+	listen_prefork(!lock_holds_any());
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_prefork(!lock_holds_any());
 	reclaimer_prefork();

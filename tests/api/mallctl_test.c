@@ -10,7 +10,7 @@
 
 /* Nobody else gives back, or counts. */
 extern const char *ebb_conf;
-const char *ebb_conf = "reclaim=off,control_dir=off,lazy_ms=100,decay_ms=400";
+const char *ebb_conf = "reclaim=off,control_dir=off,lazy_ms=100,decay_ms=3600000";
 
 #define NR	4000
 
@@ -341,18 +341,29 @@ TEST_F(mallctl, resident_falls_with_what_is_purged)
 	}
 }
 
+static size_t lazy_pages(void)
+{
+	refresh();
+	return GET(size_t, "stats.arenas.0.pmuzzy");
+}
+
 TEST_F(mallctl, decay_spares_what_is_young)
 {
-	size_t full;
+	size_t full, retained;
+	char *p = malloc(16 * MIB);
 
-	allocate_all(self, 8000);
-	free_all(self);
+	memset(p, 1, 16 * MIB);
+	free(p);
 	full = rss_bytes();
-	EXPECT_EQ(0, mallctl("arena.0.decay", NULL, NULL, NULL, 0));
-	/* Lazy at most: what was just freed is not old. */
-	EXPECT_LE(full - 4 * MIB, rss_bytes());
+	refresh();
+	retained = GET(size_t, "stats.retained");
+	/* Lazy in a while, and clean in an hour. */
 	EXPECT_TRUE(WAIT_FOR(!mallctl("arena.0.decay", NULL, NULL, NULL, 0) &&
-			     rss_bytes() < full - NR * 8000 / 2));
+			     lazy_pages() > 0));
+	EXPECT_EQ(retained, GET(size_t, "stats.retained"));
+	EXPECT_EQ(0, mallctl("arena.0.purge", NULL, NULL, NULL, 0));
+	EXPECT_EQ(0, lazy_pages());
+	EXPECT_GE(full - 15 * MIB, rss_bytes());
 }
 
 TEST_F(mallctl, a_thread_empties_its_cache)
