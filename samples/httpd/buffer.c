@@ -3,8 +3,8 @@
  * ebbmalloc samples - A small HTTP server: buffers for what arrives
  *
  * A connection has one only while part of a request has arrived: taken by the
- * thread that reads, returned by the one that answers.  They are a pool's, which
- * bounds them, and knows of each that is out who took it.
+ * thread that reads, returned by the one that answers.  They are a pool's,
+ * which bounds them, and knows of each that is out who took it.
  */
 #include "httpd.h"
 

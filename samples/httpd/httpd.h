@@ -41,7 +41,7 @@ size_t request_head(const char *text, size_t len);
 /* Parse a head into a context of its own; NULL: it is none, or no memory. */
 struct request *request_parse(const char *head, size_t len);
 
-/* The answer, in the request's context; its text is NULL if there is no memory. */
+/* The answer, in the request's context; text is NULL if there is no memory. */
 struct answer request_answer(struct request *request);
 
 /* --- buffer.c --- */

@@ -394,6 +394,12 @@ static void unlink_child(struct context *context)
 		context->next->link = context->link;
 }
 
+static bool is_to_be_checked(struct ebb_context *parent, unsigned int flags)
+{
+	return flags & EBB_CONTEXT_CHECK || param_int(EBB_ATTR_CONTEXT_CHECK) ||
+	       (parent && context_of(parent)->check);
+}
+
 __export struct ebb_context *ebb_context_open(struct ebb_context *parent,
 					      size_t expect, unsigned int flags)
 {
@@ -426,8 +432,7 @@ __export struct ebb_context *ebb_context_open(struct ebb_context *parent,
 	context->magic = CONTEXT_MAGIC;
 	if (parent)
 		link_child(context_of(parent), context);
-	if (likely(!(flags & EBB_CONTEXT_CHECK) &&
-		   !param_int(EBB_ATTR_CONTEXT_CHECK)))
+	if (likely(!is_to_be_checked(parent, flags)))
 		return &context->head;
 	if (check_open(context))
 		return &context->head;

@@ -4,10 +4,10 @@
  *
  * Model: no call is served in line.  Each label bears a seal, made of its size
  * and its address; behind each object follow at least CANARY_MIN bytes of
- * CANARY, to the next label; all else that a chunk has is filled with GONE, as is
- * an object once it is freed.  What was freed is not used again before the context
- * is reset; what was reset, not before it is reset once more, or closed.  So a
- * write to any of it is seen, at the latest when the context is reset,
+ * CANARY, to the next label; all else that a chunk has is filled with GONE, as
+ * is an object once it is freed.  What was freed is not used again before the
+ * context is reset; what was reset, not before it is reset again, or closed.
+ * So a write to any of it is seen, at the latest when the context is reset,
  * transferred or closed.  As a pointer GONE is none: to follow it is a SIGSEGV.
  *
  * The owner is the thread's heap, and how often that had been handed out: so a

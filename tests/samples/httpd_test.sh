@@ -7,6 +7,10 @@
 . "$(dirname "$0")/../tap.sh"
 
 needs cc make python3
+for part in LEAK ACCOUNTS; do
+	grep -q "^CONFIG_$part=y" "$EBB_BUILD/.config" ||
+		skip_all "built without CONFIG_$part"
+done
 load=$EBB_TOP/tests/samples/http_load.py
 
 builds()

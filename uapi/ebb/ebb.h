@@ -469,11 +469,12 @@ struct ebb_context {
  * wherever it is used.  With @parent it is closed when that is closed or reset,
  * and is the same thread's.
  *
- * With %EBB_CONTEXT_CHECK, or the option context_check=on, the process is
- * stopped with a line that says why when the context is used by a second thread
- * without ebb_context_transfer(); when it turns out, at a later call, that an
- * object was written beyond its end, or after it was freed or reset; and when
- * something is freed twice or is of another context.
+ * With %EBB_CONTEXT_CHECK, which holds for what is opened within it, too, or
+ * the option context_check=on, the process is stopped with a line that says why
+ * when the context is used by a second thread without ebb_context_transfer();
+ * when it turns out, at a later call, that an object was written beyond its end,
+ * or after it was freed or reset; and when something is freed twice or is of
+ * another context.
  *
  * Context: any thread, not signal handlers.
  * Return: the context; NULL with errno set.
@@ -578,7 +579,8 @@ void *ebb_context_calloc(struct ebb_context *context, size_t nr, size_t size)
  * @ptr: what was allocated; NULL: as ebb_context_alloc()
  * @size: bytes; 0 is a size like any other
  *
- * What was allocated last grows where it is, as long as there is room.
+ * What was allocated last grows where it is, as long as there is room.  What
+ * moves is aligned to 16 bytes, whatever it was before.
  *
  * Context: the context's thread.
  * Return: where it is now; NULL with errno %ENOMEM, and @ptr is as it was.
@@ -593,8 +595,8 @@ void *ebb_context_realloc(struct ebb_context *context, void *ptr, size_t size)
  * @ptr: what was allocated; NULL: nothing is done
  *
  * The memory is used again at once if it was allocated last of what has not
- * been freed like that: so what is freed in reverse order is.  Large objects are
- * freed at once, too.  The rest waits for ebb_context_reset() or
+ * been freed like that: so what is freed in reverse order is.  Large objects
+ * are freed at once, too.  The rest waits for ebb_context_reset() or
  * ebb_context_close(), which need no free before them.  errno is kept.
  *
  * Context: the context's thread.
