@@ -70,9 +70,30 @@ static noinline long find_leaks(uint64_t key,
 	return nr;
 }
 
-static void tell_leak(const struct leak_found *found, void *call)
+/* What is written of one search. */
+struct telling {
+	const char *call;
+	unsigned int nr;
+};
+
+static void tell_leak(const struct leak_found *found, void *arg)
 {
-	leak_tell(found, call);
+	struct telling *telling = arg;
+
+	if (telling->nr++ < LEAK_REPORTS_MAX)
+		leak_tell(found, telling->call);
+}
+
+/* Of the pool with @key, 0: of all.  How many there are, or -errno. */
+static long tell_leaks(uint64_t key, const char *call)
+{
+	struct telling telling = { call, 0 };
+	long nr = find_leaks(key, tell_leak, &telling);
+
+	if (nr > (long)LEAK_REPORTS_MAX)
+		log_line("%s: %ld more leaked buffers are not shown", call,
+			 nr - (long)LEAK_REPORTS_MAX);
+	return nr;
 }
 
 /* With level strict, each leak_scan takes. */
@@ -80,7 +101,7 @@ static void search_if_due(struct ebb_pool *pool)
 {
 	if (likely(!leak_is_due(pool)))
 		return;
-	if (find_leaks(pool->key, tell_leak, (void *)"ebb_pool_take") > 0)
+	if (tell_leaks(pool->key, "ebb_pool_take") > 0)
 		abort();
 }
 
@@ -96,7 +117,8 @@ static void *alloc_for(const struct pool_wish *wish, size_t size)
 }
 
 /* What is not known to be nothing but a malloc(). */
-static noinline void *take_slow(struct ebb_pool *pool, size_t size)
+static noinline void *take_slow(struct ebb_pool *pool, size_t size,
+				const struct stack_frame *frame)
 {
 	int64_t bytes;
 	void *buf;
@@ -118,7 +140,7 @@ static noinline void *take_slow(struct ebb_pool *pool, size_t size)
 	if (!buf)
 		pool_uncharge(pool, bytes);
 	else if (has_level(pool))
-		leak_take(pool, buf, size, (size_t)bytes, FRAME);
+		leak_take(pool, buf, size, (size_t)bytes, frame);
 	return buf;
 }
 
@@ -129,13 +151,18 @@ __export void *ebb_pool_take(struct ebb_pool *pool, size_t size)
 
 	/* 0 wraps around. */
 	if (unlikely(size - 1 >= pool->easy_max))
-		return take_slow(pool, size);
+		goto slow;
 	bytes = sizeclasses[sizeclass_of(size)].size;
 	if (unlikely(!pool_charge_fast(pool, bytes)))
-		return take_slow(pool, size);
+		goto slow;
 	buf = alloc_aligned(ALIGN_LEAST, size);
 	if (unlikely(!buf))
 		pool_uncharge(pool, bytes);
+	return buf;
+slow:
+	buf = take_slow(pool, size, FRAME);
+	/* No tail call: our frame has to be there. */
+	barrier();
 	return buf;
 }
 
@@ -152,7 +179,8 @@ static int64_t bytes_of(void *buf)
 	return (int64_t)alloc_usable(buf, "ebb_pool_return");
 }
 
-static noinline int return_known(struct ebb_pool *pool, void *buf)
+static noinline int return_known(struct ebb_pool *pool, void *buf,
+				 const struct stack_frame *frame)
 {
 	struct leak_return back;
 	enum leak_verdict verdict;
@@ -160,7 +188,7 @@ static noinline int return_known(struct ebb_pool *pool, void *buf)
 
 	if (lock_holds_any())
 		return fail(-EDEADLK);
-	verdict = leak_return(pool, buf, FRAME, &back);
+	verdict = leak_return(pool, buf, frame, &back);
 	if (verdict == LEAK_REFUSED)
 		return fail(-EINVAL);
 	err = pool_uncharge(pool, back.bytes ? (int64_t)back.bytes :
@@ -187,8 +215,11 @@ __export int ebb_pool_return(struct ebb_pool *pool, void *buf)
 
 	if (unlikely(!buf))
 		return fail(-EINVAL);
-	if (unlikely(has_level(pool)))
-		return return_known(pool, buf);
+	if (unlikely(has_level(pool))) {
+		err = return_known(pool, buf, FRAME);
+		barrier();
+		return err;
+	}
 	/* First: it may fail. */
 	err = pool_uncharge(pool, bytes_of(buf));
 	if (unlikely(err))
@@ -264,6 +295,7 @@ static int begin_level(void)
 {
 	if (lock_holds_any())
 		return -EDEADLK;
+	report_know_own();
 	if (!heap_profiled)
 		stack_init(param_int(EBB_ATTR_PROFILE_STACK) ==
 			   EBB_PROFILE_STACK_UNWIND);
@@ -295,7 +327,7 @@ static void search_before_end(struct ebb_pool *pool)
 
 	if (pool_count(pool, &counts) || !counts.nr_out)
 		return;
-	if (find_leaks(pool->key, tell_leak, (void *)"ebb_pool_destroy") > 0 &&
+	if (tell_leaks(pool->key, "ebb_pool_destroy") > 0 &&
 	    pool->wish.level == EBB_POOL_LEAK_STRICT)
 		abort();
 }
@@ -381,8 +413,8 @@ __export int ebb_pool_leaks(struct ebb_pool *pool,
 		return 0;
 	if (lock_holds_any())
 		return fail(-EDEADLK);
-	nr = find_leaks(pool ? pool->key : 0, fn ? pass_on : tell_leak,
-			fn ? (void *)&asking : (void *)"ebb_pool_leaks");
+	nr = fn ? find_leaks(pool ? pool->key : 0, pass_on, &asking) :
+		  tell_leaks(pool ? pool->key : 0, "ebb_pool_leaks");
 	return nr < 0 ? fail((int)nr) : (int)nr;
 }
 
@@ -405,6 +437,6 @@ void pool_exit(void)
 		strict |= counts.nr_out &&
 			  pool->wish.level == EBB_POOL_LEAK_STRICT;
 	}
-	if (nr_out && find_leaks(0, tell_leak, (void *)"exit") > 0 && strict)
+	if (nr_out && tell_leaks(0, "exit") > 0 && strict)
 		abort();
 }

@@ -24,6 +24,8 @@
 #define PAST_MOST	1024u
 #define DETAIL_LEN	80u
 
+_Static_assert(sizeof(struct leak_record) == 336, "as the header says");
+
 struct lock leak_lock = LOCK_INIT(4);
 
 struct leak_area *leak_area;

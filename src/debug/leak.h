@@ -21,8 +21,8 @@
  * (2) The memory of a KEPT buffer is ours alone.
  * (3) At most one record has an address.
  *
- * Memory: 344 bytes a record, at most RECORDS_MAX; what finds no place is not
- * known, and never reported.
+ * Memory: 336 bytes a record, at most LEAK_RECORDS_MAX; what finds no place is
+ * not known, and never reported.
  *
  * Locking: leak_lock (4) guards all of it, and is held while threads are stopped.
  *
@@ -115,6 +115,8 @@ void leak_forget(uint64_t key, void (*fn)(void *buf));
 long leak_find(uint64_t key, uintptr_t stack,
 	       void (*fn)(const struct leak_found *found, void *arg),
 	       void *arg) __must_check;
+
+#define LEAK_REPORTS_MAX	20u	/* of one search; the rest is counted */
 
 /* Write a report of it, as found by @call. */
 void leak_tell(const struct leak_found *found, const char *call);

@@ -323,10 +323,15 @@ void report_postfork_child(void)
 	store_relaxed(&writer, NULL);
 }
 
-void report_init(void)
+void report_know_own(void)
 {
 	unsigned int nr = 0;
 
 	dl_iterate_phdr(find_own, &nr);
+}
+
+void report_init(void)
+{
+	report_know_own();
 	misuse_told = report_die_line;
 }

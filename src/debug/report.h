@@ -116,6 +116,12 @@ bool report_is_own(uintptr_t pc);
 /* In a forked child: who wrote one may be gone. */
 void report_postfork_child(void);
 
+/*
+ * Find out where this library is, so that its frames are left out of stacks.
+ * Context: no lock held; may be called again.
+ */
+void report_know_own(void);
+
 /* Guard mode is on: misuse that free() finds is reported in this format. */
 void report_init(void);
 

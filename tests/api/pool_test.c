@@ -337,13 +337,13 @@ TEST_F(pool, serves_in_order)
 	a = ebb_pool_take(self->pool, 4096);
 	b = ebb_pool_take(self->pool, 4096);
 	for (unsigned int i = 0; i < ARRAY_LEN(users); i++) {
+		/* Half of it is free when the last one comes. */
+		if (i == 3)
+			EXPECT_EQ(0, ebb_pool_return(self->pool, a));
 		users[i] = (struct user){ .pool = self->pool,
 					  .size = i ? 16 : 2 * 4096 };
 		ASSERT_TRUE(start_in_line(&users[i], i));
 	}
-	EXPECT_EQ(0, ebb_pool_return(self->pool, a));
-	/* Half of it is free, and nobody has come by. */
-	EXPECT_TRUE(line_is(self->pool, 4));
 	EXPECT_EQ(0, ebb_pool_return(self->pool, b));
 	EXPECT_TRUE(WAIT_FOR(line_is(self->pool, 3)));
 	pthread_join(users[0].thread, NULL);
@@ -513,6 +513,34 @@ TEST_F(pool, nobody_waits_for_credits_of_others)
 		ebb_pool_create(crew.limit, crew.largest,
 				OPTIONS(.timeout_ms = EBB_POOL_FOR_EVER));
 	EXPECT_TRUE(crew_works(&crew));
+}
+
+/* Takes that fail have the credits of all threads revoked, each time. */
+TEST_F(pool, revoking_loses_no_byte)
+{
+	struct crew crew = { .limit = MIB, .largest = 4000,
+			     .rounds = 60000 };
+	pthread_t threads[3];
+	void *all;
+
+	crew.pool = self->pool = ebb_pool_create(MIB, MIB, NULL);
+	for (int i = 0; i < 3; i++)
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, work, &crew));
+	for (int i = 0; i < 20000; i++) {
+		all = ebb_pool_take(self->pool, MIB);
+		if (all)
+			EXPECT_EQ(0, ebb_pool_return(self->pool, all));
+	}
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	EXPECT_FALSE(crew.broken);
+	/* All of it is there, and no more. */
+	all = ebb_pool_take(self->pool, MIB);
+	EXPECT_NE(NULL, all);
+	EXPECT_EQ(NULL, ebb_pool_take(self->pool, 16));
+	EXPECT_EQ(0, ebb_pool_return(self->pool, all));
+	EXPECT_EQ(0, ebb_pool_destroy(self->pool, 0, NULL));
+	self->pool = NULL;
 }
 
 TEST_F(pool, those_who_give_up_leave_nothing_behind)
