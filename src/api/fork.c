@@ -47,6 +47,9 @@ static struct lock *const fork_locks[] = {
 	&drain_lock, &orphan_lock, &vm_lock,
 };
 
+/* Which of them those of pools, of the same rank, come before. */
+#define POOLS_BEFORE	(IS_ENABLED(CONFIG_GUARD) ? 1u : 0u)
+
 /* Of the forking thread: the first lock taken keeps a second one away. */
 static bool taken[ARRAY_SIZE(fork_locks)];
 static uintptr_t busy_before;
@@ -91,9 +94,11 @@ static void prefork(void)
 	purge_prefork(may_wait);
 	if (IS_ENABLED(CONFIG_LEAK))
 		leak_prefork(none_held);
-	pool_prefork(none_held);
-	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++)
+	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++) {
+		if (i == POOLS_BEFORE)
+			pool_prefork(none_held);
 		taken[i] = take_one(fork_locks[i], may_wait);
+	}
 	store_relaxed(&init_forking, true);
 	threaded = !__libc_single_threaded;
 	busy_before = tcb.busy;
