@@ -326,21 +326,27 @@ bool drain_for_each(void (*fn)(struct heap *heap, void *arg), void *arg)
 	return true;
 }
 
-int drain_around_barrier(void (*close)(struct heap *heap, void *arg),
-			 void (*open)(struct heap *heap, void *arg), void *arg)
+bool drain_around_barrier(void (*close)(struct heap *heap, void *arg),
+			  void (*open)(struct heap *heap, bool ordered,
+				       void *arg), void *arg)
 {
 	struct heap *heap;
-	int err;
+	bool ordered;
 
 	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
-		return -EBUSY;
+		return false;
+	/* Anew in the child of a fork, and after a failure. */
+	if (barrier_ready()) {
+		lock_release(&drain_lock);
+		return false;
+	}
 	list_for_each_entry(heap, &heaps, all)
 		close(heap, arg);
-	err = barrier_all();
+	ordered = !barrier_all();
 	list_for_each_entry(heap, &heaps, all)
-		open(heap, arg);
+		open(heap, ordered, arg);
 	lock_release(&drain_lock);
-	return err;
+	return true;
 }
 
 size_t drain_cached_bytes(size_t *ret_runs)

@@ -88,12 +88,13 @@ void drain_for_each_held(void (*fn)(struct heap *heap, void *arg), void *arg);
 
 /*
  * Call @close for each heap in use, have every thread pass a barrier, and call
- * @open for each, all with drain_lock held.  0, or -errno: @open was called, too,
- * but nothing is ordered; -EBUSY: nothing was called.
+ * @open for each, all with drain_lock held.  False: nothing was called, since
+ * there is no barrier, or whoever holds drain_lock does not let go.
+ * @ordered is false where the barrier failed, so that nothing may be taken.
  */
-int drain_around_barrier(void (*close)(struct heap *heap, void *arg),
-			 void (*open)(struct heap *heap, void *arg), void *arg)
-	__must_check;
+bool drain_around_barrier(void (*close)(struct heap *heap, void *arg),
+			  void (*open)(struct heap *heap, bool ordered,
+				       void *arg), void *arg) __must_check;
 
 /*
  * Bytes of slots in magazines and outboxes of all heaps, and of cached runs;

@@ -117,6 +117,9 @@ static void grant(struct ebb_pool *pool)
 
 	if (!most || pool->nr_waiting || load_dependent(&tcb.heap) == EMPTY_HEAP)
 		return;
+	/* It could not be had back. */
+	if (barrier_unavailable())
+		return;
 	credit = credit_enter(pool, pool->key);
 	if (!credit)
 		return;
@@ -129,22 +132,21 @@ static void grant(struct ebb_pool *pool)
 	credit_leave();
 }
 
+struct revoking {
+	struct ebb_pool *pool;
+	bool left;
+};
+
 static void close_credit(struct heap *heap, void *arg)
 {
-	const struct ebb_pool *pool = arg;
+	const struct ebb_pool *pool = ((struct revoking *)arg)->pool;
 	struct pool_credit *credit = credit_of(heap, pool);
 
 	if (load_relaxed(&credit->key) == pool->key)
 		store_relaxed(&credit->key, pool->key | POOL_REVOKED);
 }
 
-struct revoking {
-	struct ebb_pool *pool;
-	bool ordered;
-	bool left;
-};
-
-static void revoke_from(struct heap *heap, void *arg)
+static void revoke_from(struct heap *heap, bool ordered, void *arg)
 {
 	struct revoking *how = arg;
 	struct ebb_pool *pool = how->pool;
@@ -153,17 +155,12 @@ static void revoke_from(struct heap *heap, void *arg)
 	if (load_relaxed(&credit->key) != (pool->key | POOL_REVOKED))
 		return;
 	/* Pairs with credit_leave(). */
-	if (how->ordered && load_acquire(&heap->tcb->pool_busy) != pool->key) {
+	if (ordered && load_acquire(&heap->tcb->pool_busy) != pool->key) {
 		take_back(pool, credit);
 		return;
 	}
 	store_relaxed(&credit->key, pool->key);
 	how->left = true;
-}
-
-static void close_one(struct heap *heap, void *arg)
-{
-	close_credit(heap, ((struct revoking *)arg)->pool);
 }
 
 /*
@@ -172,11 +169,11 @@ static void close_one(struct heap *heap, void *arg)
  */
 static bool revoke(struct ebb_pool *pool)
 {
-	struct revoking how = { .pool = pool, .ordered = true };
+	struct revoking how = { .pool = pool };
 
 	if (!pool->granted)
 		return true;
-	if (drain_around_barrier(close_one, revoke_from, &how))
+	if (!drain_around_barrier(close_credit, revoke_from, &how))
 		return false;
 	if (!how.left)
 		pool->granted = false;
