@@ -33,6 +33,7 @@ enum waiter_state {
 /* On the stack of who waits; the pool's line is linked by @next. */
 struct pool_waiter {
 	struct pool_waiter *next;
+	const struct tcb *tcb;	/* of who waits */
 	int64_t bytes;
 	uint32_t state;		/* enum waiter_state; others set it, once */
 };
@@ -40,6 +41,7 @@ struct pool_waiter {
 static struct lock table_lock = LOCK_INIT(3);
 static struct ebb_pool *table;		/* table_lock; set once */
 static size_t table_used;		/* table_lock; only grows */
+static uint32_t generation;		/* of this process; set by a fork */
 
 _Static_assert(sizeof(struct ebb_pool) % 64 == 0, "a pool has its own lines");
 
@@ -307,8 +309,9 @@ static bool take_room(struct ebb_pool *pool, int64_t bytes)
 /* There is too little room.  Context: pool->lock, which is released. */
 static int wait_in_line(struct ebb_pool *pool, int64_t bytes)
 {
-	struct pool_waiter waiter = { .bytes = bytes };
+	struct pool_waiter waiter = { .tcb = &tcb, .bytes = bytes };
 	bool may_wait = pool->wish.timeout_ms;
+	uint32_t begun_in = generation;
 	uint64_t key = pool->key;
 	bool all_back, ok;
 	int tries = 0;
@@ -327,6 +330,11 @@ static int wait_in_line(struct ebb_pool *pool, int64_t bytes)
 		if (pool->key != key) {
 			lock_release(&pool->lock);
 			return -ECANCELED;
+		}
+		/* A handler has forked meanwhile, and this is the child. */
+		if (generation != begun_in) {
+			begun_in = generation;
+			store_relaxed(&pool->nr_waiting, pool->nr_waiting + 1);
 		}
 	}
 	if (!ok && may_wait) {
@@ -637,19 +645,46 @@ static void inherit(struct heap *heap, void *unused)
 	}
 }
 
+/*
+ * Who waits is not here, but for the one thread there is: below the handler that
+ * forks, it goes on waiting.
+ */
+static void keep_own_waiters(struct ebb_pool *pool)
+{
+	struct pool_waiter **at = &pool->first;
+	uint32_t nr = 0;
+
+	while (*at) {
+		if ((*at)->tcb != &tcb) {
+			*at = (*at)->next;
+			continue;
+		}
+		at = &(*at)->next;
+		nr++;
+	}
+	pool->end = at;
+	store_relaxed(&pool->nr_waiting, nr);
+}
+
 void pool_after_fork(void)
 {
 	struct ebb_pool *pool;
 
+	generation++;
+	/* Of who is not here. */
+	if (!table_taken && !lock_is_mine(&table_lock))
+		lock_reset(&table_lock);
 	if (!table_used)
 		return;
 	drain_for_each_held(inherit, NULL);
 	for (size_t i = 0; (pool = pool_at(i)); i++) {
-		/* Of who is not here. */
-		if (!pool->lock_taken && !lock_is_mine(&pool->lock))
+		if (!pool->lock_taken) {
+			/* A handler interrupted who changes it, and goes on. */
+			if (lock_is_mine(&pool->lock))
+				continue;
+			/* Of who is not here. */
 			lock_reset(&pool->lock);
-		pool->first = NULL;
-		pool->end = &pool->first;
-		store_relaxed(&pool->nr_waiting, 0);
+		}
+		keep_own_waiters(pool);
 	}
 }

@@ -39,8 +39,8 @@
  * Locking: ebb_pool.lock (3), before drain_lock; several only in a fork, by
  * address.  table_lock (3) before it, for create and destroy.
  *
- * Fork: both are taken; the child has nobody who waits, and takes back what
- * vanished threads had as credit.  Their buffers stay out.
+ * Fork: both are taken; in the child nobody waits but who forked in a handler, and
+ * it takes back what vanished threads had as credit.  Their buffers stay out.
  */
 #ifndef EBB_HEAP_POOL_H
 #define EBB_HEAP_POOL_H
