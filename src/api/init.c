@@ -131,10 +131,11 @@ cold bool init_heap_plain(void)
 
 static void close_heap(void)
 {
-	pool_leave();
 	if (IS_ENABLED(CONFIG_LEAK))
 		leak_note_exit();
 	tcb_enter(&tcb);
+	/* In the bracket: a handler gets no credit behind it. */
+	pool_leave();
 	drain_close_heap();
 	tcb_leave(&tcb);
 }

@@ -119,6 +119,9 @@ static void grant(struct ebb_pool *pool)
 
 	if (!most || pool->nr_waiting || load_dependent(&tcb.heap) == EMPTY_HEAP)
 		return;
+	/* A handler, and the thread is about to end: see pool_leave(). */
+	if (tcb.busy)
+		return;
 	/* It could not be had back. */
 	if (barrier_unavailable())
 		return;

@@ -211,7 +211,7 @@ __always_inline_ int pool_uncharge(struct ebb_pool *pool, int64_t bytes)
 	       pool_uncharge_slow(pool, bytes);
 }
 
-/* This thread is about to end: its credits go back. */
+/* This thread is about to end: its credits go back.  Context: in the bracket. */
 void pool_leave(void);
 
 /* Around a fork; the child calls the last before drain_after_fork(). */
