@@ -166,13 +166,21 @@ slow:
 	return buf;
 }
 
+/* Guarded: what is usable is what was asked for. */
+static cold int64_t bytes_of_other(const struct ebb_pool *pool, void *buf)
+{
+	size_t size = alloc_usable(buf, "ebb_pool_return");
+
+	return (int64_t)pool_bytes_for(pool->wish.align, size);
+}
+
 /* Of a buffer: its slot's size, or all of it if it is a large one. */
-static int64_t bytes_of(void *buf)
+static int64_t bytes_of(const struct ebb_pool *pool, void *buf)
 {
 	const struct slab_hot *hot;
 
 	if (unlikely(!range_contains(buf)))
-		return (int64_t)alloc_usable(buf, "ebb_pool_return");
+		return bytes_of_other(pool, buf);
 	hot = slab_hot(slab_of(buf));
 	if (likely(load_relaxed(&hot->kind) == SLAB_KIND_CLASS))
 		return sizeclasses[hot->class].size;
@@ -221,7 +229,7 @@ __export int ebb_pool_return(struct ebb_pool *pool, void *buf)
 		return err;
 	}
 	/* First: it may fail. */
-	err = pool_uncharge(pool, bytes_of(buf));
+	err = pool_uncharge(pool, bytes_of(pool, buf));
 	if (unlikely(err))
 		return fail(err);
 	alloc_put(buf);
