@@ -44,6 +44,10 @@ void alloc_free(void *ptr, const char *call);
 /* free() itself, whatever another object in the process calls so. */
 void alloc_put(void *ptr) __attribute__((nothrow, leaf));
 
+/* realloc() itself, likewise. */
+void *alloc_change(void *ptr, size_t size)
+	__attribute__((nothrow, leaf, alloc_size(2)));
+
 /* Bytes usable at @ptr, which must be allocated; dies naming @call if not. */
 size_t alloc_usable(void *ptr, const char *call);
 

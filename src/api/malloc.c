@@ -916,6 +916,9 @@ size_t alloc_resize(void *ptr, size_t usable, size_t size,
 
 	if (usable <= CLASS_SIZE_MAX || size > PTRDIFF_MAX)
 		return usable;
+	/* A guarded object stays as it is. */
+	if (!range_contains(ptr))
+		return usable;
 	size = max(size, (size_t)CLASS_SIZE_MAX + 1);
 	if (unlikely(heap_profiled))
 		was = profile_forget(ptr);
@@ -1012,6 +1015,9 @@ __export void *realloc(void *ptr, size_t size)
 		return realloc_copy(ptr, usable, size);
 	return realloc_slow(ptr, size);
 }
+
+extern __typeof__(alloc_change) alloc_change
+	__attribute__((alias(NAME_OF(realloc)), visibility("hidden")));
 
 __export void *reallocarray(void *ptr, size_t nr, size_t size)
 {
