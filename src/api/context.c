@@ -509,6 +509,16 @@ __export void ebb_context_reset(struct ebb_context *context)
 	context->next = chunk_begin(&inside->first);
 }
 
+/* The next one below @root in the order of the tree; NULL: there is none. */
+static struct context *next_below(struct context *root, struct context *at)
+{
+	if (at->child)
+		return at->child;
+	while (at != root && !at->next)
+		at = at->parent;
+	return at == root ? NULL : at->next;
+}
+
 __export int ebb_context_transfer(struct ebb_context *context)
 {
 	struct context *inside = context_of(context);
@@ -518,7 +528,9 @@ __export int ebb_context_transfer(struct ebb_context *context)
 		errno = EINVAL;
 		return -1;
 	}
-	if (inside->check)
-		check_transfer(inside);
+	/* Those within one without checks may have some. */
+	for (struct context *at = inside; at; at = next_below(inside, at))
+		if (unlikely(at->check))
+			check_transfer(at);
 	return 0;
 }
