@@ -52,7 +52,7 @@ static void *move_aligned(void *ptr, size_t usable, size_t size, size_t align)
 	if (!copy)
 		return NULL;
 	memcpy(copy, ptr, min(usable, size));
-	free(ptr);
+	alloc_put(ptr);
 	return copy;
 }
 
@@ -82,9 +82,12 @@ __export void *rallocx(void *ptr, size_t size, int flags)
 	if (!ptr)
 		return mallocx(size, flags);
 	if (align <= ALIGN_MIN && !(flags & MALLOCX_ZERO))
-		return realloc(ptr, size);
+		return alloc_change(ptr, size);
 	before = alloc_usable(ptr, "rallocx");
-	moved = align <= ALIGN_MIN ? realloc(ptr, size) :
+	/* What gets shorter keeps what it has up to its new real size. */
+	if (flags & MALLOCX_ZERO)
+		size = alloc_expect(max(align, (size_t)ALIGN_MIN), size) ?: size;
+	moved = align <= ALIGN_MIN ? alloc_change(ptr, size) :
 		realloc_aligned(ptr, before, size, align);
 	if (moved && flags & MALLOCX_ZERO)
 		zero_behind(moved, before, alloc_usable(moved, "rallocx"));
@@ -116,14 +119,14 @@ __export size_t sallocx(const void *ptr, int flags)
 __export void dallocx(void *ptr, int flags)
 {
 	(void)flags;
-	free(ptr);
+	alloc_put(ptr);
 }
 
 __export void sdallocx(void *ptr, size_t size, int flags)
 {
 	(void)flags;
 	alloc_check_size(ptr, size, "sdallocx");
-	free(ptr);
+	alloc_put(ptr);
 }
 
 __export size_t nallocx(size_t size, int flags)
