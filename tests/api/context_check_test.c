@@ -245,11 +245,24 @@ static void uses_inner_after_transfer_of_outer(void)
 	use_in_thread();
 }
 
+static void uses_checked_after_transfer_of_unchecked(void)
+{
+	struct ebb_context *outer = ebb_context_open(NULL, 0, 0);
+
+	context = ebb_context_open(ebb_context_open(outer, 0, 0), 0,
+				   EBB_CONTEXT_CHECK);
+	use(NULL);
+	ebb_context_transfer(outer);
+	use_in_thread();
+}
+
 TEST_F(check, what_is_within_another_is_the_same_thread_s)
 {
 	EXPECT_DIES(uses_inner_in_two_threads,
 		    "ebb_context_alloc.*used by thread.*");
 	EXPECT_STREQ(PASSED_BY, last_words(uses_inner_after_transfer_of_outer));
+	EXPECT_STREQ(PASSED_BY,
+		     last_words(uses_checked_after_transfer_of_unchecked));
 }
 
 /* === Memory ============================================================= */

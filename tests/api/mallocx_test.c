@@ -165,6 +165,24 @@ TEST_F(mallocx, rallocx_zeroes_what_is_new)
 	}
 }
 
+/* What was between the sizes is still zero when it grows again. */
+TEST_F(mallocx, rallocx_keeps_zeroes_when_it_shrinks)
+{
+	static const int flags[] = { 0, MALLOCX_ALIGN(64) };
+
+	for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+		for (size_t size = 17; size < 100000; size += size / 3) {
+			int how = flags[i] | MALLOCX_ZERO;
+			char *p = mallocx(size * 4, how);
+
+			make_dirty(size);
+			p = rallocx(p, size, how);
+			p = rallocx(p, size * 3, how);
+			ASSERT_TRUE(all_zero(p, size * 3));
+			dallocx(p, 0);
+		}
+}
+
 TEST_F(mallocx, rallocx_that_fails_leaves_it_as_it_was)
 {
 	char *p = mallocx(1000, 0), *q = mallocx(100000, MALLOCX_ALIGN(8192));

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include "harness.h"
 
@@ -407,6 +408,61 @@ TEST_F(pool, children_go_on_with_what_they_have)
 	EXPECT_EQ(0, ebb_pool_return(self->pool, buf));
 	__atomic_store_n(&user.go_on, true, __ATOMIC_RELEASE);
 	pthread_join(user.thread, NULL);
+}
+
+static pid_t forked;
+
+static void fork_here(int signal)
+{
+	(void)signal;
+	forked = fork();
+}
+
+/* Below the handler the child waits as its parent does, until it is served. */
+TEST_F(pool, who_forks_while_it_waits_goes_on_waiting)
+{
+	struct sigaction action = { .sa_handler = fork_here };
+	struct user user = { .size = 4096 };
+	int status = -1;
+	void *buf;
+
+	user.pool = self->pool =
+		ebb_pool_create(4096, 4096, OPTIONS(.timeout_ms = 300));
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	buf = ebb_pool_take(self->pool, 16);
+	forked = -1;
+	ASSERT_TRUE(start_in_line(&user, 0));
+	pthread_kill(user.thread, SIGUSR1);
+	pthread_join(user.thread, NULL);
+	ASSERT_LT(0, forked);
+	/* It leaves the line, and ends as the only thread that there is. */
+	EXPECT_EQ(forked, waitpid(forked, &status, 0));
+	EXPECT_EQ(0, status);
+	EXPECT_EQ(ETIMEDOUT, user.err);
+	EXPECT_EQ(0, stats_of(self->pool).nr_waiting);
+	EXPECT_EQ(0, ebb_pool_return(self->pool, buf));
+}
+
+/* It has barriers to find anew, too. */
+TEST_F(pool, children_have_threads_and_revoke_their_credits)
+{
+	struct user user = { .nr = 10, .size = 1000 };
+	int status = -1;
+	void *buf;
+	pid_t pid;
+
+	user.pool = self->pool = ebb_pool_create(MIB, MIB, NULL);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (!pid) {
+		if (pthread_create(&user.thread, NULL, use_and_stay, &user) ||
+		    !WAIT_FOR(is_done(&user)))
+			_exit(9);
+		buf = ebb_pool_take(self->pool, MIB);
+		_exit(buf && !ebb_pool_return(self->pool, buf) ? 0 : 1);
+	}
+	EXPECT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
 }
 
 TEST_F(pool, more_pools_than_credits_keep_their_counts)
