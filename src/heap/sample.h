@@ -31,7 +31,9 @@
  *     bottom; below 0 it is in no magazine yet.  The slot at that place, and
  *     no other, has the mark.
  * (2) Allocations from the magazine leave it alone; refills add what they
- *     bring, flushes subtract what leaves, a free adds 1 (for the profile).
+ *     bring, flushes subtract what leaves, a free adds 1 (for the profile; in
+ *     guard mode, where it does not, flushes subtract only from a place in the
+ *     magazine, or frees would put off the next one for ever).
  *
  * Context: the heap's thread inside the bracket, or the holder of its gate;
  * sample_draw() anywhere.
@@ -84,12 +86,18 @@ void sample_next(struct heap *heap, unsigned int class);
 /* @nr slots came to the empty magazine. */
 void sample_refilled(struct heap *heap, unsigned int class, size_t nr);
 
-/* The @nr slots at the bottom are leaving (marks are stripped by who takes
- * them in), and the others move down. */
+/*
+ * The @nr slots at the bottom are leaving (marks are stripped by who takes
+ * them in), and the others move down.  Guard mode did not count them when they
+ * were freed: there a place in no magazine yet is as far away as before.
+ */
 static inline void sample_flushed(struct heap *heap, unsigned int class,
 				  size_t nr)
 {
-	heap->sampler->at[class] -= (int64_t)nr;
+	int64_t *at = &heap->sampler->at[class];
+
+	if (heap_profiled || *at >= 0)
+		*at -= (int64_t)nr;
 }
 
 /*
