@@ -90,15 +90,21 @@ int guard_pool_open(const struct guard_object *object)
 
 void guard_pool_close(struct guard_object *object)
 {
+	int err;
+
 	if (load_relaxed(&markers)) {
 		if (!install(object->pages, object->len))
 			return;
 		/* It would have to be opened in another way from here on. */
 		store_relaxed(&markers, false);
 	}
-	map_discard(object->pages, object->len);
-	if (sys_mprotect(object->pages, object->len, PROT_NONE))
-		object->spoiled = true;
+	/* What is locked (mlockall) is kept, with what was written to it. */
+	if (sys_madvise(object->pages, object->len, MADV_DONTNEED))
+		err = map_uncommit(object->pages, object->len);
+	else
+		err = sys_mprotect(object->pages, object->len, PROT_NONE);
+	if (err)
+		store_relaxed(&object->spoiled, true);
 }
 
 bool guard_pool_is_exposed(uintptr_t addr)
