@@ -117,8 +117,7 @@ static const struct trap_source source = { .explain = explain };
 
 void given_postfork_child(void)
 {
-	if (!load_relaxed(&guard_marks_on))
-		return;
+	/* Whether or not pages trap here: those of a userfaultfd do not. */
 	trap_postfork_child();
 	report_postfork_child();
 }

@@ -320,7 +320,8 @@ static int find_own(struct dl_phdr_info *info, size_t size, void *nr)
 
 void report_postfork_child(void)
 {
-	store_relaxed(&writer, NULL);
+	if (load_relaxed(&writer))
+		store_relaxed(&writer, NULL);
 }
 
 void report_know_own(void)

@@ -406,6 +406,8 @@ int trap_start(void)
 
 void trap_postfork_child(void)
 {
+	if (!load_relaxed(&started))
+		return;
 	store_relaxed(&telling, 0);
 	store_relaxed(&changing, 0);
 }
