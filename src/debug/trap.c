@@ -34,6 +34,7 @@ static const int trapped[] = { SIGSEGV, SIGBUS };
 static struct wanted wanted[ARRAY_SIZE(trapped)];
 static uint32_t changing;
 static bool started;
+static int home;		/* the process whose actions these are */
 
 /* A report is told, and the program perhaps resumed: one at a time. */
 static uint32_t telling;
@@ -165,6 +166,28 @@ static int install(int sig, const struct sigaction *want)
 	return next_sigaction(sig, &act, NULL);
 }
 
+/*
+ * The child of a vfork() shares what we know, but has actions of its own: they
+ * are left to the kernel.
+ */
+static int child_sigaction(int sig, const struct sigaction *act,
+			   struct sigaction *ret_old)
+{
+	struct sigaction old;
+	uint64_t mask;
+
+	if (next_sigaction(sig, act, &old))
+		return -1;
+	if (old.sa_sigaction == on_trap) {
+		mask = hold();
+		old = *current_of(&wanted[index_of(sig)]);
+		let_go(mask);
+	}
+	if (ret_old)
+		*ret_old = old;
+	return 0;
+}
+
 int trap_sigaction(int sig, const struct sigaction *act,
 		   struct sigaction *ret_old)
 {
@@ -174,6 +197,8 @@ int trap_sigaction(int sig, const struct sigaction *act,
 
 	if (likely(index < 0 || !load_relaxed(&started)))
 		return next_sigaction(sig, act, ret_old);
+	if (sys_getpid() != load_relaxed(&home))
+		return child_sigaction(sig, act, ret_old);
 	/* They may be bad pointers: not with the word held. */
 	if (act)
 		want = *act;
@@ -399,6 +424,7 @@ int trap_start(void)
 		    install(trapped[i], was))
 			return -errno;
 	}
+	store_relaxed(&home, sys_getpid());
 	/* Pairs with trap_sigaction(). */
 	store_release(&started, true);
 	return 0;
@@ -410,4 +436,5 @@ void trap_postfork_child(void)
 		return;
 	store_relaxed(&telling, 0);
 	store_relaxed(&changing, 0);
+	store_relaxed(&home, sys_getpid());
 }

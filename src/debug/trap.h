@@ -16,6 +16,9 @@
  * to the kernel, by setting it and letting the instruction fault again (or by
  * sending the signal again, if somebody had sent it).
  *
+ * The child of a vfork() shares that record, and must not change it (Ruby resets
+ * all handlers there): what it sets is its own, by the kernel.
+ *
  * Not seen: a program that makes the system call itself (Go), signalfd.
  *
  * Without guard mode both functions are one jump to libc's.
