@@ -115,23 +115,6 @@ bool guard_pool_is_exposed(uintptr_t addr)
 	return false;
 }
 
-bool guard_pool_expose(uintptr_t addr)
-{
-	char *page = (char *)ALIGN_DOWN(addr, map_page_size);
-	struct guard_object *object = guard_pool_find(addr);
-	uint32_t place = add_relaxed(&nr_exposed, 1);
-
-	if (!object || place >= NR_EXPOSED)
-		return false;
-	store_relaxed(&object->spoiled, true);
-	store_relaxed(&exposed[place], (uintptr_t)page);
-	/* First: with the marker gone it may be read, but not written. */
-	if (sys_mprotect(page, map_page_size, PROT_READ))
-		return false;
-	return !had_markers ||
-	       !sys_madvise(page, map_page_size, MADV_GUARD_REMOVE);
-}
-
 /* === Records ============================================================== */
 
 static struct guard_object *object_at(uint32_t number)
@@ -270,6 +253,17 @@ static void defer(struct guard_object *object)
 	while (!cas_acq_rel(&deferred, &top, number_of(object)));
 }
 
+/* One that was not opened for who was reported; NULL: there is none. */
+static struct guard_object *pop_usable(struct object_list *list)
+{
+	struct guard_object *object;
+
+	do
+		object = pop(list);
+	while (object && load_relaxed(&object->spoiled));
+	return object;
+}
+
 /* False: this is a handler, above something that may hold it. */
 static bool lock(void)
 {
@@ -288,7 +282,7 @@ struct guard_object *guard_pool_take(size_t len)
 
 	if (order >= NR_ORDERS || !lock())
 		return NULL;
-	object = pop(&free_spans[order]) ?: carve(order);
+	object = pop_usable(&free_spans[order]) ?: carve(order);
 	if (object)
 		store_relaxed(&object->state, GUARD_TAKEN);
 	lock_release(&guard_lock);
@@ -314,6 +308,53 @@ void guard_pool_put_back(struct guard_object *object)
 		return;
 	append(&free_spans[object->order], object);
 	lock_release(&guard_lock);
+}
+
+/*
+ * Whether @page is closed and stays so unless a lock is held: else its owner is
+ * about to open or to close it.
+ */
+static bool is_settled(const struct guard_object *object, const char *page)
+{
+	switch (load_relaxed(&object->state)) {
+	case GUARD_FREE:
+	case GUARD_QUARANTINE:
+		return true;
+	case GUARD_LIVE:
+		return (size_t)(page - object->pages) >= object->len;
+	default:
+		return false;
+	}
+}
+
+static bool expose(struct guard_object *object, char *page)
+{
+	uint32_t place = add_relaxed(&nr_exposed, 1);
+
+	if (place >= NR_EXPOSED)
+		return false;
+	store_relaxed(&object->spoiled, true);
+	store_relaxed(&exposed[place], (uintptr_t)page);
+	/* First: with the marker gone it may be read, but not written. */
+	if (sys_mprotect(page, map_page_size, PROT_READ))
+		return false;
+	return !had_markers ||
+	       !sys_madvise(page, map_page_size, MADV_GUARD_REMOVE);
+}
+
+bool guard_pool_expose(uintptr_t addr)
+{
+	char *page = (char *)ALIGN_DOWN(addr, map_page_size);
+	struct guard_object *object = guard_pool_find(addr);
+	bool done = true;
+
+	/* With the lock nobody takes the span meanwhile. */
+	if (!object || !lock())
+		return false;
+	if (is_settled(object, page))
+		done = expose(object, page);
+	lock_release(&guard_lock);
+	return done;
 }
 
 void guard_pool_stats(struct guard_pool_stats *ret_stats)

@@ -23,7 +23,7 @@
  *     it is in the quarantine; who took it from the pool, until it is LIVE.
  * (2) Pages of a span are open only while it is LIVE, or on the way to and fro
  *     (but for reads, once one of them was reported and the program resumed:
- *     such a span is SPOILED and serves no more).
+ *     such a span is SPOILED and serves no more, even if it was FREE by then).
  *
  * States:
  *	FREE -> TAKEN         [guard_pool_take]
@@ -33,9 +33,10 @@
  *	QUARANTINE -> FREE    [guard_pool_give] the oldest, when there is too much
  *
  * Locking: guard_lock guards free spans, quarantine and growing.  It is held
- * for a few stores, and while the pool grows for a system call.  A handler that
- * interrupted a holder of any lock of ours takes no span, and leaves what it
- * frees on the deferred stack, which the next holder empties.
+ * for a few stores, and for a system call while the pool grows or a page is
+ * exposed.  A handler that interrupted a holder of any lock of ours takes no
+ * span, and leaves what it frees on the deferred stack, which the next holder
+ * empties.
  */
 #ifndef EBB_DEBUG_GUARD_POOL_H
 #define EBB_DEBUG_GUARD_POOL_H
@@ -103,7 +104,8 @@ void guard_pool_put_back(struct guard_object *object);
 
 /*
  * Let the page at @addr be read from now on; false: refused, or there have been
- * too many.
+ * too many, or no lock may be taken.  What somebody opens or closes just now is
+ * left alone: the access is tried again, and looked at again if it fails.
  */
 bool guard_pool_expose(uintptr_t addr);
 bool guard_pool_is_exposed(uintptr_t addr);
