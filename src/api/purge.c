@@ -15,6 +15,7 @@
 #include "ebb/ebb.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
+#include "os/guard_mark.h"
 
 static int purge_now(const struct purge_order *order,
 		     struct purge_result *ret_result)
@@ -52,7 +53,8 @@ static uint32_t age_of(int64_t age_ms)
 int purge_due(struct purge_result *ret_result)
 {
 	const struct purge_order due = {
-		.lazy_age_ms = age_of(param_int(EBB_ATTR_LAZY) ?
+		.lazy_age_ms = age_of(param_int(EBB_ATTR_LAZY) &&
+				      !guard_missing_traps() ?
 				      param_int(EBB_ATTR_LAZY_MS) : -1),
 		.clean_age_ms = age_of(param_int(EBB_ATTR_DECAY_MS)),
 		.drain = true,
