@@ -41,10 +41,12 @@ static enum trap_verdict explain_present(const struct trap_fault *fault)
 {
 	char *addr = (char *)fault->addr;
 
-	if (!guard_mark_covers(addr) || !may_retry(fault))
+	if (!guard_mark_covers(addr))
 		return TRAP_FOREIGN;
-	(void)guard_mark_resolve(addr);
-	return TRAP_RETRY;
+	/* However often the program gives it back. */
+	if (guard_mark_resolve(addr))
+		return TRAP_RETRY;
+	return may_retry(fault) ? TRAP_RETRY : TRAP_FOREIGN;
 }
 
 /* Slots are followed by what is too short for one more. */

@@ -221,7 +221,7 @@ static void remove_trap(size_t first, size_t end)
 		lose("the program closed its descriptor", err);
 		return;
 	}
-	if (err)
+	if (err < 0)
 		ebb_bug("guard: the trap at %p stays: %s", (void *)start,
 			err_name(err));
 	add_relaxed(&counters.handed, len);
@@ -290,7 +290,7 @@ bool guard_mark_resolve(char *addr)
 	    guard_mark_why(addr, &ms) != GUARD_NOT)
 		return false;
 	addr = (char *)ALIGN_DOWN((uintptr_t)addr, map_page_size);
-	return !trap->remove(addr, map_page_size);
+	return trap->remove(addr, map_page_size) > 0;
 }
 
 void guard_mark_count(struct guard_counters *ret)

@@ -100,7 +100,8 @@ enum guard_why guard_mark_why(const void *addr, uint64_t *ret_ms);
 
 /*
  * The page at @addr is handed out and missing all the same, since the program
- * gave it back itself: make it present.  False: it is not for us to do.
+ * gave it back itself: make it present.  False: it is not for us to do, or it
+ * was not missing.
  */
 bool guard_mark_resolve(char *addr);
 
@@ -119,8 +120,9 @@ struct guard_trap {
 	/* 0 or -errno, and then *@ret_reason may say more. */
 	int (*open)(char *base, size_t len, const char **ret_reason);
 	/*
-	 * Remove what traps there; -EBADF: the trap is lost, all over.  Not on
-	 * the reclaimer's thread, which has a file table of its own.
+	 * Remove what traps there.  0, 1 if a page of it was missing, or
+	 * -errno; -EBADF: the trap is lost, all over.  Not on the reclaimer's
+	 * thread, which has a file table of its own.
 	 */
 	int (*remove)(char *start, size_t len);
 	void (*forget)(void);		/* in a forked child */

@@ -92,9 +92,9 @@ static int uffd_open(char *base, size_t len, const char **ret_reason)
 /*
  * Make some pages from *@start on present, all of @len if the kernel likes; a
  * page that is there already is as good, and one that is not registered, or not
- * any more, does not trap.  0 or -errno.
+ * any more, does not trap.  *@missing: one was missing.  0 or -errno.
  */
-static int zero_some(char **start, size_t len)
+static int zero_some(char **start, size_t len, bool *missing)
 {
 	struct uffdio_zeropage arg = {
 		.range = { (uintptr_t)*start, len },
@@ -102,6 +102,7 @@ static int zero_some(char **start, size_t len)
 	};
 	int err = call(UFFDIO_ZEROPAGE, &arg);
 
+	*missing |= !err || arg.zeropage > 0;
 	if (!err)
 		*start += len;
 	else if (arg.zeropage > 0)
@@ -109,7 +110,7 @@ static int zero_some(char **start, size_t len)
 	else if (err == -EEXIST || (err == -ENOENT && len == map_page_size))
 		*start += map_page_size;
 	else if (err == -ENOENT)	/* it is more than one mapping */
-		return zero_some(start, map_page_size);
+		return zero_some(start, map_page_size, missing);
 	else if (err != -EAGAIN && err != -ENOMEM)
 		return err;
 	return 0;
@@ -118,12 +119,15 @@ static int zero_some(char **start, size_t len)
 static int uffd_remove(char *start, size_t len)
 {
 	char *end = start + len;
+	bool missing = false;
 	int err = 0;
 
 	while (start < end && !err)
-		err = zero_some(&start, (size_t)(end - start));
+		err = zero_some(&start, (size_t)(end - start), &missing);
 	/* The number is unused, or is something else's by now. */
-	return err == -ENOTTY || err == -EINVAL ? -EBADF : err;
+	if (err == -ENOTTY || err == -EINVAL)
+		return -EBADF;
+	return err ?: missing;
 }
 
 const struct guard_trap guard_trap_uffd = {
