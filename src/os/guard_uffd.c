@@ -10,7 +10,8 @@
  * faults of user mode only.
  *
  * The descriptor lies in the program's table, out of its way; a program that
- * closes what it does not know closes it, too, and with it goes the trap.
+ * closes what it does not know closes it, too, and with it goes the trap, unless
+ * that was in another file table.
  *
  * Fork: the child's window is not registered, but a call on the descriptor it
  * inherited would act on the parent's; so it closes it first of all.
@@ -18,6 +19,7 @@
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 #include "base/err.h"
 #include "base/sys.h"
@@ -27,6 +29,10 @@
 
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY	1
+#endif
+
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ	22	/* Linux 5.14 */
 #endif
 
 #define FD_MIN	500	/* below the usual limit of 1024, above what is used */
@@ -116,6 +122,32 @@ static int zero_some(char **start, size_t len, bool *missing)
 	return 0;
 }
 
+/*
+ * The descriptor is not in this thread's file table.  It may still be in
+ * another: a thread, or the child of a vfork(), that has a table of its own and
+ * closed what it did not know.  Then pages trap as before, and are mapped anew
+ * here, which is not registered.  -EBADF: none of them traps.
+ */
+static int renew(char *start, char *end)
+{
+	int result = -EBADF;
+
+	for (; start < end; start += map_page_size) {
+		int err = sys_madvise(start, map_page_size, MADV_POPULATE_READ);
+
+		/* It is present, or is not registered; or it cannot be known. */
+		if (!err)
+			continue;
+		if (err != -EFAULT)
+			return -EBADF;
+		err = map_renew(start, map_page_size);
+		if (err)
+			return err;
+		result = 0;
+	}
+	return result;
+}
+
 static int uffd_remove(char *start, size_t len)
 {
 	char *end = start + len;
@@ -125,8 +157,8 @@ static int uffd_remove(char *start, size_t len)
 	while (start < end && !err)
 		err = zero_some(&start, (size_t)(end - start), &missing);
 	/* The number is unused, or is something else's by now. */
-	if (err == -ENOTTY || err == -EINVAL)
-		return -EBADF;
+	if (err == -EBADF || err == -ENOTTY || err == -EINVAL)
+		err = renew(start, end);
 	return err ?: missing;
 }
 
