@@ -16,6 +16,7 @@
 
 #include "api/fast.h"
 #include "ebb/jemalloc.h"
+#include "heap/heap.h"
 #include "os/map.h"
 
 #define LG_ALIGN_MASK	0x3f
@@ -122,10 +123,22 @@ __export void dallocx(void *ptr, int flags)
 	alloc_put(ptr);
 }
 
+/*
+ * Whether @size can be told of @ptr: anything from what was asked for to what
+ * nallocx() says of it, and a guarded object is as long as what was asked for.
+ */
+static bool may_be_of(void *ptr, size_t size, int flags)
+{
+	size_t align = max(align_of(flags), (size_t)ALIGN_MIN);
+
+	return alloc_expect(align, size) ==
+	       alloc_expect(align, alloc_usable(ptr, "sdallocx"));
+}
+
 __export void sdallocx(void *ptr, size_t size, int flags)
 {
-	(void)flags;
-	alloc_check_size(ptr, size, "sdallocx");
+	if (unlikely(heap_sized) && ptr && !may_be_of(ptr, size, flags))
+		alloc_check_size(ptr, size, "sdallocx");
 	alloc_put(ptr);
 }
 
