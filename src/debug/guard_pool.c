@@ -16,10 +16,20 @@
 #define MADV_GUARD_REMOVE	103
 #endif
 
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED	24	/* Linux 5.18 */
+#endif
+
 #define LEN_MIN		(64 * MIB)
 #define GROW_LEN	(2 * MIB)	/* of the pool, and of records */
 #define NR_ORDERS	40u
 #define NR_EXPOSED	64u
+
+/*
+ * Objects with mappings of their own: two each, of the 65530 that a process may
+ * have.  The others are the program's, and those by which the heap grows.
+ */
+#define NR_MAPPED_MAX	16384u
 
 struct lock guard_lock = LOCK_INIT(4);
 struct guard_pool guard_pool;
@@ -48,6 +58,7 @@ static uint32_t nr_exposed;
 
 static bool markers;		/* pages are closed by them; ends for good */
 static bool had_markers;	/* some may still be */
+static uint32_t nr_mapped;	/* atomic: objects opened without them */
 
 /* === Pages ================================================================ */
 
@@ -76,16 +87,46 @@ static int prepare(char *at, size_t len)
 	return sys_mprotect(at, len, PROT_NONE);
 }
 
-int guard_pool_open(const struct guard_object *object)
+static void release_mapping(struct guard_object *object)
 {
+	if (object->mapped)
+		sub_relaxed(&nr_mapped, 1);
+	object->mapped = false;
+}
+
+/* The object gets mappings of its own; false: there are too many. */
+static bool take_mapping(struct guard_object *object)
+{
+	object->mapped = true;
+	if (add_relaxed(&nr_mapped, 1) < NR_MAPPED_MAX)
+		return true;
+	release_mapping(object);
+	return false;
+}
+
+int guard_pool_open(struct guard_object *object)
+{
+	bool by_mapping = !load_relaxed(&markers);
 	int err = 0;
 
+	if (by_mapping && !take_mapping(object))
+		return -ENOMEM;
 	if (had_markers)
 		err = sys_madvise(object->pages, object->len,
 				  MADV_GUARD_REMOVE);
-	if (!load_relaxed(&markers) && !err)
+	if (by_mapping && !err)
 		err = map_commit(object->pages, object->len);
+	if (err)
+		release_mapping(object);
 	return err;
+}
+
+/* Else it would be kept, with what was written to it, below mlockall(). */
+static int discard(char *at, size_t len)
+{
+	int err = sys_madvise(at, len, MADV_DONTNEED);
+
+	return err ? sys_madvise(at, len, MADV_DONTNEED_LOCKED) : 0;
 }
 
 void guard_pool_close(struct guard_object *object)
@@ -98,13 +139,14 @@ void guard_pool_close(struct guard_object *object)
 		/* It would have to be opened in another way from here on. */
 		store_relaxed(&markers, false);
 	}
-	/* What is locked (mlockall) is kept, with what was written to it. */
-	if (sys_madvise(object->pages, object->len, MADV_DONTNEED))
+	if (discard(object->pages, object->len))
 		err = map_uncommit(object->pages, object->len);
 	else
 		err = sys_mprotect(object->pages, object->len, PROT_NONE);
 	if (err)
 		store_relaxed(&object->spoiled, true);
+	else
+		release_mapping(object);
 }
 
 bool guard_pool_is_exposed(uintptr_t addr)

@@ -14,9 +14,9 @@
  *
  * Model: pages are closed by MADV_GUARD_INSTALL (Linux 6.13), which needs no
  * mapping of its own, else by mprotect(), which needs two for each object and so
- * ends at vm.max_map_count.  Spans whose object was freed wait in the
- * quarantine, first in, first out, until it holds more than its bound; after
- * that they serve another object.
+ * serves so many at a time, far from vm.max_map_count.  Spans whose object was
+ * freed wait in the quarantine, first in, first out, until it holds more than
+ * its bound; after that they serve another object.
  *
  * Invariants:
  * (1) Whoever moves a record's state from LIVE to FREEING owns the span, until
@@ -57,6 +57,7 @@ struct guard_object {
 	uint32_t next;		/* in the list it is on; guard_lock */
 	uint8_t order;		/* log2 of the span's pages; set once */
 	bool spoiled;		/* a page was opened for who was reported */
+	bool mapped;		/* its pages are mappings; the owner's */
 	char *span;		/* set once */
 	/* Of the object it serves, or served last; the owner's. */
 	char *pages;		/* first page that is opened */
@@ -91,7 +92,7 @@ int guard_pool_init(size_t len, size_t quarantine) __must_check;
 struct guard_object *guard_pool_take(size_t len);
 
 /* Make [object->pages, + len) accessible; it reads as zero.  0 or -errno. */
-int guard_pool_open(const struct guard_object *object) __must_check;
+int guard_pool_open(struct guard_object *object) __must_check;
 
 /* The other way.  What cannot be closed is at least not used again. */
 void guard_pool_close(struct guard_object *object);
