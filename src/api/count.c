@@ -104,6 +104,14 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 			    (guard_mode ? guard_bytes() : 0);
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);
 	counts.mapped_bytes = load_relaxed(&range.used);
+	/* Guarded objects count as live, and are not in the range. */
+	if (guard_mode) {
+		struct guard_stats guarded;
+
+		guard_stats(&guarded);
+		counts.mapped_bytes += guarded.live;
+		counts.meta_bytes += guard_bytes();
+	}
 	if (held)
 		purge_release();
 	*ret_counts = counts;

@@ -48,7 +48,8 @@ __export struct mallinfo2 mallinfo2(void)
 	info.hblkhd = load_relaxed(&account.large_bytes);
 	info.fsmblks = counts.cached_bytes;
 	info.uordblks = counts.live_bytes;
-	info.fordblks = counts.mapped_bytes - counts.live_bytes;
+	info.fordblks = counts.mapped_bytes -
+			min(counts.mapped_bytes, counts.live_bytes);
 	info.ordblks = counts.free_blocks;
 	info.keepcost = counts.dirty_bytes + counts.lazy_bytes;
 	return info;
