@@ -13,6 +13,7 @@
 #include "base/atomic.h"
 #include "base/err.h"
 #include "base/param.h"
+#include "debug/guard.h"
 #include "heap/charge.h"
 
 #define FIRST_BYTES	(8 * KIB)	/* what a context begins with */
@@ -41,7 +42,8 @@ static unsigned int charge_to_opener(struct context *context, void *block)
 	unsigned int id = charge_self();
 	size_t bytes;
 
-	if (likely(id == context->charge))
+	/* Guarded objects are on nobody's account. */
+	if (likely(id == context->charge) || guard_owns(block))
 		return 0;
 	bytes = alloc_usable(block, "ebb_context_alloc");
 	charge_pin();

@@ -12,8 +12,8 @@
  *
  * The owner is the thread's heap, and how often that had been handed out: so a
  * thread that has ended is known, and what it left behind is anybody's.  With
- * check=on there are no heaps, and threads are not told apart.  What is within
- * another context is its owner's.
+ * check=on, and with guard=all, threads need no heaps, and are not told apart.
+ * What is within another context is its owner's.
  */
 /* First: it may rename what system headers declare. */
 #include "api/alloc.h"
