@@ -512,7 +512,7 @@ static const struct ebb_attr ebb_attrs[] = {
 		.name = "guard_every", .type = EBB_TYPE_COUNT,
 		.flags = EBB_FLAG_START, .unit = "allocations",
 		.min = 1, .max = INT64_C(1) << 30,
-		.def = 5000, .def_text = "5000",
+		.def = 20000, .def_text = "20000",
 		.since = "0.1",
 		.help = "one allocation in so many is guarded in sampled mode",
 	},
