@@ -21,6 +21,8 @@
 static __own_tls uintptr_t tried_addr, tried_pc;
 static __own_tls unsigned int nr_tried;
 
+static bool started;			/* set once */
+
 /* Words of the report that is being made. */
 static __own_tls char detail[DETAIL_MAX];
 
@@ -119,7 +121,9 @@ static const struct trap_source source = { .explain = explain };
 
 void given_postfork_child(void)
 {
-	/* Whether or not pages trap here: those of a userfaultfd do not. */
+	/* Also where nothing traps any more: the handlers are still there. */
+	if (!started)
+		return;
 	trap_postfork_child();
 	report_postfork_child();
 }
@@ -128,6 +132,7 @@ __startup void given_start(void)
 {
 	if (!load_relaxed(&guard_marks_on))
 		return;
+	started = true;
 	report_init();
 	trap_add(&source);
 	if (trap_start())

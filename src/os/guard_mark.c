@@ -48,7 +48,8 @@ static const struct guard_trap *const traps[] = {
 
 static bool is_wanted(void)
 {
-	return param_int(EBB_ATTR_GUARD) == EBB_GUARD_DECOMMITTED;
+	return param_int(EBB_ATTR_GUARD) == EBB_GUARD_DECOMMITTED ||
+	       param_int(EBB_ATTR_GUARD) == EBB_GUARD_ALL;
 }
 
 static bool make_table(char *base, size_t len)

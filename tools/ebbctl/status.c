@@ -88,6 +88,24 @@ static void print_bytes(const struct ebb_page *page)
 		       ebb_counters[shown[i]].help);
 }
 
+/* Only where somebody asked for it: elsewhere they are 0 for another reason. */
+static void print_cold(const struct ebb_page *page)
+{
+	const uint64_t *counters = page->counters;
+	uint64_t scanned_mib = counters[EBB_COUNTER_SCANNED] >> 20;
+	char cold[SIZE_TEXT];
+
+	if (!counters[EBB_COUNTER_NR_SCANS])
+		return;
+	printf("%-11s %6s  %s, %" PRIu64 " %% of live; %" PRIu64 " us for each "
+	       "GiB looked at\n", "cold",
+	       size_human(counters[EBB_COUNTER_COLD], cold),
+	       ebb_counters[EBB_COUNTER_COLD].help,
+	       counters[EBB_COUNTER_COLD] /
+	       (counters[EBB_COUNTER_LIVE] / 100 + 1),
+	       counters[EBB_COUNTER_SCAN_TIME] * 1024 / (scanned_mib + 1));
+}
+
 static void print_limit(const struct ebb_page *page)
 {
 	char limit[SIZE_TEXT], headroom[SIZE_TEXT];
@@ -158,6 +176,7 @@ void status_print_body(const struct ebb_page *page, unsigned int nr_events)
 		       status_time(report->time_ms, when), report->text);
 	print_limit(page);
 	print_bytes(page);
+	print_cold(page);
 	print_signals(page);
 	for (unsigned int i = nr > nr_events ? nr - nr_events : 0; i < nr;
 	     i++) {
