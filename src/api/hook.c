@@ -54,22 +54,27 @@ static bool read_hook(struct hook *ret_hook, uint32_t *ret_seq)
 	return !(seq & 1) && load_relaxed(&hook_seq) == seq;
 }
 
-/* What this thread has in use at most; *@ret_taken: took, ever. */
-static uint64_t live_at_most(uint64_t *ret_taken)
+/* What this thread has taken, ever. */
+static uint64_t taken_by_now(void)
+{
+	const struct heap *heap = thread.heap;
+
+	return load_relaxed(&charge_at(charge_self())->sum.taken) +
+	       (heap ? heap->own.taken + heap->own.moved : 0);
+}
+
+/* What it has in use at most, having taken @taken. */
+static uint64_t live_at_most(uint64_t taken)
 {
 	const struct charge *charge = charge_at(charge_self());
 	const struct heap *heap = thread.heap;
-	uint64_t taken = load_relaxed(&charge->sum.taken);
 	uint64_t gone = load_relaxed(&charge->sum.returned) +
 			load_relaxed(&charge->sum.freed) +
 			load_relaxed(&charge->by_others);
 
-	if (heap) {
-		taken += heap->own.taken + heap->own.moved;
+	if (heap)
 		gone += heap->own.returned + heap->own.freed +
 			magazine_bytes(heap);
-	}
-	*ret_taken = taken;
 	return taken > gone ? taken - gone : 0;
 }
 
@@ -90,17 +95,19 @@ static void look(void)
 
 	if (watch.inside || !read_hook(&now, &seq) || !now.bytes)
 		return;
-	live = live_at_most(&taken);
 	if (watch.seq != seq)
 		watch = (struct watch){ .seq = seq };
+	taken = taken_by_now();
 	if (taken < watch.next)
 		return;
+	live = live_at_most(taken);
 	if (live >= now.bytes && !watch.passed &&
 	    !ebb_thread_stats(0, &counts, sizeof(counts))) {
 		live = counts.live;
 		if (live >= now.bytes) {
 			call(&now, &counts);
-			live = live_at_most(&taken);
+			taken = taken_by_now();
+			live = live_at_most(taken);
 		}
 	}
 	if (live < now.bytes / 2)

@@ -392,8 +392,8 @@ size_t alloc_expect(size_t align, size_t size)
 
 /* --- Freeing --- */
 
-static void check_slot(const struct slab_hot *hot, const void *ptr,
-		       const char *call)
+static unsigned int check_slot(const struct slab_hot *hot, const void *ptr,
+			       const char *call)
 {
 	unsigned int slot;
 
@@ -401,6 +401,7 @@ static void check_slot(const struct slab_hot *hot, const void *ptr,
 		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
 	if (slab_slot_is_free(hot, ptr))
 		misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
+	return slot;
 }
 
 /* Into @mag, which has room, with the mark by which it is known to be free. */
@@ -426,10 +427,9 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 	struct magazine *mag = heap_magazine(heap, hot->class);
 
 	/* Holes, where keys have vanished with the pages, or strangers. */
-	if (!stranger_none(hot)) {
-		check_slot(hot, ptr, call);
-		stranger_take_in(heap, hot, ptr);
-	}
+	if (!stranger_none(hot))
+		stranger_take_in(heap, slab_of(ptr),
+				 check_slot(hot, ptr, call));
 	if (mag->top == mag->end)
 		magazine_flush_half(heap, hot->class);
 	if (unlikely(heap_profiled))
@@ -508,17 +508,19 @@ static bool free_counted(void *ptr)
 	struct slab *slab = slab_of(ptr);
 	struct magazine *mag;
 	struct slab_hot *hot;
+	unsigned int slot;
 
 	if (!range_contains(ptr))
 		return false;
 	hot = slab_hot(slab);
-	if (load_relaxed(&hot->owner) != heap || slab_keys_may_be_gone(slab))
+	if (load_relaxed(&hot->owner) != heap || slab_keys_may_be_gone(slab) ||
+	    !slab_slot(hot, ptr, &slot))
 		return false;
 	mag = heap_magazine(heap, hot->class);
 	if (mag->top == mag->end || *heap_key_of(ptr) == heap_key(ptr))
 		return false;
 	(void)profile_forget(ptr);
-	stranger_take_in(heap, hot, ptr);
+	stranger_take_in(heap, slab, slot);
 	push_counted(heap, hot->class, ptr);
 	tcb_leave(&tcb);
 	return true;
@@ -609,17 +611,19 @@ static noinline void free_closely(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
 	struct magazine *mag = heap_magazine(heap, hot->class);
+	struct slab *slab = slab_of(ptr);
 	unsigned int slot;
 
 	/* With a profile no slab has a bin: the push has to move the mark. */
 	if (stranger_none(hot) || heap_profiled || mag->top == mag->end ||
 	    *heap_key_of(ptr) == heap_key(ptr) ||
 	    unlikely(!slab_slot(hot, ptr, &slot) ||
-		     slab_slot_is_free(hot, ptr))) {
+		     load_relaxed(&slab->free[slot / 64]) >>
+			     slot % 64 & 1)) {
 		free_slow(ptr);
 		return;
 	}
-	stranger_take_in(heap, hot, ptr);
+	stranger_take_in(heap, slab, slot);
 	push(mag, ptr);
 	tcb_leave(&tcb);
 }

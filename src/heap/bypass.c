@@ -55,6 +55,8 @@ static struct slab *fresh_slab(unsigned int class)
 	if (!slab)
 		return NULL;
 	slab_init(slab, class, &orphan_heap, was);
+	/* Who makes it is likely to take it over: no strangers until then. */
+	store_release(&slab_hot(slab)->charge, (uint16_t)charge_self());
 	if (was != RUN_CLEAN)
 		add_relaxed(&account.slots_dirty, (int64_t)SLAB_SIZE);
 	if (was == RUN_PART)

@@ -117,7 +117,7 @@ static unsigned int find_left(unsigned int nr)
 }
 
 /* One more; 0: there is no room. */
-static unsigned int add_one(void)
+static __startup unsigned int add_one(void)
 {
 	uint32_t id = load_relaxed(&nr_used);
 
@@ -129,7 +129,7 @@ static unsigned int add_one(void)
 	return id;
 }
 
-static cold unsigned int open_account(void)
+static __startup unsigned int open_account(void)
 {
 	unsigned int id = find_left(TRIES) ?: add_one() ?:
 			  find_left(CHARGE_MAX);
@@ -155,7 +155,7 @@ unsigned int charge_self(void)
 	return likely(thread.charge) ? thread.charge : open_account();
 }
 
-void charge_open(struct heap *heap)
+__startup void charge_open(struct heap *heap)
 {
 	unsigned int id = charge_self();
 

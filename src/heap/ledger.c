@@ -11,8 +11,8 @@
 #include "heap/magazine.h"
 #include "heap/stranger.h"
 
-#define LOOKS		200	/* at a heap that does not rest */
-#define PASSES		8	/* over all of them */
+#define LOOKS		20	/* at a heap that does not rest */
+#define PASSES		3	/* over all of them */
 
 /* What a heap has to tell. */
 struct look {

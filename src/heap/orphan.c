@@ -46,7 +46,9 @@ struct slab *orphan_adopt(struct heap *heap, unsigned int class)
 		list_for_each_entry_safe(pos, tmp, &lists->partial[i], link) {
 			if (!slab_try_state(pos, SLAB_LISTED, SLAB_ACTIVE))
 				continue;
-			if (!stranger_adopt(pos, heap->charge)) {
+			/* As a spare slab it stays whose it was. */
+			if (heap != &orphan_heap &&
+			    !stranger_adopt(pos, heap->charge)) {
 				/* It was on this list, and stays. */
 				(void)slab_try_state(pos, SLAB_ACTIVE,
 						     SLAB_LISTED);

@@ -119,7 +119,7 @@ static uint16_t *make_table(struct slab *slab)
 	lock_release(&stranger_lock);
 	if (!charges)
 		return NULL;
-	memset(charges, 0, table_bytes(class));
+	memset(charges, 0, (size_t)1 << (order + ORDER_MIN));
 	/* Pairs with stranger_charge(). */
 	if (cas_acq_rel(&slab->charges, &none, charges))
 		return charges;
@@ -170,6 +170,21 @@ static uint64_t taken_of(const struct slab *slab, unsigned int word)
 	return ~load_relaxed(&slab->free[word]) & bits_range(0, min(left, 64u));
 }
 
+static bool any_of_four(const struct slab *slab, unsigned int own,
+			const uint16_t *charges, unsigned int slot)
+{
+	unsigned int end = min(slot + 4, (unsigned int)slab->nr_slots);
+
+	for (; slot < end; slot++) {
+		unsigned int entry = load_relaxed(&charges[slot]);
+
+		if (entry && entry != own &&
+		    taken_of(slab, slot / 64) >> slot % 64 & 1)
+			return true;
+	}
+	return false;
+}
+
 bool stranger_any(const struct slab *slab)
 {
 	const struct slab_hot *hot = slab_hot(slab);
@@ -177,13 +192,11 @@ bool stranger_any(const struct slab *slab)
 
 	if (!charges)
 		return false;
-	for (unsigned int slot = 0; slot < slab->nr_slots; slot++) {
-		unsigned int entry = load_relaxed(&charges[slot]);
-
-		if (unlikely(entry) && entry != hot->charge &&
-		    taken_of(slab, slot / 64) >> slot % 64 & 1)
+	for (unsigned int slot = 0; slot < slab->nr_slots; slot += 4)
+		/* Tables are of powers of two bytes, and zero at the end. */
+		if (load_relaxed((const uint64_t *)(charges + slot)) &&
+		    any_of_four(slab, hot->charge, charges, slot))
 			return true;
-	}
 	return false;
 }
 
@@ -199,8 +212,16 @@ static inline void move(struct heap *heap, unsigned int holder, size_t size)
 bool stranger_note(struct slab *slab, unsigned int word, uint64_t mask,
 		   unsigned int id)
 {
-	uint16_t *charges = table_of(slab);
+	uint16_t *charges;
 
+	/*
+	 * Pairs with stranger_adopt(): they were claimed by an atomic before, so
+	 * who changes the account sees them taken, or we see the change.
+	 */
+	if (load_seq_cst(&slab_hot(slab)->charge) == id &&
+	    !load_acquire(&slab->charges))
+		return true;
+	charges = table_of(slab);
 	if (!charges)
 		return false;
 	for (; mask; mask &= mask - 1)
@@ -245,13 +266,13 @@ bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr)
 	return true;
 }
 
-void stranger_take_in(struct heap *heap, struct slab_hot *hot, const void *ptr)
+void stranger_take_in(struct heap *heap, struct slab *slab, unsigned int slot)
 {
-	uint16_t *charges = load_acquire(&slab_of(ptr)->charges);
-	size_t size = sizeclasses[hot->class].size;
-	unsigned int holder = 0, slot;
+	size_t size = sizeclasses[slab_hot(slab)->class].size;
+	uint16_t *charges = load_acquire(&slab->charges);
+	unsigned int holder = 0;
 
-	if (charges && slab_slot(hot, ptr, &slot)) {
+	if (charges) {
 		holder = load_relaxed(&charges[slot]);
 		if (holder)
 			store_relaxed(&charges[slot], 0);
@@ -324,14 +345,23 @@ bool stranger_adopt(struct slab *slab, unsigned int id)
 
 	if (holder == id)
 		return true;
-	if (!all_free(slab)) {
-		charges = table_of(slab);
-		if (!charges)
-			return false;
+	charges = all_free(slab) ? NULL : table_of(slab);
+	if (charges) {
+		name_all(slab, charges, holder);
+		mark(hot);
+	} else if (!all_free(slab)) {
+		return false;
+	}
+	/* Pairs with stranger_charge(): the entries and the bin first. */
+	xchg_seq_cst(&hot->charge, (uint16_t)id);
+	/*
+	 * A spare slab's slots may have been taken meanwhile by who it was
+	 * charged to, who saw no need to note it.
+	 */
+	charges = all_free(slab) ? NULL : table_of(slab);
+	if (charges) {
 		name_all(slab, charges, holder);
 		mark(hot);
 	}
-	/* Pairs with stranger_charge(): the entries and the bin first. */
-	store_release(&hot->charge, (uint16_t)id);
 	return true;
 }

@@ -114,9 +114,11 @@ void stranger_took_one(struct slab *slab, const void *ptr);
  */
 bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr);
 
-/* Owner: a slot in use, not the slab's account's perhaps, gets to its magazine. */
-void stranger_take_in(struct heap *heap, struct slab_hot *hot,
-		      const void *ptr);
+/*
+ * Owner: slot @slot of @slab, not its account's perhaps, is freed and gets to the
+ * magazine.
+ */
+void stranger_take_in(struct heap *heap, struct slab *slab, unsigned int slot);
 
 /* Heap's thread: slots @mask of @word, freed by it, leave its outbox. */
 void stranger_free(struct heap *heap, struct slab *slab, unsigned int word,
@@ -175,12 +177,12 @@ static inline bool stranger_keep(struct heap *heap, struct slab_hot *hot,
 	return true;
 }
 
-static inline void stranger_take_in(struct heap *heap, struct slab_hot *hot,
-				    const void *ptr)
+static inline void stranger_take_in(struct heap *heap, struct slab *slab,
+				    unsigned int slot)
 {
 	(void)heap;
-	(void)hot;
-	(void)ptr;
+	(void)slab;
+	(void)slot;
 }
 
 static inline void stranger_free(struct heap *heap, struct slab *slab,
