@@ -8,7 +8,7 @@
 #include "harness.h"
 
 #define GAP_MS		30
-#define STRESS_MS	1500
+#define STRESS_MS	600
 
 extern const char *ebb_conf;
 const char *ebb_conf = "notify_ms=30,tick_min_ms=1,control_dir=off";
