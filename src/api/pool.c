@@ -200,7 +200,7 @@ static noinline int return_known(struct ebb_pool *pool, void *buf,
 	if (verdict == LEAK_REFUSED)
 		return fail(-EINVAL);
 	err = pool_uncharge(pool, back.bytes ? (int64_t)back.bytes :
-					       bytes_of(buf));
+					       bytes_of(pool, buf));
 	if (verdict == LEAK_FREE)
 		alloc_put(buf);
 	alloc_put(back.evicted);

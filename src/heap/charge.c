@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "heap/charge.h"
 #include "heap/heap.h"
+#include "os/guard_mark.h"
 #include "vm/run.h"
 
 #define NR_FIRST	16u	/* accounts that are always there */
@@ -67,13 +68,14 @@ static bool make_chunk(unsigned int nr)
 	if (!run)
 		return false;
 	chunk = (struct charge *)(void *)slab_base(run);
+	guard_hand_out(slab_base(run), SLAB_SIZE);
 	if (was != RUN_CLEAN)
 		memset(chunk, 0, CHUNK * sizeof(*chunk));
 	/* Pairs with charge_at(). */
 	if (cas_acq_rel(&chunks[nr], &none, chunk))
 		store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
 	else
-		run_free(run, 1, RUN_CLEAN);
+		run_free(run, 1, was == RUN_CLEAN ? RUN_CLEAN : RUN_DIRTY);
 	return true;
 }
 

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "heap/stranger.h"
+#include "os/guard_mark.h"
 #include "os/map.h"
 #include "vm/run.h"
 
@@ -68,6 +69,7 @@ static void *cut_table(unsigned int order)
 		if (!run)
 			return NULL;
 		cut_rest();
+		guard_hand_out(slab_base(run), SLAB_SIZE);
 		store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
 		uncut = slab_base(run);
 		uncut_bytes = SLAB_SIZE;
