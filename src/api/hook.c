@@ -86,7 +86,7 @@ static void call(const struct hook *now, const struct ebb_thread_counts *counts)
 	watch.inside = false;
 }
 
-static void look(void)
+static cold void look(void)
 {
 	struct ebb_thread_counts counts;
 	struct hook now;

@@ -141,7 +141,7 @@ static void add_runs(struct walk *walk, uint64_t mapped, uint64_t cached_runs)
 /*
  * Whether the sum came out; in any case it is one, with live as what is left.
  */
-static bool try_once(struct ebb_stats *stats)
+static cold bool try_once(struct ebb_stats *stats)
 {
 	uint64_t mapped = load_relaxed(&range.used), free, live;
 	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT, cached_runs;
@@ -184,7 +184,7 @@ static void fill_counters(struct ebb_stats *stats)
 	stats->nr_counters = EBB_NR_COUNTERS;
 }
 
-static int take(struct ebb_stats *stats)
+static cold int take(struct ebb_stats *stats)
 {
 	bool inside = tcb.busy || lock_holds_any(), held;
 
@@ -279,7 +279,7 @@ static void add_thread(struct json *json, const struct ebb_thread_counts *row)
 	    ull(row->freed_by_others), ull(row->freed_for_others));
 }
 
-static void add_threads(struct json *json)
+static cold void add_threads(struct json *json)
 {
 	struct ebb_thread_counts rows[JSON_THREADS];
 	int nr = ebb_thread_stats_all(rows, sizeof(rows[0]), JSON_THREADS);
@@ -290,7 +290,7 @@ static void add_threads(struct json *json)
 	add(json, "\n\t]\n}\n");
 }
 
-static void add_stats(struct json *json, const struct ebb_stats *stats)
+static cold void add_stats(struct json *json, const struct ebb_stats *stats)
 {
 	add(json, "{\n\t\"version\": %u,\n\t\"time_ms\": %llu,\n",
 	    stats->version, ull(stats->time_ms));

@@ -57,7 +57,7 @@ static void put_sorted(const struct wanted *wanted,
 		memcpy(wanted->rows + at * wanted->stride, row, wanted->size);
 }
 
-static void put_row(const struct ledger_row *from, void *arg)
+static cold void put_row(const struct ledger_row *from, void *arg)
 {
 	struct wanted *wanted = arg;
 	struct ebb_thread_counts row = {
@@ -109,7 +109,7 @@ static void name_row(struct ebb_thread_counts *row)
 	memcpy(row->name, text, sizeof(row->name) - 1);
 }
 
-static int read_rows(struct wanted *wanted)
+static cold int read_rows(struct wanted *wanted)
 {
 	unsigned int nr;
 

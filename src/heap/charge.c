@@ -12,7 +12,7 @@
 #include "os/guard_mark.h"
 #include "vm/run.h"
 
-#define NR_FIRST	16u	/* accounts that are always there */
+#define NR_FIRST	8u	/* accounts that are always there */
 #define CHUNK_SHIFT	8u	/* those that are made together */
 #define CHUNK		(1u << CHUNK_SHIFT)
 #define NR_CHUNKS	(CHARGE_MAX >> CHUNK_SHIFT)
@@ -24,7 +24,7 @@ bool charge_counts_frees;
 
 static struct charge first[NR_FIRST];
 static struct charge *chunks[NR_CHUNKS];	/* atomic */
-static uint32_t nr_used = CHARGE_FIRST;
+static uint32_t nr_threads;	/* accounts of threads that were made */
 static uint32_t next_try;	/* where the next look for a free one begins */
 
 void charge_count_frees(void)
@@ -44,7 +44,7 @@ struct charge *charge_at(unsigned int id)
 
 unsigned int charge_end(void)
 {
-	return load_relaxed(&nr_used);
+	return load_relaxed(&nr_threads) + CHARGE_FIRST;
 }
 
 /* Bytes that an account holds whose heap is closed, or that never had one. */
@@ -56,7 +56,7 @@ static uint64_t held(const struct charge *charge)
 	       load_relaxed(&charge->by_others);
 }
 
-static bool make_chunk(unsigned int nr)
+static cold bool make_chunk(unsigned int nr)
 {
 	struct charge *none = NULL, *chunk;
 	enum run_state was;
@@ -88,7 +88,7 @@ static bool is_gone(int tid)
 }
 
 /* Whether the account is left, and is the caller's from now on. */
-static bool take_left(struct charge *charge)
+static cold bool take_left(struct charge *charge)
 {
 	uint32_t state = load_acquire(&charge->state);
 
@@ -103,9 +103,9 @@ static bool take_left(struct charge *charge)
 }
 
 /* One of @nr, the next ones in turn, that is left; 0: none. */
-static unsigned int find_left(unsigned int nr)
+static cold unsigned int find_left(unsigned int nr)
 {
-	unsigned int all = load_relaxed(&nr_used) - CHARGE_FIRST;
+	unsigned int all = load_relaxed(&nr_threads);
 
 	for (nr = min(nr, all); nr; nr--) {
 		unsigned int id = CHARGE_FIRST +
@@ -121,13 +121,14 @@ static unsigned int find_left(unsigned int nr)
 /* One more; 0: there is no room. */
 static __startup unsigned int add_one(void)
 {
-	uint32_t id = load_relaxed(&nr_used);
+	uint32_t nr = load_relaxed(&nr_threads), id;
 
-	do
+	do {
+		id = nr + CHARGE_FIRST;
 		if (id == CHARGE_MAX ||
 		    (id >= NR_FIRST && !make_chunk(id >> CHUNK_SHIFT)))
 			return 0;
-	while (!cas_relaxed(&nr_used, &id, id + 1));
+	} while (!cas_relaxed(&nr_threads, &nr, nr + 1));
 	return id;
 }
 
@@ -202,9 +203,9 @@ void charge_unpin(unsigned int id)
 	sub_relaxed(&charge_at(id)->pins, 1);
 }
 
-void charge_after_fork(void)
+cold void charge_after_fork(void)
 {
-	for (unsigned int id = CHARGE_FIRST; id < nr_used; id++) {
+	for (unsigned int id = CHARGE_FIRST; id < charge_end(); id++) {
 		struct charge *charge = charge_at(id);
 
 		if (id == thread.charge) {

@@ -119,11 +119,12 @@ struct pool_credit {
 	struct magazine holes;						\
 	struct magazine outbox;	/* slots of others' slabs */		\
 	struct magazine magazines[NR_CLASSES];				\
-	/* As holes: where slots are others', heap/stranger.h. */	\
+	/* As holes: where slots are others', heap/stranger.h; and of	\
+	 * what keeps avail apart, since nobody writes it. */		\
 	struct magazine strangers;					\
 									\
 	/* Others push on avail: it has a cache line of its own. */	\
-	uint64_t pad_before[8];						\
+	uint64_t pad_before[6];						\
 	struct slab *avail;	/* stack of QUEUED slabs */		\
 	uint64_t pad_after[7];						\
 									\

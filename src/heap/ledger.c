@@ -58,7 +58,7 @@ static bool is_outside(const struct heap *heap)
 	return heap->tcb == &tcb || !load_acquire(&heap->tcb->busy);
 }
 
-static void look_closely(const struct heap *heap, struct look *look)
+static cold void look_closely(const struct heap *heap, struct look *look)
 {
 	struct look again;
 
@@ -102,7 +102,7 @@ static void add_slot(struct charge *keeper, const void *ptr)
 	}
 }
 
-static void add_heap(struct heap *heap, void *arg)
+static cold void add_heap(struct heap *heap, void *arg)
 {
 	struct charge *charge = charge_at(heap->charge);
 	struct look look;
@@ -194,7 +194,7 @@ static bool has_ended(const struct charge *charge, uint32_t state)
 }
 
 /* False: it is nobody's, and there is nothing to be said of it. */
-static bool describe(unsigned int id, struct ledger_row *row)
+static cold bool describe(unsigned int id, struct ledger_row *row)
 {
 	const struct charge *charge = charge_at(id);
 	uint32_t state;
@@ -214,7 +214,7 @@ static bool describe(unsigned int id, struct ledger_row *row)
 	return row->live || (id != CHARGE_NOBODY && !row->ended);
 }
 
-bool ledger_for_each(void (*fn)(const struct ledger_row *row, void *arg),
+cold bool ledger_for_each(void (*fn)(const struct ledger_row *row, void *arg),
 		     void *arg)
 {
 	struct ledger_row row;

@@ -44,7 +44,7 @@ static unsigned int order_of(unsigned int class)
 }
 
 /* What is left of the last run becomes tables as large as can be. */
-static void cut_rest(void)
+static cold void cut_rest(void)
 {
 	for (int order = NR_ORDERS - 1; order >= 0; order--)
 		while (uncut_bytes >= (size_t)1 << (order + ORDER_MIN)) {
@@ -57,7 +57,7 @@ static void cut_rest(void)
 		}
 }
 
-static void *cut_table(unsigned int order)
+static cold void *cut_table(unsigned int order)
 {
 	size_t bytes = (size_t)1 << (order + ORDER_MIN);
 	enum run_state was;
@@ -108,7 +108,7 @@ static void put_table(unsigned int order, void *at)
  * Below a lock, or a handler that interrupted who holds one, nobody waits: the
  * holder of stranger_lock may wait for vm_lock.
  */
-static uint16_t *make_table(struct slab *slab)
+static cold uint16_t *make_table(struct slab *slab)
 {
 	unsigned int class = load_relaxed(&slab_hot(slab)->class);
 	unsigned int order = order_of(class);
@@ -142,7 +142,7 @@ void stranger_forget(struct slab *slab)
 	slab->run_bytes = 0;
 }
 
-void stranger_after_fork(void)
+cold void stranger_after_fork(void)
 {
 	/* A vanished thread may have left the lists in any state. */
 	if (!load_relaxed(&stranger_lock.word) || lock_is_mine(&stranger_lock))
@@ -187,7 +187,7 @@ static bool any_of_four(const struct slab *slab, unsigned int own,
 	return false;
 }
 
-bool stranger_any(const struct slab *slab)
+cold bool stranger_any(const struct slab *slab)
 {
 	const struct slab_hot *hot = slab_hot(slab);
 	const uint16_t *charges = load_acquire(&slab->charges);
@@ -339,7 +339,7 @@ static bool all_free(const struct slab *slab)
 	return true;
 }
 
-bool stranger_adopt(struct slab *slab, unsigned int id)
+cold bool stranger_adopt(struct slab *slab, unsigned int id)
 {
 	struct slab_hot *hot = slab_hot(slab);
 	uint16_t holder = load_relaxed(&hot->charge);
