@@ -320,7 +320,9 @@ static bool parse(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0)
 		switch (c) {
 		case 'o':
-			ops_each = strtoull(optarg, NULL, 0) / SEATS / ROUNDS;
+			/* One in three leaves in the middle of a round. */
+			ops_each = strtoull(optarg, NULL, 0) * 6 / 5 / SEATS /
+				   ROUNDS + 1;
 			break;
 		case 's':
 			seed = strtoull(optarg, NULL, 0);
