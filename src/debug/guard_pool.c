@@ -75,8 +75,9 @@ static int prepare(char *at, size_t len)
 {
 	int err = 0;
 
+	/* It may be readable from a try that failed half way. */
 	if (!load_relaxed(&markers))
-		return 0;
+		return had_markers ? sys_mprotect(at, len, PROT_NONE) : 0;
 	err = map_commit(at, len);
 	if (!err)
 		err = install(at, len);
