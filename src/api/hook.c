@@ -120,7 +120,7 @@ __export int ebb_thread_hook(uint64_t bytes, ebb_thread_hook_fn fn, void *arg)
 {
 	uint32_t seq = load_relaxed(&hook_seq);
 
-	if (!IS_ENABLED(CONFIG_ACCOUNTS)) {
+	if (!charge_keeps_accounts) {
 		errno = EOPNOTSUPP;
 		return -1;
 	}

@@ -93,8 +93,8 @@ static bool init_now(void)
 	}
 	start_guard();
 	/* Before there is a slab, whose frees would not be seen. */
-	if (IS_ENABLED(CONFIG_ACCOUNTS) && param_int(EBB_ATTR_COUNT_FREES))
-		charge_count_frees();
+	if (IS_ENABLED(CONFIG_ACCOUNTS))
+		charge_init((enum ebb_accounts)param_int(EBB_ATTR_ACCOUNTS));
 	/* Before there is a heap, which would not be sampled. */
 	if (IS_ENABLED(CONFIG_PROFILE) && param_int(EBB_ATTR_PROFILE) &&
 	    !getauxval(AT_SECURE))

@@ -568,26 +568,11 @@ static inline bool has_holes(const struct slab_hot *hot, const void *ptr)
 				    slab_keys_may_be_gone(slab_of(ptr)));
 }
 
-/*
- * Inside the bracket: a slot of a slab that is not ours, if it can go to the
- * magazine or the outbox without a closer look.  No slab: a run, or not in use.
- */
-static noinline void free_away(void *ptr, struct slab_hot *hot)
+static noinline void free_to_outbox(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
 	struct magazine *box = &heap->outbox;
 
-	if (unlikely(!load_relaxed(&hot->owner) || has_holes(hot, ptr) ||
-		     *heap_key_of(ptr) == heap_key(ptr))) {
-		free_slow(ptr);
-		return;
-	}
-	if (magazine_wants(heap, hot->class) &&
-	    stranger_keep(heap, hot, ptr)) {
-		push(heap_magazine(heap, hot->class), ptr);
-		tcb_leave(&tcb);
-		return;
-	}
 	if (unlikely(hot->class > OUTBOX_CLASS_MAX || box->top == box->end)) {
 		free_slow(ptr);
 		return;
@@ -599,6 +584,44 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 	tcb_leave(&tcb);
 	if (unlikely(load_relaxed(&account.wanted)))
 		init_after_slow(__builtin_return_address(0), true);
+}
+
+/* It is kept, and charged to this thread from now on. */
+static noinline void free_noted(void *ptr, struct slab_hot *hot)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+
+	if (!stranger_keep(heap, hot, ptr)) {
+		free_to_outbox(ptr, hot);
+		return;
+	}
+	push(heap_magazine(heap, hot->class), ptr);
+	tcb_leave(&tcb);
+}
+
+/*
+ * Inside the bracket: a slot of a slab that is not ours, if it can go to the
+ * magazine or the outbox without a closer look.  No slab: a run, or not in use.
+ */
+static noinline void free_away(void *ptr, struct slab_hot *hot)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+
+	if (unlikely(!load_relaxed(&hot->owner) || has_holes(hot, ptr) ||
+		     *heap_key_of(ptr) == heap_key(ptr))) {
+		free_slow(ptr);
+		return;
+	}
+	if (!magazine_wants(heap, hot->class)) {
+		free_to_outbox(ptr, hot);
+		return;
+	}
+	if (unlikely(charge_keeps_accounts)) {
+		free_noted(ptr, hot);
+		return;
+	}
+	push(heap_magazine(heap, hot->class), ptr);
+	tcb_leave(&tcb);
 }
 
 /*

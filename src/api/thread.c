@@ -113,7 +113,7 @@ static cold int read_rows(struct wanted *wanted)
 {
 	unsigned int nr;
 
-	if (!IS_ENABLED(CONFIG_ACCOUNTS))
+	if (!charge_keeps_accounts)
 		return -EOPNOTSUPP;
 	if (wanted->max && wanted->stride < SIZE_MIN)
 		return -EINVAL;

@@ -54,7 +54,10 @@ static void add_most(struct text *text, const struct ebb_page *page)
 
 	for (unsigned int i = 0; i < page->head.threads.used; i++)
 		live += page->threads[i].live;
-	if (page->head.threads.used && live)
+	if (!live)
+		add(text, "# no accounts (option accounts): only taken, cached and "
+		    "slabs are known\n");
+	else
 		add(text, "# most: %s (%u) has %llu %% of %llu bytes in use, "
 		    "and allocates %llu a second\n", most->name, most->tid,
 		    ull(most->live * 100 / live), ull(live), ull(most->rate));

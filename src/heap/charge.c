@@ -20,16 +20,17 @@
 
 _Static_assert(CHUNK * sizeof(struct charge) <= SLAB_SIZE, "one slab a chunk");
 
-bool charge_counts_frees;
+bool charge_keeps_accounts, charge_counts_frees;
 
 static struct charge first[NR_FIRST];
 static struct charge *chunks[NR_CHUNKS];	/* atomic */
 static uint32_t nr_threads;	/* accounts of threads that were made */
 static uint32_t next_try;	/* where the next look for a free one begins */
 
-void charge_count_frees(void)
+__startup void charge_init(enum ebb_accounts accounts)
 {
-	charge_counts_frees = true;
+	charge_keeps_accounts = accounts != EBB_ACCOUNTS_OFF;
+	charge_counts_frees = accounts == EBB_ACCOUNTS_TOTALS;
 }
 
 struct charge *charge_at(unsigned int id)
@@ -134,10 +135,13 @@ static __startup unsigned int add_one(void)
 
 static __startup unsigned int open_account(void)
 {
-	unsigned int id = find_left(TRIES) ?: add_one() ?:
-			  find_left(CHARGE_MAX);
+	unsigned int id = 0;
 	struct charge *charge;
 
+	if (charge_keeps_accounts)
+		id = find_left(TRIES) ?: add_one() ?: find_left(CHARGE_MAX);
+	else
+		thread.charge = CHARGE_NOBODY;
 	if (!id)
 		return CHARGE_NOBODY;
 	charge = charge_at(id);

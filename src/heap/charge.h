@@ -31,6 +31,9 @@
  * are folded into the account with drain_lock held, as are all sums.  The rest
  * is atomic, and safe in handlers.
  *
+ * With accounts=off all threads have one account, CHARGE_NOBODY, whose sums mean
+ * nothing: so no slot is a stranger, and frees have no closer look to take.
+ *
  * Fork: the child has copies.  What a vanished thread had cached, and was lost
  * with it (heap/orphan.h), stays charged to it.
  */
@@ -38,6 +41,7 @@
 #define EBB_HEAP_CHARGE_H
 
 #include "base/atomic.h"
+#include "ebb/control.h"
 
 struct heap;
 
@@ -54,7 +58,7 @@ struct charge_own {
 	uint64_t taken;		/* to magazines, and large objects */
 	uint64_t returned;	/* from magazines to slabs */
 	uint64_t pushed;	/* by free(), to magazines; counted with the
-				 * option count_frees only */
+				 * accounts=totals only */
 	uint64_t freed;		/* of its own, past magazines */
 	uint64_t for_others;	/* freed of what is charged to others, ... */
 	uint64_t moved;		/* ... and, not counted there nor as taken,
@@ -97,11 +101,12 @@ struct charge {
 
 #if IS_ENABLED(CONFIG_ACCOUNTS)
 
-/* Every free is counted: option count_frees. */
+/* Option accounts: not off, and with totals; every free is counted then. */
+extern bool charge_keeps_accounts __attribute__((visibility("hidden")));
 extern bool charge_counts_frees __attribute__((visibility("hidden")));
 
-/* From now on; before there is a slab. */
-void charge_count_frees(void);
+/* Called once, before there is a slab. */
+void charge_init(enum ebb_accounts accounts);
 
 /* This thread's account, opened if need be; CHARGE_NOBODY: there is none. */
 unsigned int charge_self(void);
@@ -150,10 +155,12 @@ unsigned int charge_end(void);
 
 #else
 
+#define charge_keeps_accounts	false
 #define charge_counts_frees	false
 
-static inline void charge_count_frees(void)
+static inline void charge_init(enum ebb_accounts accounts)
 {
+	(void)accounts;
 }
 
 static inline unsigned int charge_self(void)

@@ -246,7 +246,8 @@ void stranger_took_one(struct slab *slab, const void *ptr)
 	charge_add(id, sizeclasses[hot->class].size);
 }
 
-bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr)
+bool stranger_note_kept(struct heap *heap, struct slab_hot *hot,
+			const void *ptr)
 {
 	/* As in stranger_charge(). */
 	unsigned int holder = load_acquire(&hot->charge);
@@ -285,8 +286,8 @@ void stranger_take_in(struct heap *heap, struct slab *slab, unsigned int slot)
 		heap->own.pushed += size;
 }
 
-void stranger_free(struct heap *heap, struct slab *slab, unsigned int word,
-		   uint64_t mask)
+void stranger_charge_freed(struct heap *heap, struct slab *slab,
+			   unsigned int word, uint64_t mask)
 {
 	struct slab_hot *hot = slab_hot(slab);
 	size_t size = sizeclasses[hot->class].size;

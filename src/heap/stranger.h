@@ -108,11 +108,18 @@ static inline void stranger_took_own(struct slab *slab, unsigned int word,
 /* A single slot, taken without a heap: charged to this thread. */
 void stranger_took_one(struct slab *slab, const void *ptr);
 
+bool stranger_note_kept(struct heap *heap, struct slab_hot *hot,
+			const void *ptr);
+
 /*
  * Heap's thread: what it frees, a slot that another slab has, is to be in its
  * magazine.  False: it cannot be noted, nothing was done.
  */
-bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr);
+static inline bool stranger_keep(struct heap *heap, struct slab_hot *hot,
+				 const void *ptr)
+{
+	return !charge_keeps_accounts || stranger_note_kept(heap, hot, ptr);
+}
 
 /*
  * Owner: slot @slot of @slab, not its account's perhaps, is freed and gets to the
@@ -120,9 +127,16 @@ bool stranger_keep(struct heap *heap, struct slab_hot *hot, const void *ptr);
  */
 void stranger_take_in(struct heap *heap, struct slab *slab, unsigned int slot);
 
+void stranger_charge_freed(struct heap *heap, struct slab *slab,
+			   unsigned int word, uint64_t mask);
+
 /* Heap's thread: slots @mask of @word, freed by it, leave its outbox. */
-void stranger_free(struct heap *heap, struct slab *slab, unsigned int word,
-		   uint64_t mask);
+static inline void stranger_free(struct heap *heap, struct slab *slab,
+				 unsigned int word, uint64_t mask)
+{
+	if (charge_keeps_accounts)
+		stranger_charge_freed(heap, slab, word, mask);
+}
 
 /* A single slot is freed without a heap. */
 void stranger_free_one(struct slab *slab, unsigned int slot);

@@ -16,7 +16,7 @@
 typedef struct ebb_thread_counts counts_t;
 
 /* The background thread is started by whoever comes by, and charged to it. */
-const char *ebb_conf = "reclaim=off,control_dir=off";
+const char *ebb_conf = "accounts=live,reclaim=off,control_dir=off";
 
 static void *objects[NR_OBJECTS];
 

@@ -7,6 +7,8 @@
 #include <sys/wait.h>
 #include "harness.h"
 
+const char *ebb_conf = "accounts=live";
+
 #define NR_OBJECTS	3000u
 
 /* Each test twice: with checks, what is freed is not used again so soon. */

@@ -14,7 +14,7 @@
 /* Counted on one side only at most, for each thread: caches, an object. */
 #define SLACK		(6 * MIB)
 
-const char *ebb_conf = "control_dir=off,thread_min=0,decay_ms=10,lazy_ms=0";
+const char *ebb_conf = "accounts=live,control_dir=off,thread_min=0,decay_ms=10,lazy_ms=0";
 
 struct worker {
 	pthread_t thread;

@@ -21,12 +21,12 @@ FIXTURE_VARIANT(page) {
 };
 
 FIXTURE_VARIANT_ADD(page, by_the_thread) {
-	.conf = CONF_THREAD ",decay_ms=-1,lazy=off",
+	.conf = CONF_THREAD ",accounts=live,decay_ms=-1,lazy=off",
 	.last_file = "trim",
 };
 
 FIXTURE_VARIANT_ADD(page, by_who_allocates) {
-	.conf = CONF_ALONE,
+	.conf = CONF_ALONE ",accounts=live",
 	.last_file = EBB_PAGE_FILE,
 };
 
@@ -53,7 +53,8 @@ FIXTURE(text) {
 FIXTURE_SETUP(text)
 {
 	ASSERT_TRUE(make_base(self->subject.base));
-	ASSERT_TRUE(subject_start(&self->subject, CONF_THREAD));
+	ASSERT_TRUE(subject_start(&self->subject,
+				  CONF_THREAD ",accounts=live"));
 	ASSERT_TRUE(subject_appears(&self->subject, "metrics"));
 }
 

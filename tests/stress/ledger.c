@@ -8,7 +8,7 @@
  * find what others have left, so slabs are adopted.  Objects cross through
  * boxes, and are freed by who has them.  Each thread keeps its own account of
  * what it does, by malloc_usable_size(3); whenever all stand still the library's
- * are compared with these.  --totals: also what needs count_frees=1.
+ * are compared with these.  --totals: also what needs accounts=totals.
  *
  * Exit status: 0; 1 with one line for each account that differs.
  */

@@ -27,9 +27,9 @@ run()
 }
 
 plan 6
-check "default options" run "" "${LEDGER_MOST:-$ops}"
-check "totals, too" run count_frees=1 "$ops" --totals
-check "reclaimer at full speed" run $fast "$ops"
-check "totals at full speed" run count_frees=1,$fast "$ops" --totals
-check "every free checked" run check=1 "$ops" --totals
-check "with a heap profile" run profile=64K "$ops"
+check "live bytes" run accounts=live "${LEDGER_MOST:-$ops}"
+check "totals, too" run accounts=totals "$ops" --totals
+check "reclaimer at full speed" run accounts=live,$fast "$ops"
+check "totals at full speed" run accounts=totals,$fast "$ops" --totals
+check "every free checked" run accounts=totals,check=1 "$ops" --totals
+check "with a heap profile" run accounts=live,profile=64K "$ops"

@@ -23,7 +23,7 @@ subject()
 	shift
 	mkfifo "$WORK/$name.in"
 	# shellcheck disable=SC2154 # of tap.sh
-	EBB_CONF=control_dir=$CONTROL,debounce_ms=0 "${preload[@]}" "$@" \
+	EBB_CONF=accounts=live,control_dir=$CONTROL,debounce_ms=0 "${preload[@]}" "$@" \
 		"$EBB_BUILD/tests/tool/subject" \
 		<"$WORK/$name.in" >"$WORK/$name.out" &
 	subject_pid[$name]=$!

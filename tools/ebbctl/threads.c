@@ -16,6 +16,7 @@ static const char usage[] =
 "thread that has ended is shown as long as something of it is in use.  CACHED\n"
 "is what lies free in the thread's caches; TAKEN is what is handed out from\n"
 "its slabs, whoever has it, and for 0 from those of threads that have ended.\n"
+"Unless the process keeps accounts (accounts=live) only these two are known.\n"
 "\n"
 "      --json   as a JSON array\n"
 "  -h, --help   this\n"
@@ -41,10 +42,39 @@ static void print_most(const struct ebb_page *page)
 	       size_human(live * 128, all), size_human(most->rate, rate));
 }
 
+static bool has_accounts(const struct ebb_page *page)
+{
+	for (unsigned int i = 0; i < page->head.threads.used; i++)
+		if (page->threads[i].live)
+			return true;
+	return false;
+}
+
+/* Without accounts: what their heaps have. */
+static void print_heaps(const struct ebb_page *page, unsigned int max)
+{
+	char taken[SIZE_TEXT], cached[SIZE_TEXT];
+
+	printf("No accounts are kept (option accounts=live): TAKEN is whoever's\n"
+	       "%8s %-16s %7s %7s %7s\n", "TID", "NAME", "TAKEN", "CACHED",
+	       "SLABS");
+	for (unsigned int i = 0; i < page->head.threads.used && i < max; i++) {
+		const struct ebb_thread_row *row = &page->threads[i];
+
+		printf("%8u %-16s %7s %7s %7u\n", row->tid, row->name,
+		       size_human(row->taken, taken),
+		       size_human(row->cached, cached), row->slabs);
+	}
+}
+
 void threads_print(const struct ebb_page *page, unsigned int max)
 {
 	char text[6][SIZE_TEXT];
 
+	if (!has_accounts(page)) {
+		print_heaps(page, max);
+		return;
+	}
 	print_most(page);
 	printf("%8s %-16s %7s %7s %7s %7s %7s %7s %7s\n", "TID", "NAME",
 	       "LIVE", "RATE", "OTHERS", "FOR", "TAKEN", "CACHED", "SLABS");

@@ -87,7 +87,7 @@ enum ebb_attr_id {
 	EBB_ATTR_GUARD_RECOVER,
 	EBB_ATTR_GUARD_TRAP,
 	EBB_ATTR_CONTEXT_CHECK,
-	EBB_ATTR_COUNT_FREES,
+	EBB_ATTR_ACCOUNTS,
 	EBB_ATTR_TRACK_WRITES,
 	EBB_ATTR_COLD_MS,
 	EBB_ATTR_COLD_OUT,
@@ -117,6 +117,13 @@ enum ebb_backend {
 enum ebb_profile_stack {
 	EBB_PROFILE_STACK_FP,
 	EBB_PROFILE_STACK_UNWIND,
+};
+
+/* Values of the option accounts. */
+enum ebb_accounts {
+	EBB_ACCOUNTS_OFF,
+	EBB_ACCOUNTS_LIVE,
+	EBB_ACCOUNTS_TOTALS,
 };
 
 /* Values of the option guard. */
@@ -562,12 +569,14 @@ static const struct ebb_attr ebb_attrs[] = {
 		.since = "0.1",
 		.help = "verify what is done with contexts (slow)",
 	},
-	[EBB_ATTR_COUNT_FREES] = {
-		.name = "count_frees", .type = EBB_TYPE_BOOL,
+	[EBB_ATTR_ACCOUNTS] = {
+		.name = "accounts", .type = EBB_TYPE_CHOICE,
 		.flags = EBB_FLAG_START, .unit = "",
-		.min = 0, .max = 1, .def = 0, .def_text = "off",
+		.min = EBB_ACCOUNTS_OFF, .max = EBB_ACCOUNTS_TOTALS,
+		.def = EBB_ACCOUNTS_OFF, .def_text = "off",
+		.accepts = "off, live, totals",
 		.since = "0.1",
-		.help = "accounts of threads have totals, at some cost per free",
+		.help = "what is kept of each thread's memory, to the byte",
 	},
 	[EBB_ATTR_TRACK_WRITES] = {
 		.name = "track_writes", .type = EBB_TYPE_MS,

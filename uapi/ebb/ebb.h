@@ -94,8 +94,8 @@ int ebb_heap_count(struct ebb_heap_counts *ret_counts);
  *
  * What a thread frees and allocates again out of its own cache counts neither
  * as allocated nor as freed, since nothing is counted there, unless the option
- * count_frees is set: then both are totals, and %EBB_THREAD_TOTALS is.  The
- * other figures are exact either way.
+ * accounts is totals: then both are, and %EBB_THREAD_TOTALS is set.  The other
+ * figures are exact either way.
  *
  * An object is charged to the thread that allocated it.  realloc(3) is an
  * allocation by its caller if the object moves; what stays in its place keeps
@@ -136,7 +136,7 @@ struct ebb_thread_counts {
  * Errors:
  * - %ESRCH: no such thread has allocated.
  * - %EINVAL: @size is less than the first release had.
- * - %EOPNOTSUPP: built without CONFIG_ACCOUNTS.
+ * - %EOPNOTSUPP: the option accounts is off, or CONFIG_ACCOUNTS is not set.
  * - %ENOMEM: there is no heap.
  * - %EDEADLK: in a signal handler that interrupted the allocator.
  * - %EAGAIN: another thread was stopped while it held a lock that is needed.
@@ -196,7 +196,7 @@ typedef void (*ebb_thread_hook_fn)(const struct ebb_thread_counts *counts,
  * Errors:
  * - %EINVAL: @bytes without @fn.
  * - %EAGAIN: another thread is changing it at this moment.
- * - %EOPNOTSUPP: built without CONFIG_ACCOUNTS.
+ * - %EOPNOTSUPP: the option accounts is off, or CONFIG_ACCOUNTS is not set.
  * Since: 0.1
  */
 int ebb_thread_hook(uint64_t bytes, ebb_thread_hook_fn fn, void *arg);
