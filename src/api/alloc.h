@@ -44,7 +44,9 @@ void alloc_free(void *ptr, const char *call);
 /* free() itself, whatever another object in the process calls so. */
 void alloc_put(void *ptr) __attribute__((nothrow, leaf));
 
-/* realloc() itself, likewise. */
+/* malloc() and realloc() themselves, likewise. */
+void *alloc_get(size_t size)
+	__attribute__((nothrow, leaf, malloc, alloc_size(1)));
 void *alloc_change(void *ptr, size_t size)
 	__attribute__((nothrow, leaf, alloc_size(2)));
 
@@ -62,6 +64,10 @@ void *alloc_zeroed(size_t align, size_t size);
 
 /* Bytes usable of what alloc_aligned() would give; 0: it would not. */
 size_t alloc_expect(size_t align, size_t size);
+
+/* For an alias: what a function is called here. */
+#define NAME_OF(function)	NAME_AS_IT_IS(function)
+#define NAME_AS_IT_IS(name)	#name
 
 struct stack_frame;
 
