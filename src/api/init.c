@@ -32,6 +32,7 @@
 #include "debug/guard.h"
 #include "debug/leak.h"
 #include "debug/profile.h"
+#include "debug/trap.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/pool.h"
@@ -316,8 +317,10 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		profile_start();
 	if (guard_mode)
 		guard_start();
-	if (IS_ENABLED(CONFIG_GUARD))
+	if (IS_ENABLED(CONFIG_GUARD)) {
+		trap_find_libc();
 		given_start();
+	}
 	if (IS_ENABLED(CONFIG_TRACK) && param_int(EBB_ATTR_TRACK_WRITES)) {
 		written_init();
 		reclaimer_start();

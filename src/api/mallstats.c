@@ -30,6 +30,7 @@
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
+#include "debug/guard.h"
 #include "ebb/jemalloc.h"
 #include "heap/drain.h"
 #include "heap/tally.h"
@@ -232,6 +233,16 @@ static uint64_t not_negative(int64_t bytes)
 	return bytes > 0 ? (uint64_t)bytes : 0;
 }
 
+/* Guarded objects are large ones, but not of the range. */
+static uint64_t guarded_bytes(void)
+{
+	struct guard_stats stats = { 0 };
+
+	if (guard_mode)
+		guard_stats(&stats);
+	return stats.live;
+}
+
 static void derive(const struct tally_sums *sums)
 {
 	uint64_t large = load_relaxed(&account.large_bytes);
@@ -252,7 +263,8 @@ static void derive(const struct tally_sums *sums)
 		[STAT_METADATA] = metadata,
 		[STAT_RESIDENT] = active + ALIGN_UP(unused, map_page_size) +
 				  metadata,
-		[STAT_MAPPED] = load_relaxed(&run_counters.used),
+		[STAT_MAPPED] = load_relaxed(&run_counters.used) +
+				guarded_bytes(),
 		[STAT_RETAINED] = fresh - min(fresh, active + unused),
 		[STAT_DIRTY] = unused - min(unused, lazy),
 		[STAT_LAZY] = lazy,
@@ -397,7 +409,7 @@ int mallctl_do(const struct mallctl_ref *ref)
 
 __export void (*malloc_message)(void *cbopaque, const char *s);
 
-struct report {
+struct printout {
 	void (*write_cb)(void *cbopaque, const char *s);
 	void *cbopaque;
 	bool json;
@@ -412,7 +424,7 @@ static void write_stderr(void *cbopaque, const char *s)
 	(void)sys_write(2, s, strlen(s));
 }
 
-static __printf_(2, 3) void write_line(const struct report *report,
+static __printf_(2, 3) void write_line(const struct printout *report,
 				       const char *fmt, ...)
 {
 	char line[LINE_MAX_LEN];
@@ -442,7 +454,7 @@ static void print_value(char *buf, size_t size, const struct mallctl_ref *ref)
 }
 
 /* Of the heap as a whole, not of a thread, a class, or to be done. */
-static bool is_reported(const struct report *report,
+static bool is_reported(const struct printout *report,
 			const struct mallctl_row *row)
 {
 	bool of_stats = !strncmp(row->name, "stats.", 6);
@@ -454,7 +466,7 @@ static bool is_reported(const struct report *report,
 }
 
 /* "stats.active" is "active" in the object "stats". */
-static const char *open_group(struct report *report, const char *name,
+static const char *open_group(struct printout *report, const char *name,
 			      const char **ret_before)
 {
 	const char *dot = strchr(name, '.');
@@ -472,7 +484,7 @@ static const char *open_group(struct report *report, const char *name,
 	return dot + 1;
 }
 
-static void print_row(struct report *report, const struct mallctl_row *row)
+static void print_row(struct printout *report, const struct mallctl_row *row)
 {
 	const struct mallctl_ref ref = { row, 0 };
 	const char *name = row->name, *before = "";
@@ -487,7 +499,7 @@ static void print_row(struct report *report, const struct mallctl_row *row)
 	write_line(report, "%s\"%s\": %s", before, name, value);
 }
 
-static void print_counters(const struct report *report, const uint64_t *values)
+static void print_counters(const struct printout *report, const uint64_t *values)
 {
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
 		write_line(report, report->json ? "%s\"%s\": %llu" :
@@ -497,7 +509,7 @@ static void print_counters(const struct report *report, const uint64_t *values)
 			   (unsigned long long)values[i]);
 }
 
-static void print_all(struct report *report, const uint64_t *values)
+static void print_all(struct printout *report, const uint64_t *values)
 {
 	write_line(report, report->json ? "{\n\"jemalloc\": {\n\"epoch\": %llu" :
 			   "___ Begin ebbmalloc statistics ___\nepoch: %llu\n",
@@ -515,7 +527,7 @@ static void print_all(struct report *report, const uint64_t *values)
 __export void malloc_stats_print(void (*write_cb)(void *, const char *),
 				 void *cbopaque, const char *opts)
 {
-	struct report report = {
+	struct printout report = {
 		.write_cb = write_cb ?: malloc_message ?: write_stderr,
 		.cbopaque = cbopaque,
 		.json = opts && strchr(opts, 'J'),

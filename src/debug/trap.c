@@ -60,15 +60,28 @@ static void *find_next(const char *name)
 	return getauxval(AT_BASE) ? dlsym(RTLD_NEXT, name) : NULL;
 }
 
+static sigaction_fn sigaction_next;
+static sighandler_t (*signal_next)(int sig, sighandler_t handler);
+
+__startup void trap_find_libc(void)
+{
+	if (!load_relaxed(&sigaction_next))
+		store_relaxed(&sigaction_next,
+			      (sigaction_fn)find_next("sigaction") ?:
+			      __sigaction);
+	if (!load_relaxed(&signal_next))
+		store_relaxed(&signal_next, (sighandler_t (*)(int, sighandler_t))
+					    find_next("signal"));
+}
+
 static int next_sigaction(int sig, const struct sigaction *act,
 			  struct sigaction *old)
 {
-	static sigaction_fn next;
-	sigaction_fn found = load_relaxed(&next);
+	sigaction_fn found = load_relaxed(&sigaction_next);
 
 	if (unlikely(!found)) {
-		found = (sigaction_fn)find_next("sigaction") ?: __sigaction;
-		store_relaxed(&next, found);
+		trap_find_libc();
+		found = load_relaxed(&sigaction_next);
 	}
 	if (likely(found))
 		return found(sig, act, old);
@@ -216,14 +229,12 @@ int trap_sigaction(int sig, const struct sigaction *act,
 
 sighandler_t trap_signal(int sig, sighandler_t handler)
 {
-	static sighandler_t (*next)(int sig, sighandler_t handler);
 	struct sigaction act = { .sa_flags = SA_RESTART }, old;
 
-	if (unlikely(!load_relaxed(&next)))
-		store_relaxed(&next, (sighandler_t (*)(int, sighandler_t))
-				     find_next("signal"));
-	if (likely(index_of(sig) < 0 || !load_relaxed(&started)) && next)
-		return next(sig, handler);
+	if (unlikely(!load_relaxed(&signal_next)))
+		trap_find_libc();
+	if (likely(index_of(sig) < 0 || !load_relaxed(&started)) && signal_next)
+		return signal_next(sig, handler);
 	act.sa_handler = handler;
 	if (handler == SIG_ERR) {
 		errno = EINVAL;

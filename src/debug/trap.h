@@ -19,7 +19,8 @@
  * The child of a vfork() shares that record, and must not change it (Ruby resets
  * all handlers there): what it sets is its own, by the kernel.
  *
- * Not seen: a program that makes the system call itself (Go), signalfd.
+ * Not seen: a program that makes the system call itself (Go), signalfd, sigset(),
+ * and sysv_signal(), which signal() is below -std=c99 without _DEFAULT_SOURCE.
  *
  * Without guard mode both functions are one jump to libc's.
  *
@@ -60,6 +61,12 @@ struct trap_source {
 				     struct report *report);
 	bool (*resume)(const struct trap_fault *fault);
 };
+
+/*
+ * Look for libc's functions, whether or not there will be traps: sigaction() may
+ * be called in a signal handler, where dlsym() must not.  Context: a constructor.
+ */
+void trap_find_libc(void);
 
 /* Add a source, at start, before trap_start(); @source lives for ever. */
 void trap_add(const struct trap_source *source);

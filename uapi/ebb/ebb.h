@@ -797,7 +797,7 @@ struct ebb_pool *ebb_pool_create(size_t max_bytes, size_t max_buffer,
  * may fail, and where it would have to wait it does.
  * Return: the buffer, or NULL with errno set.
  * Errors:
- * - %EINVAL: @size is 0 or larger than max_buffer, or @pool is none.
+ * - %EINVAL: @size is 0 or larger than max_buffer, or @pool was destroyed.
  * - %EAGAIN: there is too little room, and the pool does not wait.
  * - %ETIMEDOUT: there was too little room all the time.
  * - %ECANCELED: the pool was destroyed meanwhile.
@@ -819,7 +819,7 @@ void *ebb_pool_take(struct ebb_pool *pool, size_t size);
  * Context: any thread; signal handlers as for ebb_pool_take().
  * Return: 0, or -1 with errno set and the buffer still out.
  * Errors:
- * - %EINVAL: @pool is none, or @buf is NULL.  At %EBB_POOL_LEAK_FULL also: @buf
+ * - %EINVAL: @pool was destroyed, or @buf is NULL.  At %EBB_POOL_LEAK_FULL also: @buf
  *   is not out; a report says what it is.
  * - %EDEADLK: called in a signal handler, see above.
  * Since: 0.1
@@ -840,7 +840,7 @@ int ebb_pool_return(struct ebb_pool *pool, void *buf);
  * Return: 0, or -1 with errno set and the pool as it was.
  * Errors:
  * - %EBUSY: buffers are out, or threads wait, and %EBB_POOL_FORCE is not given.
- * - %EINVAL: @pool is none, or @flags are others.
+ * - %EINVAL: @pool was destroyed, or @flags are others.
  * - %EDEADLK: called in a signal handler, above the allocator.
  * Since: 0.1
  */
@@ -857,7 +857,7 @@ int ebb_pool_destroy(struct ebb_pool *pool, unsigned int flags,
  * Context: any thread, no signal handlers.
  * Return: 0, or -1 with errno set.
  * Errors:
- * - %EINVAL: @pool is none, or @size is less than that of release 0.1.
+ * - %EINVAL: @pool was destroyed, or @size is less than that of release 0.1.
  * - %EAGAIN: some thread is stopped where it cannot be counted; try again.
  * - %EDEADLK: called in a signal handler, above the allocator.
  * Since: 0.1
@@ -875,7 +875,7 @@ int ebb_pool_count(struct ebb_pool *pool, struct ebb_pool_counts *ret_counts);
  * Context: any thread, no signal handlers.
  * Return: 0, or -1 with errno set.
  * Errors:
- * - %EINVAL: @pool is none, or has no leak level.
+ * - %EINVAL: @pool was destroyed, or has no leak level.
  * - %ENOENT: @buf is not known to be out; with %EBB_POOL_LEAK_SAMPLED most are not.
  * - %EDEADLK: called in a signal handler, above the allocator.
  * Since: 0.1
@@ -926,7 +926,7 @@ struct ebb_pool_leak {
  * Context: any thread, no signal handlers; @fn may call anything.
  * Return: how many there are, or -1 with errno set.
  * Errors:
- * - %EINVAL: @pool is none, or has no leak level.
+ * - %EINVAL: @pool was destroyed, or has no leak level.
  * - %EAGAIN: a thread did not stop within two seconds.
  * - %EDEADLK: called in a signal handler, above the allocator.
  * - what opening /proc/self/maps or /proc/self/pagemap said.
