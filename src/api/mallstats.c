@@ -499,7 +499,8 @@ static void print_row(struct printout *report, const struct mallctl_row *row)
 	write_line(report, "%s\"%s\": %s", before, name, value);
 }
 
-static void print_counters(const struct printout *report, const uint64_t *values)
+static void print_counters(const struct printout *report,
+			   const uint64_t *values)
 {
 	for (unsigned int i = 0; i < EBB_NR_COUNTERS; i++)
 		write_line(report, report->json ? "%s\"%s\": %llu" :

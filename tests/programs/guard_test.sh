@@ -50,9 +50,24 @@ assert json.loads(text) == rows
 print(len(re.findall(r"\d+", text)), sorted({len(t) for t in text.split()}))
 END
 
-plan 6
+cat >"$WORK/main.c" <<'END'
+#include <stdio.h>
+int main(int argc, char **argv) { return printf("%s %d\n", argv[0], argc) < 0; }
+END
+
+history()
+{
+	rm -rf "$WORK/tree"
+	git init -q "$WORK/tree" && cp "$WORK"/*.* "$WORK/tree" &&
+		git -C "$WORK/tree" add . &&
+		git -C "$WORK/tree" -c user.name=a -c user.email=b \
+			-c maintenance.auto=false commit -qm first --date=@0 &&
+		git -C "$WORK/tree" show --stat --format=%s | cat
+}
+
+plan 10
 for conf in guard=sampled,guard_every=20 guard=all; do
-	for name in sqlite3 perl python3; do
+	for name in sqlite3 perl python3 gcc git; do
 		if ! command -v $name >/dev/null; then
 			skip "$name with $conf" "it is not installed"
 			continue
@@ -61,6 +76,9 @@ for conf in guard=sampled,guard_every=20 guard=all; do
 		sqlite3) check "$name with $conf" same $conf base ;;
 		perl) check "$name with $conf" same $conf \
 			perl "$WORK/words.pl" ;;
+		gcc) check "$name with $conf" \
+			same $conf gcc -O2 -Wall -S -o - "$WORK/main.c" ;;
+		git) check "$name with $conf" same $conf history ;;
 		python3) check "$name with $conf" \
 			same $conf env PYTHONHASHSEED=1 python3 "$WORK/rows.py" ;;
 		esac

@@ -34,6 +34,27 @@ is_sorted()
 			END { exit nr != 2 || order[1] != first }'
 }
 
+# The column, and what is in it
+shows_cold()
+{
+	"$ebbctl" top --once --delay 0.1 | grep " COLD " &&
+		json "j['all']['cold'] > 1 << 20" \
+			"$ebbctl" top --once --json --delay 0.1
+}
+
+cold_is_shown()
+{
+	subject cold env "EBB_CONF=track_writes=50,cold_ms=0,control_dir=$CONTROL"
+	tell cold "large 4" && seen cold && wait_until 60 shows_cold
+}
+
+# looks_possible: whether the kernel tells what was written
+looks_possible()
+{
+	grep -q '^CONFIG_TRACK=y' "$EBB_BUILD/.config" &&
+		printf '6.7\n%s\n' "$(uname -r)" | sort -CV
+}
+
 subject small
 subject large
 subject victim
@@ -48,7 +69,7 @@ seen victim
 kill -KILL "${subject_pid[victim]}"
 wait "${subject_pid[victim]}" 2>/dev/null
 
-plan 6
+plan 7
 check "top refuses wrong usage" refuses_wrong_usage
 check "a frame as text: what is most first" is_sorted live large
 check "or by another column" is_sorted pid small
@@ -58,5 +79,10 @@ check "a frame as JSON" json "{r['pid']: r for r in j['processes']}[$(
 	"$ebbctl" top --once --json --delay 0.1
 check "on a terminal" python3 "$EBB_TOP/tests/tool/top.py" "$ebbctl" \
 	"${subject_pid[small]}" subject "${subject_pid[victim]}"
+if looks_possible; then
+	check "what is cold is shown where somebody looks" cold_is_shown
+else
+	skip "what is cold is shown" "needs Linux 6.7 and CONFIG_TRACK"
+fi
 check "no terminal: top says what to do" says 'top --once' "$ebbctl" top
 finish

@@ -17,7 +17,8 @@
 
 #define QUIET_MS	2500	/* without a writing: nothing changes */
 
-static const struct column {
+/* Of width 0: not shown. */
+static struct column {
 	const char *title;
 	const char *name;	/* --sort NAME */
 	int width;
@@ -32,6 +33,7 @@ static const struct column {
 	[FRAME_LAZY] = { "LAZY", "lazy", .width = 5 },
 	[FRAME_CLEAN] = { "CLEAN", "clean", .width = 5 },
 	[FRAME_CACHED] = { "CACHE", "cached", .width = 5 },
+	[FRAME_COLD] = { "COLD", "cold" },
 	[FRAME_BACK] = { "BACK/s", "back", .width = 6 },
 	[FRAME_PRESSURE] = { "LEVEL", "pressure", .width = 6, .left = true },
 	[FRAME_HEADROOM] = { "ROOM", "headroom", .width = 5, .up = true },
@@ -39,7 +41,7 @@ static const struct column {
 };
 
 const char frame_key_names[] = "pid, name, live, dirty, lazy, clean, cached, "
-			       "back, pressure, headroom or limit";
+			       "cold, back, pressure, headroom or limit";
 
 const char *frame_key_name(enum frame_key key)
 {
@@ -50,7 +52,7 @@ void frame_column(enum frame_key key, int *ret_at, int *ret_width)
 {
 	*ret_at = 0;
 	for (int i = 0; i < (int)key; i++)
-		*ret_at += columns[i].width + 1;
+		*ret_at += columns[i].width ? columns[i].width + 1 : 0;
 	*ret_width = columns[key].width;
 }
 
@@ -110,6 +112,8 @@ static void fill(struct frame_row *row, const struct process *process)
 			[FRAME_LAZY] = counters[EBB_COUNTER_LAZY],
 			[FRAME_CLEAN] = counters[EBB_COUNTER_CLEAN],
 			[FRAME_CACHED] = counters[EBB_COUNTER_CACHED],
+			[FRAME_COLD] = counters[EBB_COUNTER_NR_SCANS] ?
+				counters[EBB_COUNTER_COLD] : UNKNOWN,
 			[FRAME_BACK] = UNKNOWN,
 			[FRAME_PRESSURE] = counters[EBB_COUNTER_PRESSURE],
 			[FRAME_HEADROOM] = limited ?
@@ -119,6 +123,17 @@ static void fill(struct frame_row *row, const struct process *process)
 		},
 	};
 	memcpy(row->name, process->page.head.comm, sizeof(row->name));
+}
+
+/* Names are shorter where there is one column more. */
+static void show_cold(const struct frame *frame)
+{
+	bool known = false;
+
+	for (size_t i = 0; i < frame->nr; i++)
+		known |= frame->rows[i].values[FRAME_COLD] != UNKNOWN;
+	columns[FRAME_COLD].width = known ? 5 : 0;
+	columns[FRAME_NAME].width = known ? 9 : 13;
 }
 
 static bool is_summed(enum frame_key key)
@@ -167,6 +182,7 @@ bool frame_take(struct frame *frame)
 	free(frame->rows);
 	frame->rows = rows;
 	frame->nr = nr;
+	show_cold(frame);
 	add_up(frame);
 	frame_sort(frame);
 	return true;
@@ -248,6 +264,8 @@ static void add_cell(char line[FRAME_LINE], enum frame_key key,
 	int pad = column->width - fit(cell, sizeof(cell), text, column->width);
 	size_t at = strlen(line);
 
+	if (!column->width)
+		return;
 	snprintf(line + at, FRAME_LINE - at, "%s%*s%s%*s", at ? " " : "",
 		 column->left ? 0 : pad, "", cell, column->left ? pad : 0, "");
 }

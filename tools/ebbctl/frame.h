@@ -18,6 +18,7 @@ enum frame_key {
 	FRAME_LAZY,
 	FRAME_CLEAN,
 	FRAME_CACHED,
+	FRAME_COLD,		/* shown if somebody looks (track_writes) */
 	FRAME_BACK,
 	FRAME_PRESSURE,
 	FRAME_HEADROOM,

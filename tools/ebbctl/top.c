@@ -22,22 +22,22 @@ static const char usage[] =
 "Shows all processes on ebbmalloc, live: what they hold, how fast they give\n"
 "memory back, the pressure they feel, and how near their limit they are.\n"
 "\n"
-"  -s, --sort KEY   pid, name, live, dirty, lazy, clean, cached, back,\n"
-"                   pressure, headroom or limit (live)\n"
+"  -s, --sort KEY   pid, name, live, dirty, lazy, clean, cached, cold,\n"
+"                   back, pressure, headroom or limit (live)\n"
 "  -d, --delay S    seconds between two looks, 0.1..3600 (1)\n"
 "      --once       one frame as plain text, after one delay\n"
 "      --json       with --once: as a JSON object\n"
 "  -h, --help       this\n"
 "\n"
 "Keys: q quits; < and > choose the column to sort by, or its letter: p n l d\n"
-"z c a b e r m; R turns the order round; arrows, Page Up, Page Down, Home and\n"
+"z c a o b e r m; R turns the order round; arrows, Page Up, Page Down, Home and\n"
 "End scroll.\n"
 "\n"
 "Exit status: 0; 2 for wrong usage; 125 if that cannot be told, or there is no\n"
 "terminal.\n";
 
 /* In the order of enum frame_key. */
-static const char letters[FRAME_NR_KEYS + 1] = "pnldzcaberm";
+static const char letters[FRAME_NR_KEYS + 1] = "pnldzcaoberm";
 
 static const char help[] = " q quit  < > sort  R reverse  arrows scroll ";
 
