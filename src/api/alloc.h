@@ -46,7 +46,7 @@ void alloc_put(void *ptr) __attribute__((nothrow, leaf));
 
 /* malloc() and realloc() themselves, likewise. */
 void *alloc_get(size_t size)
-	__attribute__((nothrow, leaf, malloc, alloc_size(1)));
+	__attribute__((nothrow, leaf, __malloc__, alloc_size(1)));
 void *alloc_change(void *ptr, size_t size)
 	__attribute__((nothrow, leaf, alloc_size(2)));
 

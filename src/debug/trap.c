@@ -299,8 +299,8 @@ static void pass_on(int sig, siginfo_t *info, void *context)
 /* === Faults =============================================================== */
 
 #if defined(__aarch64__)
-#define ESR_MAGIC	0x45535201u
-#define ESR_WNR		(1u << 6)	/* the access was a write */
+#define SYNDROME_MAGIC	0x45535201u
+#define SYNDROME_WRITE	(1u << 6)	/* the access was a write */
 
 /* The record of the exception's syndrome, among those of the frame. */
 static bool fault_is_write(const ucontext_t *context)
@@ -314,9 +314,9 @@ static bool fault_is_write(const ucontext_t *context)
 		memcpy(head, at, sizeof(head));
 		if (!head[0] || head[1] < 16)
 			return false;
-		if (head[0] == ESR_MAGIC) {
+		if (head[0] == SYNDROME_MAGIC) {
 			memcpy(&esr, at + 8, sizeof(esr));
-			return esr & ESR_WNR;
+			return esr & SYNDROME_WRITE;
 		}
 	}
 	return false;

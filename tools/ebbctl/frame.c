@@ -33,7 +33,7 @@ static struct column {
 	[FRAME_LAZY] = { "LAZY", "lazy", .width = 5 },
 	[FRAME_CLEAN] = { "CLEAN", "clean", .width = 5 },
 	[FRAME_CACHED] = { "CACHE", "cached", .width = 5 },
-	[FRAME_COLD] = { "COLD", "cold" },
+	[FRAME_COLD] = { "COLD", "cold", .width = 0 },
 	[FRAME_BACK] = { "BACK/s", "back", .width = 6 },
 	[FRAME_PRESSURE] = { "LEVEL", "pressure", .width = 6, .left = true },
 	[FRAME_HEADROOM] = { "ROOM", "headroom", .width = 5, .up = true },
