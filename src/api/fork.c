@@ -87,9 +87,9 @@ static void prefork(void)
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
 	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
 		   !lock_is_mine(&drain_lock);
-	listen_prefork(!lock_holds_any());
+	listen_prefork(none_held);
 	if (IS_ENABLED(CONFIG_CONTROL))
-		ctl_prefork(!lock_holds_any());
+		ctl_prefork(none_held);
 	reclaimer_prefork();
 	purge_prefork(may_wait);
 	if (IS_ENABLED(CONFIG_LEAK))

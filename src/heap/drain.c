@@ -103,13 +103,17 @@ void drain_close_heap(void)
 {
 	struct heap *heap = thread.heap;
 
-	magazine_flush_all(heap);
+	/*
+	 * Before that somebody may be at it who found us out of the bracket: the
+	 * heap is ours, gate or not, only with the lock.
+	 */
 	lock_take(&drain_lock);
-	/* Who reads accounts finds it in the heap, or there. */
-	charge_close(heap, true);
 	thread.state = THREAD_GONE;
 	thread.heap = NULL;
 	store_relaxed(&tcb.heap, EMPTY_HEAP);
+	magazine_flush_all(heap);
+	/* Who reads accounts finds it in the heap, or there. */
+	charge_close(heap, true);
 	list_del(&heap->all);
 	sub_relaxed(&account.nr_heaps, 1);
 	heap->tcb = NULL;
