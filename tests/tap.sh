@@ -75,8 +75,8 @@ check()
 	if [ $status = 0 ]; then
 		echo "ok $tap_number $name"
 	else
-		echo "not ok $tap_number $name"
 		echo "# exit status $status of: $*"
+		echo "not ok $tap_number $name"
 		tap_failed=1
 	fi
 	return $status
