@@ -50,6 +50,22 @@ live()
 	"$load" "$port" /accounts | awk '{ live += $(NF - 3) } END { print live }'
 }
 
+# A load that others wrote: a connection for each request, and connections kept
+serves_ab()
+{
+	local keep
+
+	for keep in -q -k; do
+		ab -q "$keep" -n 20000 -c 32 "http://127.0.0.1:$port/" \
+			>"$WORK/ab" 2>&1 || { cat "$WORK/ab"; return 1; }
+		grep -E "^(Complete|Failed|Non-2xx|Keep-Alive|Requests per)" \
+			"$WORK/ab"
+		grep -Eq "^Complete requests: +20000$" "$WORK/ab" &&
+			grep -Eq "^Failed requests: +0$" "$WORK/ab" &&
+			! grep -q "^Non-2xx" "$WORK/ab" || return 1
+	done
+}
+
 # What has been served holds nothing: contexts and buffers are where they were.
 holds_nothing()
 {
@@ -107,10 +123,15 @@ strict_stops()
 }
 
 export EBB_CONF=accounts=live
-plan 9
+plan 10
 check "the sample is built, without a warning" builds || finish
 check "it starts" start
 check "every answer of a load is right" "$load" "$port" 3000 16
+if command -v ab >/dev/null; then
+	check "so is every one of ab's" serves_ab
+else
+	skip "so is every one of ab's" "ab is not installed"
+fi
 check "what was served holds no memory" holds_nothing
 check "the accounts show whose memory it is" accounts_tell_who
 check "it ends when it is told to" ends 0
