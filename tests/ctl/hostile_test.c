@@ -14,6 +14,7 @@
 #define NR_WRITES	10000
 #define NR_WRITERS	4
 #define HUGE_SIZE	(256 * KIB)
+#define PATIENCE_TIMES	4	/* see goes_on() */
 
 FIXTURE(hostile) {
 	struct subject subject;
@@ -178,7 +179,10 @@ static bool all_in_range(struct ebb_page *page)
 	return true;
 }
 
-/* It writes a page that is newer than now. */
+/*
+ * It writes a page that is newer than now.  What failed is tried again after 5
+ * seconds, then 10, then 20.
+ */
 static bool goes_on(struct subject *subject, struct ebb_page *page)
 {
 	struct timespec ts;
@@ -186,9 +190,14 @@ static bool goes_on(struct subject *subject, struct ebb_page *page)
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	now = (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-	return WAIT_FOR((subject_does(subject, "work 1"),
-			 page_is_whole(subject, page) &&
-				 page->head.time_ms > now));
+	for (int i = 0; i < PATIENCE_TIMES; i++) {
+		if (WAIT_FOR((subject_does(subject, "work 1"),
+			      page_is_whole(subject, page) &&
+				      page->head.time_ms > now)))
+			return true;
+		note("no newer page for %d ms", (i + 1) * PATIENCE_MS);
+	}
+	return false;
 }
 
 /* Its own checks of memory, and its end, are as if nothing had been. */
