@@ -46,6 +46,7 @@ static unsigned int nr_rows_before;
 static uint64_t rows_ms, rows_before_ms;
 static uint64_t walk_after_us;		/* no walk before this */
 static uint64_t nr_verdicts;
+static uint64_t nr_reports;		/* of guard mode, up to the last shown */
 
 /* Control characters could be taken for the end of a line or a field. */
 static void copy_text(char *to, size_t size, const char *from)
@@ -67,6 +68,26 @@ static void read_comm(const char *path, char name[COMM_SIZE])
 		text[0] = '\0';
 	text[strcspn(text, "\n")] = '\0';
 	copy_text(name, COMM_SIZE, text);
+}
+
+/* The last report that was written, if it was not shown; else false. */
+static bool new_report(struct report_last *ret_last)
+{
+	if (!IS_ENABLED(CONFIG_GUARD) || !report_read_last(ret_last) ||
+	    ret_last->nr == nr_reports)
+		return false;
+	nr_reports = ret_last->nr;
+	return true;
+}
+
+static bool take_report(void)
+{
+	struct report_last last;
+
+	if (!new_report(&last))
+		return false;
+	board_verdict(EBB_VERDICT_REPORT, 0, last.head);
+	return true;
 }
 
 /* === Beginning ============================================================ */
@@ -96,6 +117,7 @@ static void set_sections(struct ebb_page_head *head)
 void board_begin(const struct place_self *self)
 {
 	struct ebb_page_head *head = &page.head;
+	struct report_last earlier;
 
 	memset(&page, 0, sizeof(page));
 	memcpy(head->magic, EBB_PAGE_MAGIC, sizeof(head->magic));
@@ -111,6 +133,8 @@ void board_begin(const struct place_self *self)
 	copy_text(head->version, sizeof(head->version), EBB_VERSION);
 	read_comm("/proc/self/comm", head->comm);
 	nr_verdicts = 0;
+	/* Those before, our parent's perhaps, are not of this page. */
+	(void)new_report(&earlier);
 	walk_after_us = 0;
 	nr_rows_before = 0;
 }
@@ -384,6 +408,8 @@ void board_gather(enum ebb_page_state state, uint64_t features)
 		history_histogram((enum ebb_histogram_id)i,
 				  &page.histograms[i]);
 	head->events.used = history_events(page.events);
+	/* What board_report() had no chance to. */
+	(void)take_report();
 	head->features = features;
 	copy_text(head->reclaimer, sizeof(head->reclaimer), reclaimer_state());
 	if (small_file_read("/proc/self/cgroup", head->cgroup,
@@ -409,12 +435,10 @@ void board_verdict(const char *name, int err, const char *text)
 
 void board_report(const char *path, uint32_t uid)
 {
-	struct report_last last;
 	int dir, fd;
 
-	if (!IS_ENABLED(CONFIG_GUARD) || !report_read_last(&last))
+	if (!take_report())
 		return;
-	board_verdict(EBB_VERDICT_REPORT, 0, last.head);
 	seal(page.head.state);
 	dir = place_open(path, uid);
 	if (dir < 0)

@@ -605,8 +605,8 @@ void ctl_visit(void)
 
 /*
  * A report was written (debug/report.h), most likely by a process that ends
- * now.  Nobody is waited for; who is in the middle of a visit shows it if the
- * process goes on.
+ * now.  Nobody is waited for: in the middle of a visit, the next one shows it if
+ * the process goes on.
  */
 static void show_report(void)
 {
