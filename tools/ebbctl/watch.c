@@ -301,8 +301,10 @@ static struct watched *known(const struct watch *watch,
 	return NULL;
 }
 
+/* What it wrote last may not have been seen. */
 static void remove_at(struct watch *watch, size_t i)
 {
+	look(watch, &watch->list[i]);
 	process_put(watch->list[i].process);
 	watch->list[i] = watch->list[--watch->nr];
 }
@@ -341,10 +343,12 @@ static bool look_around(struct watch *watch, uint64_t since_ms)
 	for (size_t i = watch->nr; i > 0; i--) {
 		struct watched *watched = &watch->list[i - 1];
 
+		if (watch->chosen && !process_lives(watched->process)) {
+			remove_at(watch, i - 1);
+			continue;
+		}
 		ask_kernel(watch, watched);
 		look(watch, watched);
-		if (watch->chosen && !process_lives(watched->process))
-			remove_at(watch, i - 1);
 	}
 	return true;
 }
