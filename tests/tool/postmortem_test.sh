@@ -68,6 +68,21 @@ says_it_in_words()
 		says '^pass +[0-9:.]+ app, severe' "$ebbctl" postmortem "$pid"
 }
 
+# Guard mode has ended it.
+shows_what_was_misused()
+{
+	misuser misuser all || return
+	pid=${subject_pid[misuser]}
+	tell misuser misuse
+	wait_until 30 test ! -e "/proc/$pid/exe" || return
+	wait "$pid" 2>/dev/null
+	[ $? = $((128 + 6)) ] || return
+	record "r['report'] == '$(reported misuser)' and
+		r['report_ms'] <= r['written_ms']" &&
+		says "^report +20[0-9-]+ [0-9:.]+ $misused\$" \
+			"$ebbctl" postmortem "$pid" && blames_all misuser
+}
+
 # What is left of it is one file, in a place of its own.
 buried()
 {
@@ -262,10 +277,11 @@ survives_a_full_place()
 	return "$status"
 }
 
-plan 13
+plan 14
 check "a process killed by SIGKILL is shown" shows_who_was_killed
 check "in words, too" says_it_in_words
 check "its directory is gone, its page kept" buried
+check "so is what it misused" shows_what_was_misused
 check "so it is if the library sweeps first" library_buries_as_well
 check "the newest eight are kept" newest_eight_stay
 check "who lives, or ended by itself, is left alone" others_are_left_alone

@@ -13,6 +13,7 @@
  *			8 MiB more, and wait for the pass
  *	grow		allocate until somebody ends it; no answer
  *	crash		the same by a wrong address; no answer
+ *	misuse		read byte 10 of an object of 5000 bytes that was freed
  *	exit		end by itself
  *
  * Ends at the end of stdin, too.
@@ -21,6 +22,7 @@
 #include "common.h"
 
 #define LARGE	(128 * KIB)
+#define MISUSED	5000u
 
 /* What is kept: each object begins with the address of the one before. */
 static void **kept;
@@ -134,6 +136,37 @@ static void grow(void)
 	}
 }
 
+/* What a report of guard mode names: functions that nothing else calls. */
+char *misuse_allocates(void);
+void misuse_frees(char *object);
+char misuse_reads(const char *object);
+
+__attribute__((noinline)) char *misuse_allocates(void)
+{
+	return hide(malloc(MISUSED));
+}
+
+__attribute__((noinline)) void misuse_frees(char *object)
+{
+	free(object);
+	hide(object);
+}
+
+__attribute__((noinline)) char misuse_reads(const char *object)
+{
+	return object[10];
+}
+
+static void misuse(void)
+{
+	static volatile char sink;
+	char *object = misuse_allocates();
+
+	misuse_frees(object);
+	sink = misuse_reads(hide(object));
+	(void)sink;
+}
+
 static void obey(const char *line)
 {
 	volatile uintptr_t nowhere = 8;
@@ -145,6 +178,8 @@ static void obey(const char *line)
 		exit(0);
 	if (!strcmp(word, "grow"))
 		grow();
+	if (!strcmp(word, "misuse"))
+		misuse();
 	if (!strcmp(word, "crash"))
 		*(volatile int *)nowhere = 1;
 	if (!strcmp(word, "free"))

@@ -7,6 +7,8 @@
 #	tell NAME LINE		have it do what tests/tool/subject.c says
 #	seen NAME		wait until it has a control directory
 #
+# Where $SUBJECT_CONF is set it has those options, too.
+#
 # ${subject_pid[NAME]} is its number.  Control directories are in $CONTROL, of
 # this test alone, where the tool looks first.
 
@@ -23,8 +25,8 @@ subject()
 	shift
 	mkfifo "$WORK/$name.in"
 	# shellcheck disable=SC2154 # of tap.sh
-	EBB_CONF=accounts=live,control_dir=$CONTROL,debounce_ms=0 "${preload[@]}" "$@" \
-		"$EBB_BUILD/tests/tool/subject" \
+	EBB_CONF=accounts=live,control_dir=$CONTROL,debounce_ms=0${SUBJECT_CONF:+,$SUBJECT_CONF} \
+		"${preload[@]}" "$@" "$EBB_BUILD/tests/tool/subject" \
 		<"$WORK/$name.in" >"$WORK/$name.out" &
 	subject_pid[$name]=$!
 	subject_answers[$name]=0
@@ -42,7 +44,7 @@ tell()
 {
 	echo "$2" >"$WORK/$1.in"
 	case $2 in
-	grow | crash | exit) return ;;
+	grow | crash | misuse | exit) return ;;
 	esac
 	subject_answers[$1]=$((subject_answers[$1] + 1))
 	wait_until 60 answered "$1" "${subject_answers[$1]}"
@@ -58,6 +60,44 @@ seen_once()
 seen()
 {
 	wait_until 30 seen_once "$1"
+}
+
+# Of "misuse", the first line of the report
+# shellcheck disable=SC2034
+misused='read\(0x[0-9a-f]+\): use after free: 10 bytes into the object of 5000 bytes at 0x[0-9a-f]+'
+
+# misuser NAME MODE: a subject in that guard mode, with the log $WORK/NAME.log
+misuser()
+{
+	SUBJECT_CONF=guard=$2,log=$WORK/$1.log subject "$1"
+	seen "$1"
+}
+
+# reported NAME: the first line of its last report
+reported()
+{
+	sed -nE 's/^ebbmalloc\[[0-9]+\]: ([a-z_]+\(0x)/\1/p' "$WORK/$1.log" |
+		tail -n 1
+}
+
+# blames NAME WORDS FUNCTION: in its log the stack below WORDS begins there
+blames()
+{
+	grep -E -A 1 "^ebbmalloc\[[0-9]+\]:   $2" "$WORK/$1.log" | tail -n 1 |
+		grep -qE "#0 0x[0-9a-f]+ in $3\+0x[0-9a-f]+ \(" && return
+	cat "$WORK/$1.log"
+	return 1
+}
+
+# blames_all NAME: its log says of "misuse" who did what
+blames_all()
+{
+	blames "$1" "use by thread ${subject_pid[$1]} \(subject\)$" \
+		misuse_reads &&
+		blames "$1" "allocated by thread ${subject_pid[$1]} \(subject\), \
+[0-9]+ ms before$" misuse_allocates &&
+		blames "$1" "freed by thread ${subject_pid[$1]} \(subject\), \
+[0-9]+ ms before$" misuse_frees
 }
 
 # fails STATUS COMMAND...: it ends with just that

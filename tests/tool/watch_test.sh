@@ -170,6 +170,53 @@ starts_with_a_process()
 	! has new "^[0-9:.]{12} +$one "
 }
 
+# The last that it does; which is shown all the same.
+shows_a_report()
+{
+	misuser bad all || return
+	watch bad "${subject_pid[bad]}" || return
+	tell bad misuse
+	ends 0 || return
+	cat "$WORK/bad"
+	has bad "^[0-9:.]{12} +${subject_pid[bad]} subject +report +$misused\$" &&
+		grep -qF -- "$(reported bad)" "$WORK/bad" &&
+		[ "$(grep -c ' report ' "$WORK/bad")" = 1 ] && blames_all bad
+}
+
+# Two of a process that goes on, one after the other
+shows_each_report()
+{
+	local nr
+
+	misuser worse sampled,guard_size=4K,guard_recover=on || return
+	watch worse --json "${subject_pid[worse]}" || return
+	for nr in 1 2; do
+		tell worse misuse || return
+		wait_until 30 reports_are worse $nr || return
+		says "^report +20[0-9-]+ [0-9:.]+ $misused\$" \
+			"$ebbctl" status "${subject_pid[worse]}" &&
+			json "j['report'] == '$(reported worse)'" \
+				"$ebbctl" status --json "${subject_pid[worse]}" ||
+			return
+	done
+	blames_all worse || return
+	tell worse exit
+	ends 0
+}
+
+# reports_are NAME NR: so many were printed, the last is that of the log
+reports_are()
+{
+	python3 - "$WORK/$1" "$2" "$(reported "$1")" <<-'END'
+		import json, sys
+		with open(sys.argv[1]) as file:
+		    reports = [j["report"] for j in map(json.loads, file)
+		               if "report" in j]
+		sys.exit(len(reports) != int(sys.argv[2]) or
+		         reports[-1] != sys.argv[3])
+	END
+}
+
 refuses_wrong_usage()
 {
 	fails 2 "$ebbctl" watch x && fails 2 "$ebbctl" watch --wrong &&
@@ -182,7 +229,7 @@ one=${subject_pid[one]}
 tell one "press 3"
 seen one
 
-plan 10
+plan 12
 check "watch shows pressure and what came of it" shows_pressure
 check "SIGINT ends it" interrupt_ends_it
 check "a JSON object a line" shows_it_as_json
@@ -192,5 +239,7 @@ check "what was before is not shown" starts_with_a_process
 check "it ends with its process" ends_with_its_process
 check "it ends with its reader" ends_with_its_reader
 check "it says what was lost" says_what_was_lost
+check "it shows the report that a process ends with" shows_a_report
+check "and each of one that goes on, as status does" shows_each_report
 check "it refuses wrong usage" refuses_wrong_usage
 finish
