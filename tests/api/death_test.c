@@ -4,9 +4,9 @@
  *
  * api/victim misuses, this looks at how it ends.
  */
-#include <regex.h>
 #include <signal.h>
 #include "harness.h"
+#include "match.h"
 #include "api/run.h"
 
 enum when {
@@ -94,17 +94,11 @@ static bool line_fits(const char *line, const char *pointer,
 		      const char *words)
 {
 	char pattern[256];
-	regex_t regex;
-	bool fits;
 
 	snprintf(pattern, sizeof(pattern),
 		 "^ebbmalloc(\\[[0-9]+\\])?: [a-z_]+\\(%s\\): (%s)", pointer,
 		 words);
-	if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB))
-		abort();
-	fits = !regexec(&regex, line, 0, NULL, 0);
-	regfree(&regex);
-	return fits;
+	return text_fits(line, pattern, 0);
 }
 
 /* What is wrong with how the victim ended; NULL: nothing. */

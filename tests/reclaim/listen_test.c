@@ -239,6 +239,19 @@ static void take_long(void *arg, enum ebb_pressure_level level)
 	__atomic_store_n(&slow->has_ended, 1, __ATOMIC_RELEASE);
 }
 
+/* A call of @fn, which take_long() is a part of, is in progress. */
+static bool begins(ebb_pressure_fn fn, struct slow *slow)
+{
+	sem_init(&slow->begun, 0, 0);
+	sem_init(&slow->go, 0, 0);
+	if (ebb_pressure_register(fn, slow, EBB_PRESSURE_SEVERE) ||
+	    ebb_pressure(EBB_PRESSURE_SEVERE))
+		return false;
+	while (sem_wait(&slow->begun) && errno == EINTR)
+		;
+	return true;
+}
+
 /* What unregister() saw when it returned, and its thread. */
 struct leaver {
 	struct slow *slow;
@@ -280,13 +293,7 @@ TEST_F(listen, unregister_waits_for_a_call_in_progress)
 	pthread_t thread;
 
 	NEEDS_THREADS();
-	sem_init(&slow.begun, 0, 0);
-	sem_init(&slow.go, 0, 0);
-	ASSERT_EQ(0, ebb_pressure_register(take_long, &slow,
-					   EBB_PRESSURE_SEVERE));
-	ASSERT_EQ(0, ebb_pressure(EBB_PRESSURE_SEVERE));
-	while (sem_wait(&slow.begun) && errno == EINTR)
-		;
+	ASSERT_TRUE(begins(take_long, &slow));
 	ASSERT_EQ(0, pthread_create(&thread, NULL, leave, &leaver));
 	EXPECT_TRUE(WAIT_FOR(sleeps(&leaver) || nr_of(&leaver.is_back)));
 	EXPECT_EQ(0, nr_of(&leaver.is_back));
@@ -302,13 +309,7 @@ TEST_F(listen, unregister_waits_for_no_other)
 	struct heard heard = { 0 };
 
 	NEEDS_THREADS();
-	sem_init(&slow.begun, 0, 0);
-	sem_init(&slow.go, 0, 0);
-	ASSERT_EQ(0, ebb_pressure_register(take_long, &slow,
-					   EBB_PRESSURE_SEVERE));
-	ASSERT_EQ(0, ebb_pressure(EBB_PRESSURE_SEVERE));
-	while (sem_wait(&slow.begun) && errno == EINTR)
-		;
+	ASSERT_TRUE(begins(take_long, &slow));
 	ASSERT_EQ(0, ebb_pressure_register(hear, &heard, EBB_PRESSURE_MILD));
 	EXPECT_EQ(0, ebb_pressure_unregister(hear, &heard));
 	EXPECT_EQ(0, slow.has_ended);
@@ -332,13 +333,7 @@ TEST_F(listen, who_takes_a_place_does_not_take_the_call)
 	struct slow slow = { .has_ended = 0 };
 
 	NEEDS_THREADS();
-	sem_init(&slow.begun, 0, 0);
-	sem_init(&slow.go, 0, 0);
-	ASSERT_EQ(0, ebb_pressure_register(hand_over, &slow,
-					   EBB_PRESSURE_SEVERE));
-	ASSERT_EQ(0, ebb_pressure(EBB_PRESSURE_SEVERE));
-	while (sem_wait(&slow.begun) && errno == EINTR)
-		;
+	ASSERT_TRUE(begins(hand_over, &slow));
 	EXPECT_EQ(0, ebb_pressure_unregister(hear, &successor));
 	EXPECT_EQ(0, slow.has_ended);
 	sem_post(&slow.go);
