@@ -120,7 +120,6 @@ static uint64_t seen_cached;		/* the same of account.cached */
 static int signal_fd;			/* -1: no private file table */
 static struct pollfd poll_set[OWN_POLLED + MAX_POLLED];
 static unsigned int nr_polled;		/* of the sources */
-static bool own_table;			/* the thread's; see above */
 static bool guest_ready;		/* its descriptor can be read */
 static uint64_t asked_us;		/* since when asked_by is not 0 */
 
@@ -465,7 +464,7 @@ static void do_round(void)
 
 	hear_sources(&signals);
 	if (reclaimer_errand)
-		visit_ms = min(visit_ms, reclaimer_errand(own_table,
+		visit_ms = min(visit_ms, reclaimer_errand(signal_fd >= 0,
 					signals.pressure != PRESSURE_NONE));
 	in = (struct policy_input){
 		.now_ms = signals.now_ms,
@@ -570,7 +569,6 @@ static void *reclaimer_main(void *unused)
 	 * closed with the application's.
 	 */
 	no_table = make_table();
-	own_table = !no_table;
 	cgroup_find("", &view);
 	source_open_all(&view, no_table);
 	/* First: who frees meanwhile need not wait for it with a pass. */

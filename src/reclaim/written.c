@@ -2,13 +2,14 @@
 /*
  * ebbmalloc - What live memory is written, and what is cold
  */
-#include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "base/param.h"
+#include "base/small_file.h"
 #include "base/sys.h"
 #include "heap/heap.h"
 #include "heap/slab.h"
@@ -172,17 +173,12 @@ static struct {
 static bool has_swap(void)
 {
 	char text[512];
-	int fd = sys_open("/proc/swaps", O_RDONLY | O_CLOEXEC, 0);
-	unsigned int lines = 0;
-	long len;
+	const char *heading;
 
-	if (fd < 0)
+	if (small_file_read("/proc/swaps", text, sizeof(text)) < 0)
 		return false;
-	len = sys_read(fd, text, sizeof(text));
-	sys_close(fd);
-	for (long i = 0; i < len; i++)
-		lines += text[i] == '\n';
-	return lines > 1;
+	heading = strchr(text, '\n');
+	return heading && heading[1];
 }
 
 static void out_flush(void)
