@@ -2,7 +2,8 @@
 /*
  * ebbmalloc tests - Accounts of threads, as a program sees them
  *
- * What threads do at the same time is stress/ledger's.
+ * That others free is a story of its own, stories/foreign_thread_test; what
+ * threads do at the same time is stress/ledger's.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -132,27 +133,6 @@ TEST_F(account, knows_large_objects_and_what_becomes_of_them)
 	EXPECT_EQ(before.live + malloc_usable_size(q), counts_of(0).live);
 	free(q);
 	EXPECT_EQ(before.live, counts_of(0).live);
-}
-
-TEST_F(account, is_charged_whoever_frees)
-{
-	struct worker worker = { .size = 100 };
-	counts_t mine = counts_of(0), its, after;
-
-	ASSERT_TRUE(start(&worker));
-	its = counts_of(worker.tid);
-	EXPECT_EQ(worker.tid, its.tid);
-	EXPECT_EQ(worker.bytes, its.live);
-	drop(0, 2);
-	after = counts_of(worker.tid);
-	EXPECT_EQ(worker.bytes / 2, after.live);
-	EXPECT_EQ(worker.bytes / 2, after.freed_by_others);
-	EXPECT_EQ(its.allocated, after.allocated);
-	EXPECT_EQ(mine.freed_for_others + worker.bytes / 2,
-		  counts_of(0).freed_for_others);
-	EXPECT_EQ(mine.freed_self, counts_of(0).freed_self);
-	end(&worker);
-	drop(1, 2);
 }
 
 TEST_F(account, lives_until_its_last_byte_is_freed)
