@@ -19,6 +19,7 @@
 #include "ctl/board.h"
 #include "ctl/ctl.h"
 #include "ctl/file.h"
+#include "ctl/filter.h"
 #include "ctl/place.h"
 #include "ctl/text.h"
 #include "debug/report.h"
@@ -56,7 +57,6 @@ static struct {
 	int error;
 	char path[PLACE_PATH_MAX];
 	struct place_self self;
-	int filters;		/* seccomp's, when calls were tried */
 	uint64_t retry_ms;	/* nothing is tried before this */
 	uint32_t retry_gap_ms;
 	uint64_t shown_ms;	/* all files were written; 0: never */
@@ -104,48 +104,6 @@ static void fail(const char *why, int err)
 
 /* === Making =============================================================== */
 
-/* With arguments that are refused before anything is done. */
-static const struct probe_call needed_calls[] = {
-	{ SYS_openat, { -1, (long)"", 0 } },
-	{ SYS_mkdirat, { -1, (long)"" } },
-	{ SYS_fchmodat, { -1, (long)"" } },
-	{ SYS_fchmod, { -1 } },
-	{ SYS_unlinkat, { -1, (long)"" } },
-	{ SYS_renameat, { -1, (long)"", -1, (long)"" } },
-	{ SYS_getdents64, { -1 } },
-	{ SYS_lseek, { -1 } },
-	{ SYS_fstatfs, { -1 } },
-	{ SYS_pwrite64, { -1, 0, 0, 0 } },
-	{ SYS_pread64, { -1, 0, 0, 0 } },
-	{ SYS_write, { -1, 0, 0 } },
-	{ SYS_fstat, { -1, 0 } },
-	{ SYS_flock, { -1, 0 } },
-	{ SYS_kill, { 0x7fffffff, 0 } },
-	{ SYS_geteuid, { 0 } },
-	{ SYS_inotify_init1, { -1 } },
-	{ SYS_inotify_add_watch, { -1, (long)"", 0 } },
-};
-
-/* NULL, or why the calls cannot be made. */
-static const char *check_filters(bool on_thread)
-{
-	int filters = probe_filters(-1);
-	const char *reason;
-
-	if (!filters || filters == ctl.filters)
-		return NULL;
-	if (!on_thread)
-		return filters < 0 ? "it cannot be told, without /proc, "
-				     "whether a seccomp filter is in force" :
-				     "a seccomp filter is in force, and there "
-				     "is no thread to try calls with";
-	for (unsigned int i = 0; i < ARRAY_SIZE(needed_calls); i++)
-		if (probe_allowed(&needed_calls[i], &reason))
-			return "a seccomp filter refuses what is needed";
-	ctl.filters = filters;
-	return NULL;
-}
-
 /* Returns a descriptor of the directory, or -errno. */
 static int make(void)
 {
@@ -174,7 +132,7 @@ static int make(void)
 /* The directory's descriptor, which it is made for if need be; or -errno. */
 static int get_dir(bool on_thread)
 {
-	const char *refused = check_filters(on_thread);
+	const char *refused = filter_refusal(on_thread);
 	int fd;
 
 	if (refused) {
@@ -491,7 +449,7 @@ static uint32_t leave(void)
 {
 	if (!lock_try(&ctl_lock))
 		return READ_GAP_MS;
-	if (!check_filters(true))
+	if (!filter_refusal(true))
 		remove_all();
 	close_all();
 	lock_release(&ctl_lock);
@@ -535,7 +493,7 @@ __startup static void begin_waiting(void)
 	ctl.pid = sys_getpid();
 	ctl.made = false;
 	ctl.why = NULL;
-	ctl.filters = 0;
+	filter_forget();
 	ctl.retry_gap_ms = 0;
 	ctl.retry_ms = clock_coarse_ms() + EBB_CONTROL_AFTER_MS;
 	ctl.settled = false;
