@@ -166,7 +166,6 @@ void status_print_body(const struct ebb_page *page, unsigned int nr_events)
 {
 	struct ebb_event rows[EBB_NR_EVENTS];
 	unsigned int nr = page_events(page, rows);
-
 	const struct ebb_verdict *report =
 		page_verdict(page, EBB_VERDICT_REPORT, 0);
 	char when[STATUS_TIME];

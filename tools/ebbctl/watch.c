@@ -174,13 +174,10 @@ static uint64_t began_ms(const struct process *process)
 {
 	uint64_t ticks = process->page.head.start_ticks;
 	long hz = sysconf(_SC_CLK_TCK);
-	struct timespec now, up;
 
-	if (!ticks || hz <= 0 || clock_gettime(CLOCK_REALTIME, &now) ||
-	    clock_gettime(CLOCK_BOOTTIME, &up))
+	if (!ticks || hz <= 0)
 		return 0;
-	return (uint64_t)(now.tv_sec - up.tv_sec) * 1000 +
-	       (uint64_t)((now.tv_nsec - up.tv_nsec) / 1000000) +
+	return clock_ms(CLOCK_REALTIME) - clock_ms(CLOCK_BOOTTIME) +
 	       ticks * 1000 / (uint64_t)hz;
 }
 
