@@ -571,7 +571,9 @@ static void show_report(void)
 	if (load_relaxed(&ctl.state) != CTL_OPEN || is_other_process() ||
 	    lock_holds_any() || !lock_try(&ctl_lock))
 		return;
-	board_report(ctl.path, ctl.self.uid);
+	/* Below a filter of this thread's alone a process that goes on lives. */
+	if (!filter_refusal(false))
+		board_report(ctl.path, ctl.self.uid);
 	lock_release(&ctl_lock);
 }
 

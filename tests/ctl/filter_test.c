@@ -153,4 +153,21 @@ TEST_F(filter, for_something_else)
 	EXPECT_EQ(thread ? -1 : 0, access(subject->dir, F_OK));
 }
 
+/* Of guard mode, by a process that goes on: the page stays as it is. */
+TEST_F(filter, a_report_below_it_ends_nobody)
+{
+	struct subject *subject = &self->subjects[0];
+	char conf[256];
+
+	subject_kill(subject);
+	snprintf(conf, sizeof(conf), "%s,guard=sampled,guard_size=4K,"
+		 "guard_recover=on", variant->conf);
+	ASSERT_TRUE(subject_start(subject, conf));
+	ASSERT_TRUE(subject_appears(subject, variant->last_file));
+	if (!filters(subject, variant->action, SYS_pwrite64))
+		SKIP(return, "no seccomp here");
+	EXPECT_TRUE(subject_does(subject, "misuse 5000"));
+	EXPECT_EQ(0, subject_end(subject));
+}
+
 TEST_HARNESS_MAIN

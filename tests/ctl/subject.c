@@ -9,6 +9,7 @@
  *	alloc NR SIZE	NR objects more
  *	free K		all but each K-th; 0: all
  *	try SIZE	whether malloc gives so much; it is freed at once
+ *	misuse SIZE	read an object that is freed, which guard mode reports
  *	work NR		NR times 4 MiB of small objects, made and freed
  *	busy, rest	a thread that works all the time, or no more
  *	live		"live" of malloc_info()
@@ -388,6 +389,17 @@ static bool try(unsigned long size)
 	return p;
 }
 
+static bool misuse(unsigned long size)
+{
+	static volatile char sink;
+	char *p = hide(malloc(size));
+
+	free(p);
+	sink = *(char *)hide(p);
+	(void)sink;
+	return p;
+}
+
 static bool become(unsigned long uid)
 {
 	return !setgid((gid_t)uid) && !setuid((uid_t)uid);
@@ -402,6 +414,7 @@ static const struct {
 	{ "alloc", NULL, alloc_as_told },
 	{ "work", work, NULL },
 	{ "try", try, NULL },
+	{ "misuse", misuse, NULL },
 	{ "steady", steady, NULL },
 	{ "on-signal", NULL, on_signal },
 	{ "errno", keeps_errno, NULL },
