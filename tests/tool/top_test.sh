@@ -44,7 +44,7 @@ shows_cold()
 
 cold_is_shown()
 {
-	subject cold env "EBB_CONF=track_writes=50,cold_ms=0,control_dir=$CONTROL"
+	SUBJECT_CONF=track_writes=50,cold_ms=0 subject cold
 	tell cold "large 4" && seen cold && wait_until 60 shows_cold
 }
 
