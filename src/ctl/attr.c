@@ -14,6 +14,8 @@
 #include "ctl/attr.h"
 #include "ctl/board.h"
 #include "ctl/file.h"
+#include "debug/profile.h"
+#include "heap/heap.h"
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
@@ -26,23 +28,43 @@
 #define WRITING_NS	20000000	/* so long ago, its writer is done */
 #define EMPTY_MS	100	/* what is empty for longer is meant to be */
 #define ERROR_FILE	"error"
+#define PROFILE_FILE	"heap_profile"
 
-static const struct ebb_attr trim_attr = {
-	.name = "trim", .type = EBB_TYPE_BYTES, .unit = "bytes",
-	.min = 1, .max = INT64_C(1) << 50,
+/* What is no option; each reads as the bytes that came of the last time. */
+static const struct ebb_attr actions[] = {
+	[ATTR_TRIM - EBB_NR_ATTRS] = {
+		.name = "trim", .type = EBB_TYPE_BYTES, .unit = "bytes",
+		.min = 1, .max = INT64_C(1) << 50,
+	},
+	[ATTR_DUMP - EBB_NR_ATTRS] = {
+		.name = "dump", .type = EBB_TYPE_CHOICE, .unit = "",
+		.accepts = "profile",
+	},
 };
+
+_Static_assert(ARRAY_SIZE(actions) == NR_FILES - EBB_NR_ATTRS, "all of them");
 
 /* What we put there; of another inode or time it is somebody else's. */
 static struct file_mark marks[NR_FILES];
-static uint64_t last_trimmed;
+static uint64_t last_bytes[ARRAY_SIZE(actions)];
 static uint64_t hollow;		/* files found empty, a bit each, */
 static uint64_t hollow_ms[NR_FILES];	/* and since when */
 static bool secure;		/* set once, at start */
 
+static bool is_action(unsigned int file)
+{
+	return file >= EBB_NR_ATTRS;
+}
+
 static const struct ebb_attr *row_of(unsigned int file)
 {
-	return file == ATTR_TRIM ? &trim_attr :
-				   param_attr((enum ebb_attr_id)file);
+	return is_action(file) ? &actions[file - EBB_NR_ATTRS] :
+				 param_attr((enum ebb_attr_id)file);
+}
+
+static uint64_t *bytes_of(unsigned int file)
+{
+	return &last_bytes[file - EBB_NR_ATTRS];
 }
 
 static const char *name_of(unsigned int file)
@@ -56,7 +78,10 @@ uint64_t attr_bit(const char *name)
 
 	if (id >= 0)
 		return 1ULL << id;
-	return strcmp(name, trim_attr.name) ? 0 : 1ULL << ATTR_TRIM;
+	for (unsigned int file = EBB_NR_ATTRS; file < NR_FILES; file++)
+		if (!strcmp(name, row_of(file)->name))
+			return 1ULL << file;
+	return 0;
 }
 
 void attr_note_secure(void)
@@ -79,9 +104,9 @@ uint64_t attr_hollow(void)
 
 static size_t format_value(unsigned int file, char *buf, size_t size)
 {
-	if (file == ATTR_TRIM)
+	if (is_action(file))
 		return fmt_line(buf, size, "%llu",
-				(unsigned long long)last_trimmed);
+				(unsigned long long)*bytes_of(file));
 	if (row_of(file)->type == EBB_TYPE_STRING)
 		return fmt_line(buf, size, "%s",
 				param_str((enum ebb_attr_id)file));
@@ -167,7 +192,7 @@ static long read_value(int dir_fd, unsigned int file, uint32_t uid,
 static int refuse(unsigned int file, const char *text, const char *reason,
 		  char *why)
 {
-	char shown[SHOWN_SIZE], now[SHOWN_SIZE], range[80];
+	char shown[SHOWN_SIZE], now[SHOWN_SIZE], accepted[80];
 	bool cut = fmt_line(shown, sizeof(shown), "%s", text) ==
 		   SHOWN_SIZE - 1;
 	size_t len;
@@ -176,11 +201,11 @@ static int refuse(unsigned int file, const char *text, const char *reason,
 	len = fmt_line(why, WHY_SIZE, "%s%s%s%s refused: %s", name_of(file),
 		       *text ? "=" : "", shown, cut ? "..." : "", reason);
 	if (!is_read_only(file)) {
-		param_format_range(row_of(file), range, sizeof(range));
+		param_format_range(row_of(file), accepted, sizeof(accepted));
 		len += fmt_line(why + len, WHY_SIZE - len, "; accepts %s%s",
-				file == ATTR_TRIM ? "all or " : "", range);
+				file == ATTR_TRIM ? "all or " : "", accepted);
 	}
-	if (file != ATTR_TRIM)
+	if (!is_action(file))
 		fmt_line(why + len, WHY_SIZE - len, "; stays %s", now);
 	return -EINVAL;
 }
@@ -198,7 +223,7 @@ static int apply_trim(const char *text, char *why)
 	int err = 0;
 
 	if (strcmp(text, "all"))
-		err = param_parse(&trim_attr, text, &bytes);
+		err = param_parse(row_of(ATTR_TRIM), text, &bytes);
 	if (err) {
 		refuse(ATTR_TRIM, text, err == -ERANGE ? "out of range" :
 							 "not a size", why);
@@ -211,9 +236,45 @@ static int apply_trim(const char *text, char *why)
 		       "handler", why);
 		return err;
 	}
-	last_trimmed = result.clean_bytes;
+	*bytes_of(ATTR_TRIM) = result.clean_bytes;
 	fmt_line(why, WHY_SIZE, "%llu bytes given back",
-		 (unsigned long long)last_trimmed);
+		 (unsigned long long)result.clean_bytes);
+	return 0;
+}
+
+/* @arg: where its length goes. */
+static int write_profile(int fd, void *arg)
+{
+	struct stat st = { 0 };
+	int err = heap_profiled ? profile_write(fd) : -ENODATA;
+
+	err = err ?: sys_fstat(fd, &st);
+	*(uint64_t *)arg = (uint64_t)st.st_size;
+	return err;
+}
+
+static int apply_dump(int dir_fd, const char *text, char *why)
+{
+	uint64_t bytes = 0;
+	int64_t what;
+	int err = param_parse(row_of(ATTR_DUMP), text, &what);
+
+	if (err) {
+		refuse(ATTR_DUMP, text, "nothing that is written", why);
+		return err;
+	}
+	err = file_put_by(dir_fd, PROFILE_FILE, 0400, write_profile, &bytes,
+			  NULL);
+	if (err) {
+		fmt_line(why, WHY_SIZE, "%s=%s refused: %s",
+			 name_of(ATTR_DUMP), text, err != -ENODATA ?
+			 err_name(err) : "there is no heap profile, since the "
+			 "option profile was 0 at start");
+		return err;
+	}
+	*bytes_of(ATTR_DUMP) = bytes;
+	fmt_line(why, WHY_SIZE, "%llu bytes in " PROFILE_FILE,
+		 (unsigned long long)bytes);
 	return 0;
 }
 
@@ -254,12 +315,13 @@ static int apply_option(enum ebb_attr_id id, const char *text, char *why)
 /* A line with nothing on it says "none" where that is the default. */
 static bool may_be_none(unsigned int file)
 {
-	return file != ATTR_TRIM && row_of(file)->type == EBB_TYPE_STRING &&
+	return !is_action(file) && row_of(file)->type == EBB_TYPE_STRING &&
 	       !*row_of(file)->def_text;
 }
 
 /* @len bytes of @value, or -errno, were found in the file. */
-static int apply(unsigned int file, char *value, long len, char *why)
+static int apply(int dir_fd, unsigned int file, char *value, long len,
+		 char *why)
 {
 	char *text;
 
@@ -275,7 +337,16 @@ static int apply(unsigned int file, char *value, long len, char *why)
 		return refuse(file, "", text ? "empty" : "not text", why);
 	if (file == ATTR_TRIM)
 		return apply_trim(text, why);
+	if (file == ATTR_DUMP)
+		return apply_dump(dir_fd, text, why);
 	return apply_option((enum ebb_attr_id)file, text, why);
+}
+
+int attr_put_texts(int dir_fd)
+{
+	int err = file_put(dir_fd, ERROR_FILE, 0400, "", 0, NULL);
+
+	return err ?: file_put(dir_fd, PROFILE_FILE, 0400, "", 0, NULL);
 }
 
 static void put_error(int dir_fd, const char *why)
@@ -325,7 +396,7 @@ static bool read_one(int dir_fd, unsigned int file, bool written, uint32_t uid)
 	if (len != -ENOENT) {
 		if (len >= 0)
 			value[len] = '\0';
-		err = apply(file, value, len, why);
+		err = apply(dir_fd, file, value, len, why);
 		board_verdict(name_of(file), err, why);
 	}
 	if (err && *why)

@@ -2,7 +2,7 @@
 /*
  * ebbmalloc - Attributes: files whose contents can be written
  *
- * What it is: the options of ebb/control.h, one file each, and `trim'.  What
+ * What it is: the options of ebb/control.h, one file each, `trim' and `dump'.  What
  * somebody wrote is read when the file is closed, parsed strictly, applied, and
  * answered: the file then holds the value in force, and the board a verdict.
  * A refused value changes nothing, and `error' says why.
@@ -19,9 +19,10 @@
 #include "base/compiler.h"
 #include "ebb/control.h"
 
-/* Options by their number, then these. */
+/* Options by their number, then what is done when it is asked for. */
 enum {
 	ATTR_TRIM = EBB_NR_ATTRS,
+	ATTR_DUMP,
 	NR_FILES
 };
 
@@ -32,6 +33,9 @@ uint64_t attr_bit(const char *name);
 
 /* Put all files in place that are in @which, as they are in force. */
 int attr_put(int dir_fd, uint64_t which) __must_check;
+
+/* What attributes are answered with, empty as long as nothing was asked for. */
+int attr_put_texts(int dir_fd) __must_check;
 
 /*
  * Of @which, see to those that are not as we left them; of @written it is known

@@ -282,7 +282,7 @@ static int settle_in(int dir)
 	}
 	/* What was written before there were notes. */
 	attr_read(dir, attr_present(dir), 0, ctl.self.uid);
-	err = file_put(dir, "error", 0400, "", 0, NULL);
+	err = attr_put_texts(dir);
 	err = err ?: attr_put(dir, ALL_FILES);
 	ctl.settled = !err;
 	return err;

@@ -73,26 +73,26 @@ int file_remove(int dir_fd, const char *name)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int write_all(int fd, const char *text, size_t len)
+struct text {
+	const char *at;
+	size_t len;
+};
+
+static int write_text(int fd, void *arg)
 {
-	while (len) {
-		long done = sys_write(fd, text, len);
+	struct text text = *(const struct text *)arg;
+
+	while (text.len) {
+		long done = sys_write(fd, text.at, text.len);
 
 		if (done == -EINTR)
 			continue;
 		if (done <= 0)
 			return done ? (int)done : -EIO;
-		text += done;
-		len -= (size_t)done;
+		text.at += done;
+		text.len -= (size_t)done;
 	}
 	return 0;
-}
-
-static int fill(int fd, unsigned int mode, const char *text, size_t len)
-{
-	int err = (int)sys_call2(SYS_fchmod, fd, mode);
-
-	return err ?: write_all(fd, text, len);
 }
 
 static int rename_new(int dir_fd, const char *name)
@@ -103,8 +103,9 @@ static int rename_new(int dir_fd, const char *name)
 			      (long)name);
 }
 
-int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
-	     size_t len, struct file_mark *ret_mark)
+int file_put_by(int dir_fd, const char *name, unsigned int mode,
+		int (*write)(int fd, void *arg), void *arg,
+		struct file_mark *ret_mark)
 {
 	struct stat st = { 0 };
 	int fd, err;
@@ -116,7 +117,9 @@ int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
 	fd = open_at(dir_fd, FILE_NEW_NAME, O_WRONLY | O_CREAT | O_EXCL, mode);
 	if (fd < 0)
 		return fd;
-	err = fill(fd, mode, text, len);
+	err = (int)sys_call2(SYS_fchmod, fd, mode);
+	if (!err)
+		err = write(fd, arg);
 	if (!err)
 		err = sys_fstat(fd, &st);
 	sys_close(fd);
@@ -130,6 +133,14 @@ int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
 	else if (ret_mark)
 		*ret_mark = file_mark_of(&st);
 	return err;
+}
+
+int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
+	     size_t len, struct file_mark *ret_mark)
+{
+	struct text all = { text, len };
+
+	return file_put_by(dir_fd, name, mode, write_text, &all, ret_mark);
 }
 
 static bool is_dots(const char *name)

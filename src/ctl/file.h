@@ -49,6 +49,14 @@ int file_make_dir(int dir_fd, const char *name, unsigned int mode)
 int file_put(int dir_fd, const char *name, unsigned int mode, const char *text,
 	     size_t len, struct file_mark *ret_mark) __must_check;
 
+/*
+ * The same, of what @write puts into it; -errno of that, too.  The time in the
+ * mark is that of its last write(2).
+ */
+int file_put_by(int dir_fd, const char *name, unsigned int mode,
+		int (*write)(int fd, void *arg), void *arg,
+		struct file_mark *ret_mark) __must_check;
+
 /* Remove @name, also an empty directory; an absent one is no error. */
 int file_remove(int dir_fd, const char *name) __must_check;
 

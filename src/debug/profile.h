@@ -66,13 +66,15 @@ void profile_restore(const void *ptr, struct profile_sample sample);
  * the mean, given in the first line, what they stand for.  Returns 0, -ENODATA
  * where there is no profile, -EDEADLK below a handler that interrupted another
  * writer, or what write(2) said.
+ * Context: no lock of a lower rank is held.
  */
 int profile_write(int fd) __must_check;
 
 /*
  * The same to a new file, or one of the user's own that is made empty, at the
  * path in option profile_dump.  Errors also of open(2); -EPERM: what is there
- * is no plain file of this user's alone; -EACCES: the program has privileges.
+ * is no plain file of this user's alone; -EACCES: the program has privileges;
+ * -EDEADLK below a handler that interrupted the allocator.
  */
 int profile_dump(void) __must_check;
 

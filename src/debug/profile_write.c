@@ -141,7 +141,7 @@ int profile_write(int fd)
 
 	if (!heap_profiled)
 		return -ENODATA;
-	if (lock_holds_any())
+	if (lock_is_mine(&write_lock))
 		return -EDEADLK;
 	lock_take(&write_lock);
 	profile_count_live();
@@ -217,6 +217,8 @@ int profile_dump(void)
 	char path[PATH_LEN];
 	int fd, err;
 
+	if (lock_holds_any())
+		return -EDEADLK;
 	if (!heap_profiled || !format[0])
 		return -ENODATA;
 	if (getauxval(AT_SECURE))

@@ -181,6 +181,29 @@ TEST_F(effect, trim_refuses_what_is_no_size)
 	}
 }
 
+/* === dump ================================================================= */
+
+TEST_F(effect, dump_refuses_what_it_cannot_write)
+{
+	static const char *const wrong[] = { "", "heap", "profile now", "0" };
+	const struct ebb_verdict *verdict;
+
+	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+		verdict = subject_set(&self->subject, "dump", wrong[i]);
+		ASSERT_NE(NULL, verdict);
+		EXPECT_NE(0u, verdict->error);
+		EXPECT_NE(NULL, strstr(verdict->text, "accepts profile"));
+	}
+	/* It was started without one. */
+	verdict = subject_set(&self->subject, "dump", "profile");
+	ASSERT_NE(NULL, verdict);
+	EXPECT_NE(0u, verdict->error);
+	EXPECT_NE(NULL, strstr(verdict->text, "was 0 at start"));
+	EXPECT_TRUE(subject_has(&self->subject, "error", verdict->text));
+	EXPECT_TRUE(subject_has(&self->subject, "heap_profile", ""));
+	EXPECT_TRUE(WAIT_FOR(subject_has(&self->subject, "dump", "0")));
+}
+
 /* === Without the thread =================================================== */
 
 FIXTURE(alone) {

@@ -219,7 +219,7 @@ TEST_F(table, a_writer_says_what_went_wrong)
 	EXPECT_EQ(-ENOSPC, profile_write(full));
 	EXPECT_EQ(-EBADF, profile_write(-1));
 	lock_take(&vm_lock);
-	EXPECT_EQ(-EDEADLK, profile_write(full));
+	EXPECT_EQ(-EDEADLK, profile_dump());
 	lock_release(&vm_lock);
 	close(full);
 }

@@ -27,10 +27,10 @@
 enum {
 	STATUS_OK	= 0,
 	STATUS_NO	= 1,	/* doctor: the library does not load there;
-				 * set, trim: refused */
+				 * set, trim, profile: refused */
 	STATUS_USAGE	= 2,
 	STATUS_ABSENT	= 3,	/* no such process, or none on ebbmalloc */
-	STATUS_PENDING	= 4,	/* set, trim: not answered yet */
+	STATUS_PENDING	= 4,	/* set, trim, profile: not answered yet */
 	STATUS_FAILED	= 125,
 	STATUS_NO_EXEC	= 126,
 	STATUS_NO_FILE	= 127,
@@ -51,6 +51,7 @@ int cmd_threads(int argc, char **argv);
 int cmd_get(int argc, char **argv);
 int cmd_set(int argc, char **argv);
 int cmd_trim(int argc, char **argv);
+int cmd_profile(int argc, char **argv);
 int cmd_compare(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_watch(int argc, char **argv);

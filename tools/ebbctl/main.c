@@ -13,6 +13,7 @@ static const struct command commands[] = {
 	{ "get", cmd_get, "show the options of a process" },
 	{ "set", cmd_set, "change options of a process, and wait" },
 	{ "trim", cmd_trim, "have processes give memory back now" },
+	{ "profile", cmd_profile, "show who allocated what lives on the heap" },
 	{ "compare", cmd_compare, "run a command on several allocators" },
 	{ "top", cmd_top, "show all processes, live" },
 	{ "watch", cmd_watch, "show pressure and what came of it, live" },

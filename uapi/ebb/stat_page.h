@@ -608,6 +608,8 @@ static const struct ebb_file_info ebb_files[] = {
 	{ "metrics", "r", "0.1", "all counters, for Prometheus" },
 	{ "written", "r", "0.1", "what live memory was written, and what is cold" },
 	{ "trim", "rw", "0.1", "write bytes, or all: give so much back now" },
+	{ "dump", "rw", "0.1", "write profile: it goes to heap_profile now" },
+	{ "heap_profile", "r", "0.1", "the heap profile, when dump asked for it" },
 	{ "error", "r", "0.1", "why the last write was refused" },
 };
 
