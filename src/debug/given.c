@@ -133,6 +133,7 @@ __startup void given_start(void)
 	if (!load_relaxed(&guard_marks_on))
 		return;
 	started = true;
+	stack_init(false);
 	report_init();
 	trap_add(&source);
 	if (trap_start())

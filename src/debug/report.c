@@ -238,21 +238,6 @@ void report_die(const struct report *report)
 	abort();
 }
 
-void report_die_line(const char *line)
-{
-	struct report_event use;
-
-	if (begin()) {
-		report_here(&use, __builtin_frame_address(0));
-		note_last(line);
-		put_line("%s", line);
-		put_event("use", &use, 0);
-		finish();
-		end();
-	}
-	abort();
-}
-
 bool report_is_own(uintptr_t pc)
 {
 	return pc - own_start < own_end - own_start;
@@ -289,6 +274,32 @@ void report_at(struct report_event *event, uintptr_t pc, uintptr_t sp,
 	/* Not 0: the first address is where it happened. */
 	event->ms = 1;
 	copy_stack(event, pcs, stack_take_at(pc, sp, fp, pcs));
+}
+
+/* A flush may have found it: the library keeps no frame pointers there. */
+static void here_unwound(struct report_event *event,
+			 const struct stack_frame *frame)
+{
+	uintptr_t pcs[STACK_MAX];
+
+	event->ms = 0;
+	copy_stack(event, pcs, stack_unwind(stack_pc(frame), pcs,
+					    REPORT_FRAMES + OWN_MOST));
+}
+
+void report_die_line(const char *line)
+{
+	struct report_event use;
+
+	if (begin()) {
+		here_unwound(&use, __builtin_frame_address(0));
+		note_last(line);
+		put_line("%s", line);
+		put_event("use", &use, 0);
+		finish();
+		end();
+	}
+	abort();
 }
 
 /*

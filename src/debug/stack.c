@@ -113,19 +113,22 @@ static unsigned int walk(struct stack_frame frame, uintptr_t at,
 	return nr;
 }
 
-/* What backtrace() finds from @ret on; 0: it did not come by there. */
-static unsigned int unwind(uintptr_t ret, uintptr_t *pcs, unsigned int most)
+unsigned int stack_unwind(uintptr_t pc, uintptr_t *pcs, unsigned int most)
 {
 	void *all[STACK_MAX + OWN_FRAMES];
 	unsigned int found = 0;
 	int nr;
 
+	/* What it allocates itself, and handlers above it, do without. */
+	if (!unwinding || thread.unwinding ||
+	    pc - libgcc_start < libgcc_end - libgcc_start)
+		return 0;
 	thread.unwinding = true;
 	nr = backtrace(all, (int)(most + OWN_FRAMES));
 	thread.unwinding = false;
 
 	for (int i = 0; i < nr && found < most; i++)
-		if (found || (uintptr_t)all[i] == ret)
+		if (found || (uintptr_t)all[i] == pc)
 			pcs[found++] = (uintptr_t)all[i];
 	return found;
 }
@@ -133,14 +136,10 @@ static unsigned int unwind(uintptr_t ret, uintptr_t *pcs, unsigned int most)
 unsigned int stack_take_top(const struct stack_frame *frame, uintptr_t *pcs,
 			    unsigned int most)
 {
-	uintptr_t pc = stack_pc(frame);
-	unsigned int nr = 0;
+	unsigned int nr;
 
-	pcs[0] = pc;
-	/* What it allocates itself, and handlers above it, do without. */
-	if (unwinding && !thread.unwinding &&
-	    pc - libgcc_start >= libgcc_end - libgcc_start)
-		nr = unwind(pc, pcs, most);
+	pcs[0] = stack_pc(frame);
+	nr = stack_unwind(pcs[0], pcs, most);
 	return nr ? nr : walk(*frame, (uintptr_t)frame, pcs, most);
 }
 
@@ -153,12 +152,10 @@ unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
 			   uintptr_t *pcs)
 {
 	struct stack_frame frame = { .next = (const struct stack_frame *)fp };
-	unsigned int nr = 0;
+	unsigned int nr;
 
 	pcs[0] = pc;
-	if (unwinding && !thread.unwinding &&
-	    pc - libgcc_start >= libgcc_end - libgcc_start)
-		nr = unwind(pc, pcs, STACK_MAX);
+	nr = stack_unwind(pc, pcs, STACK_MAX);
 	if (nr || !is_readable(ALIGN_DOWN(sp, map_page_size)))
 		return max(nr, 1u);
 	return walk(frame, sp, pcs, STACK_MAX);

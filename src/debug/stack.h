@@ -70,6 +70,13 @@ unsigned int stack_take_top(const struct stack_frame *frame, uintptr_t *pcs,
 unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
 			   uintptr_t *pcs);
 
+/*
+ * The same from @pc on, where a function that is running returns to, by
+ * unwinding alone; 0: that is off, or did not come by there.  For who was
+ * called by functions that keep no frame pointers.
+ */
+unsigned int stack_unwind(uintptr_t pc, uintptr_t *pcs, unsigned int most);
+
 /* In words: what is in use, and why. */
 const char *stack_describe(void);
 

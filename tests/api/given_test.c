@@ -91,6 +91,16 @@ TEST_F(given, a_second_free_is_called_one)
 	EXPECT_REPORT("free\\(0x[0-9a-f]+\\): double free: .*3072 bytes");
 }
 
+/* Nothing unwinds here, and what led from free() to it has no frames. */
+TEST_F(given, a_second_free_of_what_is_there_has_no_made_up_stack)
+{
+	RUN("free-twice", NULL);
+	EXPECT_REPORT("free\\(0x[0-9a-f]+\\): double free: slot of [0-9]+ bytes"
+		      "[^\n]*\n"
+		      "[^\n]*  use by thread [0-9]+ \\(toucher\\)\n"
+		      "[^\n]*  end of report 1\n");
+}
+
 TEST_F(given, a_large_object_is_part_of_what_is_free)
 {
 	RUN("read-large", NULL);

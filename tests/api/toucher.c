@@ -51,6 +51,17 @@ static void free_slot(void)
 	free(hide(slots[15]));
 }
 
+/* Twice, with more than a cache of others between. */
+static void free_twice(void)
+{
+	for (unsigned int i = 0; i < NR_SLOTS; i++)
+		slots[i] = hide(malloc(100));
+	free(hide(slots[3]));
+	for (unsigned int i = 4; i < NR_SLOTS; i++)
+		free(slots[i]);
+	free(hide(slots[3]));
+}
+
 static void read_large(void)
 {
 	(void)peek(large + 50000);
@@ -199,6 +210,7 @@ static const struct how {
 	{ "read-slot", read_slot },
 	{ "write-slot", write_slot },
 	{ "free-slot", free_slot },
+	{ "free-twice", free_twice },
 	{ "read-large", read_large },
 	{ "read-with-handler", read_with_handler },
 	{ "fault-elsewhere", fault_elsewhere },
