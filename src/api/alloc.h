@@ -33,6 +33,12 @@
 #define mallopt			ebb_mallopt
 #define sigaction(...)		ebb_sigaction(__VA_ARGS__)
 #define signal(...)		ebb_signal(__VA_ARGS__)
+#define ssignal			ebb_ssignal
+#define bsd_signal		ebb_bsd_signal
+#define __sysv_signal		ebb_sysv_signal_internal
+#define sysv_signal		ebb_sysv_signal
+#define sigset			ebb_sigset
+#define sigignore		ebb_sigignore
 #endif
 
 /* Any size, any alignment (a power of two).  NULL: no memory; errno is set. */

@@ -6,23 +6,24 @@
  * shown to each *source*, which knows its own pages; what none of them explains
  * is the program's, and goes to the handler it has set, or to the default.
  *
- * Model: the exported sigaction() and signal() record what the program wants
- * for these two signals, and answer with what it had set before; the kernel has
- * our handler, with the program's SA_ONSTACK and SA_RESTART (SA_ONSTACK also
- * where it has none), without a mask and with SA_NODEFER.  So what the program's
- * handler expects is made by hand: the mask of its action and, without
- * SA_NODEFER, the signal itself are blocked before it is called, SA_RESETHAND
- * is obeyed, siginfo and context are the kernel's.  The default action is left
- * to the kernel, by setting it and letting the instruction fault again (or by
- * sending the signal again, if somebody had sent it).
+ * Model: the exported sigaction(), signal() and older functions of their kind
+ * (api/trapped.c) record what the program wants for these two signals, and answer
+ * with what it had set before; the kernel has our handler, with the program's
+ * SA_ONSTACK and SA_RESTART (SA_ONSTACK also where it has none), without a mask
+ * and with SA_NODEFER.  So what the program's handler expects is made by hand:
+ * the mask of its action and, without SA_NODEFER, the signal itself are blocked
+ * before it is called, SA_RESETHAND is obeyed, siginfo and context are the
+ * kernel's.  The default action is left to the kernel, by setting it and letting
+ * the instruction fault again (or by sending the signal again, if somebody had
+ * sent it).
  *
  * The child of a vfork() shares that record, and must not change it (Ruby resets
  * all handlers there): what it sets is its own, by the kernel.
  *
- * Not seen: a program that makes the system call itself (Go), signalfd, sigset(),
- * and sysv_signal(), which signal() is below -std=c99 without _DEFAULT_SOURCE.
+ * Not seen: a program that makes the system call itself (Go), signalfd, and what
+ * siginterrupt() asks for these two.
  *
- * Without guard mode both functions are one jump to libc's.
+ * Without guard mode sigaction() and signal() are one jump to libc's.
  *
  * Locking: a word that is held with all signals blocked, so that a handler
  * always finds it free or on its way to being so.

@@ -115,6 +115,13 @@ TEST_F(given, a_handler_of_the_program_does_not_hide_it)
 	EXPECT_EQ(NULL, strstr(self->run.output, "handler\n"));
 }
 
+TEST_F(given, handlers_of_older_functions_do_not_hide_it)
+{
+	RUN("read-with-old-handlers", NULL);
+	EXPECT_REPORT("use after free");
+	EXPECT_EQ(NULL, strstr(self->run.output, "handler\n"));
+}
+
 TEST_F(given, other_faults_are_the_program_s)
 {
 	RUN("fault-elsewhere", NULL);

@@ -5,9 +5,11 @@
  * toucher HOW: one of the names in the table below.  With the library
  * preloaded and guard=decommitted; says "alive" where it is still there.
  */
+#include <dlfcn.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include "common.h"
 
@@ -80,6 +82,53 @@ static void read_with_handler(void)
 {
 	signal(SIGSEGV, on_fault);
 	signal(SIGBUS, on_fault);
+	read_slot();
+}
+
+/* The handler that the kernel has. */
+static void *handler_of(int sig)
+{
+	void *action[8] = { NULL };
+
+	if (syscall(SYS_rt_sigaction, sig, NULL, action, 8))
+		_exit(8);
+	return action[0];
+}
+
+/* The same by functions that few still call. */
+static void read_with_old_handlers(void)
+{
+	static const char *const names[] = {
+		"ssignal", "bsd_signal", "__sysv_signal", "sysv_signal",
+		"sigset",
+	};
+	void *ours = handler_of(SIGSEGV);
+	sighandler_t before = SIG_DFL, (*set)(int, sighandler_t) = NULL;
+	int (*ignore)(int sig);
+	struct sigaction now;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		bool bsd = i < 2, once = strstr(names[i], "sysv");
+
+		*(void **)&set = dlsym(RTLD_DEFAULT, names[i]);
+		if (!set || set(SIGSEGV, on_fault) != before ||
+		    sigaction(SIGSEGV, NULL, &now) ||
+		    now.sa_handler != on_fault ||
+		    bsd != !!(now.sa_flags & SA_RESTART) ||
+		    once != !!(now.sa_flags & (int)SA_RESETHAND) ||
+		    handler_of(SIGSEGV) != ours)
+			_exit(8);
+		before = on_fault;
+	}
+	/* sigset(), with a mask; 2 is SIG_HOLD. */
+	if (set(SIGSEGV, (sighandler_t)2) != on_fault ||
+	    set(SIGSEGV, SIG_DFL) != (sighandler_t)2 ||
+	    set(SIGSEGV, on_fault) != SIG_DFL)
+		_exit(8);
+	*(void **)&ignore = dlsym(RTLD_DEFAULT, "sigignore");
+	if (!ignore || ignore(SIGBUS) || sigaction(SIGBUS, NULL, &now) ||
+	    now.sa_handler != SIG_IGN || handler_of(SIGBUS) != ours)
+		_exit(8);
 	read_slot();
 }
 
@@ -213,6 +262,7 @@ static const struct how {
 	{ "free-twice", free_twice },
 	{ "read-large", read_large },
 	{ "read-with-handler", read_with_handler },
+	{ "read-with-old-handlers", read_with_old_handlers },
 	{ "fault-elsewhere", fault_elsewhere },
 	{ "fault-in-own", fault_in_own },
 	{ "advise-own", advise_own },
