@@ -31,39 +31,45 @@ static bool is_chosen(const char *text, const char *word)
 	return at && !strncmp(at + 1, word, strlen(word));
 }
 
-/* @top: what a size inherits, and what 2 MiB pages had before others came. */
-__startup static enum allowed allowed_at(const char *dir, unsigned int kb,
-			       enum allowed top)
+static enum allowed chosen(const char *text)
+{
+	return is_chosen(text, "always") ? ALWAYS :
+	       is_chosen(text, "madvise") ? ASKED : NEVER;
+}
+
+/* What sizes inherit. */
+static enum allowed allowed_top(const char *dir)
+{
+	char path[256], text[64];
+
+	fmt_line(path, sizeof(path), "%s/enabled", dir);
+	return small_file_read(path, text, sizeof(text)) > 0 ? chosen(text) :
+							       NEVER;
+}
+
+__startup static enum allowed allowed_at(const char *dir, unsigned int kb)
 {
 	char path[256], text[64];
 
 	fmt_line(path, sizeof(path), "%s/hugepages-%ukB/enabled", dir, kb);
 	if (small_file_read(path, text, sizeof(text)) <= 0)
-		return kb == LARGEST_KB ? top : NEVER;
-	if (is_chosen(text, "inherit"))
-		return top;
-	return is_chosen(text, "always") ? ALWAYS :
-	       is_chosen(text, "madvise") ? ASKED : NEVER;
+		return NEVER;
+	return is_chosen(text, "inherit") ? allowed_top(dir) : chosen(text);
 }
 
-__startup static enum allowed allowed_top(const char *dir)
+static enum allowed allowed_above(const char *dir)
 {
-	char path[256], text[64];
+	enum allowed most = NEVER;
 
-	fmt_line(path, sizeof(path), "%s/enabled", dir);
-	if (small_file_read(path, text, sizeof(text)) <= 0)
-		return NEVER;
-	return is_chosen(text, "always") ? ALWAYS :
-	       is_chosen(text, "madvise") ? ASKED : NEVER;
+	for (unsigned int kb = 2 * FOLIO_KB; kb <= LARGEST_KB; kb *= 2)
+		most = max(most, allowed_at(dir, kb));
+	return most;
 }
 
 static void decide(enum allowed folios, enum allowed larger)
 {
 	if (larger == ALWAYS) {
-		advice = MADV_NOHUGEPAGE;
-		why = "none: larger ones come always, so the heap is exempt";
-	} else if (folios == NEVER) {
-		why = "none: never allowed";
+		why = "none: larger ones come always";
 	} else if (folios == ASKED && larger == ASKED) {
 		why = "none: larger ones would come with them";
 	} else {
@@ -75,18 +81,16 @@ static void decide(enum allowed folios, enum allowed larger)
 
 __startup void huge_init(const char *dir, size_t page_size)
 {
-	enum allowed top = allowed_top(dir), folios = NEVER, larger = NEVER;
+	enum allowed folios = NEVER;
 
-	advice = 0;
+	advice = MADV_NOHUGEPAGE;
 	folio = 0;
+	why = "none: never allowed";
 	/* Where pages are as large as slabs there is nothing between. */
 	if (page_size < FOLIO_KB * KIB)
-		folios = allowed_at(dir, FOLIO_KB, top);
-	/* Sizes other than 2 MiB are looked at by who has them turned on. */
-	for (unsigned int kb = folios == NEVER ? LARGEST_KB : 2 * FOLIO_KB;
-	     kb <= LARGEST_KB; kb *= 2)
-		larger = max(larger, allowed_at(dir, kb, top));
-	decide(folios, larger);
+		folios = allowed_at(dir, FOLIO_KB);
+	if (folios != NEVER)
+		decide(folios, allowed_above(dir));
 }
 
 __startup void huge_advise(char *addr, size_t len)

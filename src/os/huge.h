@@ -10,11 +10,14 @@
  * mapping allows or forbids all sizes alike; so
  *
  *	folios		any larger size	the heap
- *	never		not always	is left alone
+ *	never		any		is exempt
  *	any		always		is exempt, and has no folios either
  *	always		not always	is left alone, and has folios
  *	madvise		never		asks, and has folios
- *	madvise		madvise		is left alone, and has no folios
+ *	madvise		madvise		is exempt, and has no folios
+ *
+ * Folios are off unless an admin turned them on; then one file says all.  Where
+ * the program asks for huge pages itself, for a part of the heap, it gets them.
  *
  * Source: Documentation/admin-guide/mm/transhuge.rst of the kernel.
  */

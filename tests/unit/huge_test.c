@@ -29,6 +29,7 @@ FIXTURE_VARIANT(huge) {
 
 FIXTURE_VARIANT_ADD(huge, no_such_files) {
 	.page_size = 4096,
+	.flag = "nh",
 };
 
 FIXTURE_VARIANT_ADD(huge, old_kernel_always) {
@@ -42,6 +43,7 @@ FIXTURE_VARIANT_ADD(huge, as_the_kernel_comes) {
 	.sizes = { "always inherit madvise [never]", "[never]", "[never]",
 		   "[never]", "[never]", "always [inherit] madvise never" },
 	.page_size = 4096,
+	.flag = "nh",
 };
 
 FIXTURE_VARIANT_ADD(huge, folios_always) {
@@ -74,6 +76,7 @@ FIXTURE_VARIANT_ADD(huge, larger_ones_would_come) {
 	.sizes = { "always inherit [madvise] never", "[never]", "[never]",
 		   "[never]", "[never]", "always [inherit] madvise never" },
 	.page_size = 4096,
+	.flag = "nh",
 };
 
 FIXTURE_VARIANT_ADD(huge, larger_ones_always) {
@@ -89,6 +92,7 @@ FIXTURE_VARIANT_ADD(huge, pages_as_large_as_slabs) {
 	.top = "always [madvise] never",
 	.sizes = { "[always] inherit madvise never" },
 	.page_size = 65536,
+	.flag = "nh",
 };
 
 static bool put(const char *dir, const char *name, const char *text)
@@ -170,6 +174,10 @@ TEST_F(huge, heap_is_as_the_table_says)
 		  has_flag(self->memory, " hg"));
 	EXPECT_FALSE(has_flag(self->memory + 2 * MIB, " nh") ||
 		     has_flag(self->memory + 2 * MIB, " hg"));
+	/* A program that asks for them itself, for a part, is heard. */
+	EXPECT_EQ(0, madvise(self->memory, 2 * MIB, MADV_HUGEPAGE));
+	EXPECT_TRUE(has_flag(self->memory, " hg"));
+	EXPECT_FALSE(has_flag(self->memory, " nh"));
 }
 
 TEST_HARNESS_MAIN
