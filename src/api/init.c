@@ -48,14 +48,14 @@
 
 #define INBAND_GAP_MS	100	/* between passes without a reclaimer */
 
-uint32_t init_state = INIT_NOT;
+__startup_data uint32_t init_state = INIT_NOT;
 bool init_forking;
 void (*init_thread_look)(void);
 
 /* Which thread initialises: a handler above it must not wait. */
-static struct tcb *init_by;
+static __startup_data struct tcb *init_by;
 
-static pthread_key_t exit_key;
+static __startup_data pthread_key_t exit_key;
 
 extern char **environ;
 
@@ -65,8 +65,8 @@ struct extent {
 };
 
 /* libc and ld.so: callers from there get no thread started. */
-static struct extent libc, linker;
-static bool libc_is_static;
+static __startup_data struct extent libc, linker;
+static __startup_data bool libc_is_static;
 
 /* Nothing has been handed out yet. */
 static void start_guard(void)

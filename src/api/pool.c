@@ -427,7 +427,7 @@ __export int ebb_pool_leaks(struct ebb_pool *pool,
 }
 
 /* Of pools that were not destroyed. */
-void pool_exit(void)
+__startup void pool_exit(void)
 {
 	bool strict = false;
 	struct ebb_pool *pool;

@@ -16,6 +16,11 @@
 #define cold		__attribute__((__cold__, __noinline__))
 /* Run by every process: beside what else is run then, see src/Kbuild. */
 #define __startup	__attribute__((__noinline__, section(".text.startup")))
+/*
+ * What every process looks at or sets when it starts, and which is zero before:
+ * side by side, so that it is one page and not one of each file's.
+ */
+#define __startup_data	__attribute__((section(".bss.startup")))
 #define __always_inline_ static inline __attribute__((always_inline))
 #ifndef __must_check
 #define __must_check	__attribute__((warn_unused_result))

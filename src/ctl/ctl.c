@@ -64,7 +64,7 @@ static struct {
 	uint64_t shown_stamp;
 	uint64_t forced_seen;	/* forced passes, at the last look */
 	bool settled;		/* the thread has put all files in place */
-} ctl;
+} ctl __startup_data;
 
 /* Reclaimer thread only: descriptors of its own table, or -1. */
 static int dir_fd = -1, page_fd = -1, notes_fd = -1;

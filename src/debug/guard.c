@@ -28,7 +28,7 @@
 #define QUARANTINE_ALL	GIB
 #define RETRIES_MAX	1000u
 
-uint8_t guard_mode;
+__startup_data uint8_t guard_mode;
 
 static uint64_t live_bytes, nr_taken, nr_skipped;
 

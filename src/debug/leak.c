@@ -28,7 +28,7 @@ _Static_assert(sizeof(struct leak_record) == 336, "as the header says");
 
 struct lock leak_lock = LOCK_INIT(4);
 
-struct leak_area *leak_area;
+__startup_data struct leak_area *leak_area;
 uint32_t leak_nr_records;
 struct leak_exit leak_exits[LEAK_EXITS];
 

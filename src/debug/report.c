@@ -35,7 +35,7 @@ const char *const report_names[REPORT_NR_KINDS] = {
 	[REPORT_USE_AFTER_RETURN] = "use after return",
 };
 
-void (*report_shown)(void);
+__startup_data void (*report_shown)(void);
 
 /* Where this library is; 0: it is part of the program itself. */
 static uintptr_t own_start, own_end;	/* set once, at start */

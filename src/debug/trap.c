@@ -60,8 +60,9 @@ static void *find_next(const char *name)
 	return getauxval(AT_BASE) ? dlsym(RTLD_NEXT, name) : NULL;
 }
 
-static sigaction_fn sigaction_next;
-static sighandler_t (*signal_next)(int sig, sighandler_t handler);
+static __startup_data sigaction_fn sigaction_next;
+static __startup_data sighandler_t (*signal_next)(int sig,
+						  sighandler_t handler);
 
 __startup void trap_find_libc(void)
 {

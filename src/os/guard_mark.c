@@ -21,7 +21,7 @@
 #define REFUSED		2u
 #define FIRST_STAMP	3u
 
-bool guard_marks_on;
+__startup_data bool guard_marks_on;
 
 static const struct guard_trap *trap;	/* set once, before guard_marks_on */
 static struct {

@@ -28,8 +28,8 @@
 
 #define MAP_KIND		(MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
-size_t map_page_size;
-unsigned int map_page_shift;
+__startup_data size_t map_page_size;
+__startup_data unsigned int map_page_shift;
 
 __startup void map_init(void)
 {

@@ -100,7 +100,7 @@ static uint32_t sleep_word;		/* enum sleep_state; see above */
 static uint32_t nr_unheard;		/* wakes asked for while WOKEN */
 static int wake_pid, wake_tid;		/* set before it first sleeps */
 
-static const struct reclaimer_guest *guest;	/* set once, or NULL */
+static __startup_data const struct reclaimer_guest *guest; /* set once, or NULL */
 static uint32_t visit_wanted;		/* reclaimer_visit() was called */
 
 static struct reclaim_stats stats = {	/* one writer: the thread */
