@@ -26,10 +26,11 @@
 #include "api/listen.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
-#include "debug/given.h"
 #include "debug/guard.h"
 #include "debug/leak.h"
 #include "debug/profile.h"
+#include "debug/report.h"
+#include "debug/trap.h"
 #include "heap/drain.h"
 #include "heap/orphan.h"
 #include "heap/pool.h"
@@ -138,7 +139,9 @@ static void postfork_child(void)
 	/* First: a handler of the program's may touch what is missing here. */
 	guard_mark_postfork_child();
 	if (IS_ENABLED(CONFIG_GUARD))
-		given_postfork_child();
+		trap_postfork_child();
+	if (IS_ENABLED(CONFIG_GUARD) || IS_ENABLED(CONFIG_LEAK))
+		report_postfork_child();
 	/* First: it looks at heaps of threads that are not here. */
 	pool_after_fork();
 	if (IS_ENABLED(CONFIG_LEAK))
@@ -157,8 +160,6 @@ static void postfork_child(void)
 	listen_postfork_child();
 	if (heap_profiled)
 		profile_postfork_child();
-	if (guard_mode)
-		guard_postfork_child();
 	release_locks();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();

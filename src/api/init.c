@@ -68,8 +68,8 @@ struct extent {
 static __startup_data struct extent libc, linker;
 static __startup_data bool libc_is_static;
 
-/* Nothing has been handed out yet. */
-static void start_guard(void)
+/* Have pages of the window trap; nothing of it has been handed out yet. */
+static void start_marks(void)
 {
 	const char *refused = NULL;
 
@@ -92,7 +92,7 @@ static bool init_now(void)
 		store_release(&init_state, INIT_FAILED);
 		return false;
 	}
-	start_guard();
+	start_marks();
 	/* Before there is a slab, whose frees would not be seen. */
 	if (IS_ENABLED(CONFIG_ACCOUNTS))
 		charge_init((enum ebb_accounts)param_int(EBB_ATTR_ACCOUNTS));
@@ -272,6 +272,14 @@ static cold void describe(void)
 		log_line("%s", line);
 }
 
+__startup static void start_traps(void)
+{
+	trap_find_libc();
+	if (guard_mode)
+		guard_start();
+	given_start();
+}
+
 /* dl_iterate_phdr callback: the object that pthread_create lies in, ld.so. */
 static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
 {
@@ -315,12 +323,8 @@ __attribute__((constructor(101))) static void init_constructor(void)
 		ctl_init(environ, getauxval(AT_SECURE));
 	if (heap_profiled)
 		profile_start();
-	if (guard_mode)
-		guard_start();
-	if (IS_ENABLED(CONFIG_GUARD)) {
-		trap_find_libc();
-		given_start();
-	}
+	if (IS_ENABLED(CONFIG_GUARD))
+		start_traps();
 	if (IS_ENABLED(CONFIG_TRACK) && param_int(EBB_ATTR_TRACK_WRITES)) {
 		written_init();
 		reclaimer_start();

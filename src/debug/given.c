@@ -21,8 +21,6 @@
 static __own_tls uintptr_t tried_addr, tried_pc;
 static __own_tls unsigned int nr_tried;
 
-static bool started;			/* set once */
-
 /* Words of the report that is being made. */
 static __own_tls char detail[DETAIL_MAX];
 
@@ -119,20 +117,10 @@ static enum trap_verdict explain(const struct trap_fault *fault,
 
 static const struct trap_source source = { .explain = explain };
 
-void given_postfork_child(void)
-{
-	/* Also where nothing traps any more: the handlers are still there. */
-	if (!started)
-		return;
-	trap_postfork_child();
-	report_postfork_child();
-}
-
 __startup void given_start(void)
 {
 	if (!load_relaxed(&guard_marks_on))
 		return;
-	started = true;
 	stack_init(false);
 	report_init();
 	trap_add(&source);

@@ -22,6 +22,4 @@
 /* Have faults explained, if pages may trap.  Context: a constructor. */
 void given_start(void);
 
-void given_postfork_child(void);
-
 #endif

@@ -480,9 +480,3 @@ void guard_start(void)
 	if (err)
 		log_line("guard: no traps: %s", err_name(err));
 }
-
-void guard_postfork_child(void)
-{
-	report_postfork_child();
-	trap_postfork_child();
-}

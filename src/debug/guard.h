@@ -87,6 +87,4 @@ void guard_stats(struct guard_stats *ret_stats);
 /* Bytes of tables in use. */
 uint64_t guard_bytes(void);
 
-void guard_postfork_child(void);
-
 #endif

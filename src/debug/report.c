@@ -44,7 +44,7 @@ static uintptr_t own_start, own_end;	/* set once, at start */
  * Who writes a report: its thread's block, NULL: nobody.  What follows is that
  * thread's.  No struct lock: who dies with it held, dies.
  */
-static struct tcb *writer;
+static __startup_data struct tcb *writer;
 static char text[REPORT_MAX];
 static size_t text_len;
 

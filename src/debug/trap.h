@@ -84,6 +84,10 @@ int trap_sigaction(int sig, const struct sigaction *act,
 		   struct sigaction *ret_old);
 sighandler_t trap_signal(int sig, sighandler_t handler);
 
+/*
+ * In a forked child, before anything there may fault: it has the handlers, also
+ * where its pages do not trap any more.
+ */
 void trap_postfork_child(void);
 
 #endif
