@@ -16,8 +16,11 @@
  * call goes on in both processes.
  *
  * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a moment
- * only, or without), batch_lock (5), guard_lock (4), those of pools, drain_lock,
- * orphan_lock (3), vm_lock (2).
+ * only, or without), batch_lock (5), leak_lock, guard_lock (4), those of pools,
+ * drain_lock, orphan_lock (3), vm_lock (2).  Below a handler that interrupted a
+ * holder they are waited for as far as the ranks allow it; those of listeners,
+ * the control directory, leak levels and pools not at all, since the child can
+ * make them free.
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
@@ -65,16 +68,6 @@ extern void _IO_list_lock(void) __attribute__((weak));
 extern void _IO_list_unlock(void) __attribute__((weak));
 extern void _IO_list_resetlock(void) __attribute__((weak));
 
-static bool take_one(struct lock *lock, bool may_wait)
-{
-	if (lock_is_mine(lock))
-		return false;
-	if (!may_wait)
-		return lock_try(lock);
-	lock_take(lock);
-	return true;
-}
-
 static void prefork(void)
 {
 	bool may_wait, none_held;
@@ -98,7 +91,7 @@ static void prefork(void)
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++) {
 		if (i == POOLS_BEFORE)
 			pool_prefork(none_held);
-		taken[i] = take_one(fork_locks[i], may_wait);
+		taken[i] = lock_take_for_fork(fork_locks[i], may_wait);
 	}
 	store_relaxed(&init_forking, true);
 	threaded = !__libc_single_threaded;

@@ -353,14 +353,7 @@ void listen_prefork(bool may_wait)
 {
 	bool within = is_listening_thread();
 
-	if (lock_is_mine(&listen_lock)) {
-		taken = false;
-	} else if (may_wait) {
-		lock_take(&listen_lock);
-		taken = true;
-	} else {
-		taken = lock_try(&listen_lock);
-	}
+	taken = lock_take_for_fork(&listen_lock, may_wait);
 	forked_within = within;
 }
 

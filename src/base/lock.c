@@ -154,6 +154,16 @@ bool lock_is_mine(const struct lock *lock)
 	       (load_relaxed(&lock->word) & ~SLEEPERS) == own_number;
 }
 
+bool lock_take_for_fork(struct lock *lock, bool may_wait)
+{
+	if (lock_is_mine(lock))
+		return false;
+	if (!may_wait)
+		return lock_try(lock);
+	lock_take(lock);
+	return true;
+}
+
 void lock_reset(struct lock *lock)
 {
 	if (lock_is_mine(lock)) {

@@ -47,6 +47,12 @@ bool lock_is_mine(const struct lock *lock);
  */
 bool lock_holds_any(void);
 
+/*
+ * Before a fork: false if this thread has it already, below a handler, or if it
+ * is not to be had at once and @may_wait is false.
+ */
+bool lock_take_for_fork(struct lock *lock, bool may_wait) __must_check;
+
 /* Make @lock free whatever it was: for the only thread of a forked child. */
 void lock_reset(struct lock *lock);
 

@@ -520,14 +520,7 @@ void leak_note_exit(void)
 
 void leak_prefork(bool may_wait)
 {
-	lock_taken = false;
-	if (lock_is_mine(&leak_lock))
-		return;
-	if (may_wait)
-		lock_take(&leak_lock);
-	else if (!lock_try(&leak_lock))
-		return;
-	lock_taken = true;
+	lock_taken = lock_take_for_fork(&leak_lock, may_wait);
 }
 
 void leak_postfork(void)

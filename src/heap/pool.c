@@ -612,14 +612,9 @@ void pool_prefork(bool may_wait)
 {
 	struct ebb_pool *pool;
 
-	table_taken = !lock_is_mine(&table_lock) &&
-		      (may_wait ? (lock_take(&table_lock), true) :
-				  lock_try(&table_lock));
-	for (size_t i = 0; (pool = pool_at(i)); i++) {
-		pool->lock_taken = !lock_is_mine(&pool->lock) &&
-				   (may_wait ? (lock_take(&pool->lock), true) :
-					       lock_try(&pool->lock));
-	}
+	table_taken = lock_take_for_fork(&table_lock, may_wait);
+	for (size_t i = 0; (pool = pool_at(i)); i++)
+		pool->lock_taken = lock_take_for_fork(&pool->lock, may_wait);
 }
 
 void pool_postfork(void)

@@ -660,13 +660,7 @@ static bool batch_taken;
 
 void batch_prefork(bool may_wait)
 {
-	bool take = !lock_is_mine(&batch_lock);
-
-	if (take && may_wait)
-		lock_take(&batch_lock);
-	else if (take)
-		take = lock_try(&batch_lock);
-	batch_taken = take;
+	batch_taken = lock_take_for_fork(&batch_lock, may_wait);
 }
 
 void batch_postfork_parent(void)
