@@ -3,13 +3,12 @@
  * ebbmalloc - Accounts of threads, for the program itself
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/prctl.h>
 
 #include "api/init.h"
 #include "base/lock.h"
-#include "base/log.h"
+#include "base/small_file.h"
 #include "base/sys.h"
 #include "ebb/ebb.h"
 #include "heap/heap.h"
@@ -88,9 +87,7 @@ static cold void put_row(const struct ledger_row *from, void *arg)
 /* Not under a lock; that of the calling thread without a file. */
 static void name_row(struct ebb_thread_counts *row)
 {
-	char path[64], text[sizeof(row->name) + 1];
-	long len = 0;
-	int fd;
+	char name[COMM_SIZE];
 
 	if (row->flags & EBB_THREAD_ENDED || !row->tid)
 		return;
@@ -98,15 +95,10 @@ static void name_row(struct ebb_thread_counts *row)
 		(void)prctl(PR_GET_NAME, row->name);
 		return;
 	}
-	fmt_line(path, sizeof(path), "/proc/self/task/%d/comm", row->tid);
-	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	len = sys_read(fd, text, sizeof(text) - 1);
-	sys_close(fd);
-	text[max(len, 0L)] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	memcpy(row->name, text, sizeof(row->name) - 1);
+	_Static_assert(sizeof(row->name) == sizeof(name), "the kernel's size");
+	small_file_comm(row->tid, name);
+	if (name[0])
+		memcpy(row->name, name, sizeof(name));
 }
 
 static cold int read_rows(struct wanted *wanted)

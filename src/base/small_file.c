@@ -4,6 +4,7 @@
  */
 #include <fcntl.h>
 
+#include "base/log.h"
 #include "base/small_file.h"
 #include "base/sys.h"
 
@@ -23,4 +24,17 @@ long small_file_read(const char *path, char *buf, size_t size)
 	sys_close(fd);
 	buf[len] = '\0';
 	return ret < 0 ? ret : (long)len;
+}
+
+void small_file_comm(int tid, char name[COMM_SIZE])
+{
+	char path[48] = "/proc/self/comm";
+	long len;
+
+	if (tid)
+		fmt_line(path, sizeof(path), "/proc/self/task/%d/comm", tid);
+	len = small_file_read(path, name, COMM_SIZE);
+	if (len > 0 && name[len - 1] == '\n')
+		len--;
+	name[max(len, 0L)] = '\0';
 }

@@ -13,4 +13,12 @@
  */
 long small_file_read(const char *path, char *buf, size_t size) __must_check;
 
+#define COMM_SIZE	16u	/* the kernel's TASK_COMM_LEN */
+
+/*
+ * The name of thread @tid of this process, or with 0 of the process; empty if
+ * it has gone.
+ */
+void small_file_comm(int tid, char name[COMM_SIZE]);
+
 #endif

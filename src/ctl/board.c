@@ -27,11 +27,12 @@
 #include "reclaim/source.h"
 #include "vm/run.h"
 
-#define COMM_SIZE	sizeof(((struct ebb_page_head *)0)->comm)
 #define WALK_GAP_US	1000000
 #define WALK_SHARE	1000		/* of one CPU's time */
 
 _Static_assert(NR_CLASSES <= EBB_NR_CLASSES_MAX, "classes: no room");
+_Static_assert(sizeof(((struct ebb_page_head *)0)->comm) == COMM_SIZE,
+	       "processes are named as the kernel does");
 _Static_assert(sizeof(((struct ebb_thread_row *)0)->name) == COMM_SIZE,
 	       "threads are named as processes are");
 
@@ -59,15 +60,13 @@ static void copy_text(char *to, size_t size, const char *from)
 	memset(to + i, 0, size - i);
 }
 
-/* A name as the kernel has it; nothing where it cannot be read. */
-static void read_comm(const char *path, char name[COMM_SIZE])
+/* The name of thread @tid, 0: of the process. */
+static void copy_comm(char to[COMM_SIZE], int tid)
 {
-	char text[COMM_SIZE + 1];
+	char name[COMM_SIZE];
 
-	if (small_file_read(path, text, sizeof(text)) <= 0)
-		text[0] = '\0';
-	text[strcspn(text, "\n")] = '\0';
-	copy_text(name, COMM_SIZE, text);
+	small_file_comm(tid, name);
+	copy_text(to, COMM_SIZE, name);
 }
 
 /* The last report that was written, if it was not shown; else false. */
@@ -131,7 +130,7 @@ void board_begin(const struct place_self *self)
 	head->errata = EBB_ERRATA_NONE;
 	set_sections(head);
 	copy_text(head->version, sizeof(head->version), EBB_VERSION);
-	read_comm("/proc/self/comm", head->comm);
+	copy_comm(head->comm, 0);
 	nr_verdicts = 0;
 	/* Those before, our parent's perhaps, are not of this page. */
 	(void)new_report(&earlier);
@@ -143,16 +142,13 @@ void board_begin(const struct place_self *self)
 
 static void name_row(struct ebb_thread_row *row)
 {
-	char path[64];
-
 	if (row->name[0])
 		return;
 	if (!row->tid) {
 		copy_text(row->name, sizeof(row->name), "(ended)");
 		return;
 	}
-	fmt_line(path, sizeof(path), "/proc/self/task/%u/comm", row->tid);
-	read_comm(path, row->name);
+	copy_comm(row->name, (int)row->tid);
 }
 
 /* What the rows knew of this thread at the last walk; NULL: it was not there. */

@@ -2,7 +2,6 @@
 /*
  * ebbmalloc - Reports of misuse
  */
-#include <fcntl.h>
 #include <link.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/small_file.h"
 #include "base/sys.h"
 #include "debug/report.h"
 #include "debug/symbol.h"
@@ -18,7 +18,6 @@
 
 #define REPORT_MAX	12288u
 #define FRAME_MAX	320u
-#define COMM_MAX	16u
 #define OWN_MOST	4u	/* of the library's frames at the top */
 
 const char *const report_names[REPORT_NR_KINDS] = {
@@ -74,24 +73,6 @@ static void __printf_(1, 2) put_line(const char *fmt, ...)
 		text[text_len++] = '\n';
 }
 
-/* The name of thread @tid of this process; "" if it has gone. */
-static void read_comm(int tid, char comm[COMM_MAX])
-{
-	char path[48];
-	long got = 0;
-	int fd;
-
-	fmt_line(path, sizeof(path), "/proc/self/task/%d/comm", tid);
-	fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
-	if (fd >= 0) {
-		got = sys_read(fd, comm, COMM_MAX - 1);
-		sys_close(fd);
-	}
-	if (got > 0 && comm[got - 1] == '\n')
-		got--;
-	comm[max(got, 0L)] = '\0';
-}
-
 /*
  * The @nr frames of @event.  But for the first one of a fault an address is
  * where a call returns to.
@@ -112,11 +93,11 @@ static void put_stack(const struct report_event *event, bool first_is_exact)
 static void put_event(const char *verb, const struct report_event *event,
 		      uint64_t now_ms)
 {
-	char comm[COMM_MAX];
+	char comm[COMM_SIZE];
 
 	if (!event->tid)
 		return;
-	read_comm(event->tid, comm);
+	small_file_comm(event->tid, comm);
 	if (now_ms)
 		put_line("  %s by thread %d (%s), %llu ms before", verb,
 			 event->tid, comm[0] ? comm : "gone",
