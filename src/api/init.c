@@ -23,6 +23,7 @@
 #include "api/listen.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/extent.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/param.h"
@@ -58,11 +59,6 @@ static __startup_data struct tcb *init_by;
 static __startup_data pthread_key_t exit_key;
 
 extern char **environ;
-
-/* Where an object is mapped. */
-struct extent {
-	uintptr_t start, end;
-};
 
 /* libc and ld.so: callers from there get no thread started. */
 static __startup_data struct extent libc, linker;
@@ -187,8 +183,7 @@ static bool is_libc(const void *caller)
 {
 	uintptr_t at = (uintptr_t)caller;
 
-	return at - libc.start < libc.end - libc.start ||
-	       at - linker.start < linker.end - linker.start;
+	return extent_has(&libc, at) || extent_has(&linker, at);
 }
 
 static bool may_start(const void *caller, bool freeing)
@@ -283,19 +278,10 @@ __startup static void start_traps(void)
 /* dl_iterate_phdr callback: the object that pthread_create lies in, ld.so. */
 static int find_libc(struct dl_phdr_info *info, size_t size, void *arg)
 {
-	struct extent all = { UINTPTR_MAX, 0 };
+	struct extent all = extent_of(info);
 
 	(void)size;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *phdr = &info->dlpi_phdr[i];
-		uintptr_t start = info->dlpi_addr + phdr->p_vaddr;
-
-		if (phdr->p_type != PT_LOAD)
-			continue;
-		all.start = min(all.start, start);
-		all.end = max(all.end, start + phdr->p_memsz);
-	}
-	if ((uintptr_t)arg - all.start < all.end - all.start)
+	if (extent_has(&all, (uintptr_t)arg))
 		libc = all;
 	if (info->dlpi_addr && info->dlpi_addr == getauxval(AT_BASE))
 		linker = all;

@@ -8,6 +8,7 @@
 
 #include "base/atomic.h"
 #include "base/clock.h"
+#include "base/extent.h"
 #include "base/log.h"
 #include "base/small_file.h"
 #include "base/sys.h"
@@ -37,7 +38,7 @@ const char *const report_names[REPORT_NR_KINDS] = {
 __startup_data void (*report_shown)(void);
 
 /* Where this library is; 0: it is part of the program itself. */
-static uintptr_t own_start, own_end;	/* set once, at start */
+static struct extent own;		/* set once, at start */
 
 /*
  * Who writes a report: its thread's block, NULL: nobody.  What follows is that
@@ -221,7 +222,7 @@ void report_die(const struct report *report)
 
 bool report_is_own(uintptr_t pc)
 {
-	return pc - own_start < own_end - own_start;
+	return extent_has(&own, pc);
 }
 
 /* Without what is the library's own, if that is known, at its top. */
@@ -289,24 +290,13 @@ void report_die_line(const char *line)
  */
 static int find_own(struct dl_phdr_info *info, size_t size, void *nr)
 {
-	uintptr_t here = (uintptr_t)report_init, start = UINTPTR_MAX, end = 0;
-	bool first;
+	struct extent all = extent_of(info);
+	bool first = !(*(unsigned int *)nr)++;
 
 	(void)size;
-	for (int i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *phdr = &info->dlpi_phdr[i];
-		uintptr_t from = info->dlpi_addr + phdr->p_vaddr;
-
-		if (phdr->p_type != PT_LOAD)
-			continue;
-		start = min(start, from);
-		end = max(end, from + phdr->p_memsz);
-	}
-	first = !(*(unsigned int *)nr)++;
-	if (here - start >= end - start || first)
+	if (!extent_has(&all, (uintptr_t)report_init) || first)
 		return 0;
-	own_start = start;
-	own_end = end;
+	own = all;
 	return 1;
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/atomic.h"
 #include "base/bits.h"
+#include "base/extent.h"
 #include "base/sys.h"
 #include "debug/stack.h"
 #include "heap/heap.h"
@@ -25,7 +26,7 @@ extern int backtrace(void **, int) __attribute__((weak));
 static bool unwinding;		/* set once, at start */
 
 /* Where libgcc's code is; it must not be entered again from inside. */
-static uintptr_t libgcc_start, libgcc_end;
+static struct extent libgcc;
 
 /*
  * glibc's, since 2.35: which object an address belongs to, without locks.  Found
@@ -120,8 +121,7 @@ unsigned int stack_unwind(uintptr_t pc, uintptr_t *pcs, unsigned int most)
 	int nr;
 
 	/* What it allocates itself, and handlers above it, do without. */
-	if (!unwinding || thread.unwinding ||
-	    pc - libgcc_start < libgcc_end - libgcc_start)
+	if (!unwinding || thread.unwinding || extent_has(&libgcc, pc))
 		return 0;
 	thread.unwinding = true;
 	nr = backtrace(all, (int)(most + OWN_FRAMES));
@@ -165,7 +165,6 @@ unsigned int stack_take_at(uintptr_t pc, uintptr_t sp, uintptr_t fp,
 static int find_libgcc(struct dl_phdr_info *info, size_t size, void *unused)
 {
 	static const char name[] = "/libgcc_s.so";
-	uintptr_t start = UINTPTR_MAX, end = 0;
 
 	(void)size;
 	(void)unused;
@@ -176,17 +175,7 @@ static int find_libgcc(struct dl_phdr_info *info, size_t size, void *unused)
 			i++;
 		if (name[i])
 			continue;
-		for (int k = 0; k < info->dlpi_phnum; k++) {
-			const ElfW(Phdr) *phdr = &info->dlpi_phdr[k];
-			uintptr_t from = info->dlpi_addr + phdr->p_vaddr;
-
-			if (phdr->p_type != PT_LOAD)
-				continue;
-			start = min(start, from);
-			end = max(end, from + phdr->p_memsz);
-		}
-		libgcc_start = start;
-		libgcc_end = end;
+		libgcc = extent_of(info);
 		return 1;
 	}
 	return 0;
