@@ -213,8 +213,8 @@ static int open_read(const char *path)
 	return sys_open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0);
 }
 
-/* One name=value a line; lines that begin with # are comments. */
-static void load_file(enum load_pass pass, const char *path)
+/* One name=value a line; lines that begin with # are comments.  False: none. */
+static bool load_file(enum load_pass pass, const char *path)
 {
 	struct origin from = { .pass = pass, .name = path };
 	struct reader r = { .separator = '\n' };
@@ -224,11 +224,11 @@ static void load_file(enum load_pass pass, const char *path)
 
 	r.fd = open_read(path);
 	if (r.fd == -ENOENT || r.fd == -ENOTDIR)
-		return;
+		return false;
 	if (r.fd < 0) {
 		fmt_line(why, sizeof(why), "cannot be read: error %d", -r.fd);
 		report(&from, why);
-		return;
+		return true;
 	}
 	while (reader_next(&r, &text, &len)) {
 		from.line++;
@@ -237,6 +237,7 @@ static void load_file(enum load_pass pass, const char *path)
 			load_item(&from, text, len);
 	}
 	sys_close(r.fd);
+	return true;
 }
 
 /* === Environment ========================================================== */
@@ -272,13 +273,15 @@ static const char *lookup_in_proc(char *buf)
 
 void param_load_from(const struct param_sources *sources)
 {
+	const char *file = sources->file;
 	enum load_pass pass;
 
 	for (pass = LOAD_LOG; pass <= LOAD_REST; pass++) {
 		if (sources->program)
 			load_list(pass, "ebb_conf", sources->program);
-		if (sources->file)
-			load_file(pass, sources->file);
+		/* Most machines have none: then it is not looked for again. */
+		if (file && !load_file(pass, file))
+			file = NULL;
 		if (sources->environment)
 			load_list(pass, EBB_CONF_ENV, sources->environment);
 	}
