@@ -9,13 +9,12 @@
 
 #include "api/init.h"
 #include "debug/guard.h"
-#include "debug/profile.h"
 #include "ebb/ebb.h"
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/slab.h"
-#include "heap/tally.h"
 #include "os/map.h"
+#include "reclaim/counters.h"
 #include "reclaim/purge.h"
 #include "vm/run.h"
 
@@ -99,9 +98,7 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 			      load_relaxed(&run_counters.in_state[RUN_PART]);
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
-	counts.meta_bytes = tally_table_bytes() + drain_heap_bytes() +
-			    (heap_profiled ? profile_bytes() : 0) +
-			    (guard_mode ? guard_bytes() : 0);
+	counts.meta_bytes = counters_metadata(drain_heap_bytes());
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);
 	counts.mapped_bytes = load_relaxed(&range.used);
 	/* Guarded objects count as live, and are not in the range. */
@@ -110,7 +107,6 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 
 		guard_stats(&guarded);
 		counts.mapped_bytes += guarded.live;
-		counts.meta_bytes += guard_bytes();
 	}
 	if (held)
 		purge_release();

@@ -255,7 +255,7 @@ static void derive(const struct tally_sums *sums)
 			  sums->run_cache_bytes;
 	uint64_t active = ALIGN_UP(handed + stranded + large, map_page_size);
 	uint64_t small = handed - min(handed, sums->cached_bytes);
-	uint64_t metadata = tally_table_bytes() + sums->heap_bytes;
+	uint64_t metadata = counters_metadata(sums->heap_bytes);
 	uint64_t fresh = load_relaxed(&range.fresh);
 	const uint64_t found[NR_STATS] = {
 		[STAT_ALLOCATED] = small + large,

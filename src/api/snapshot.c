@@ -9,6 +9,7 @@
  * Of a slab that serves a class: slots that are taken; pages that are wholly
  * free, by their state; what is left, which is stranded, counts as dirty.  Of a
  * large object what was promised; its tail is dirty as far as it is on offer.
+ * Of a guarded one its size; the rest of its pages is stranded.
  * Live is what is left of mapped, and is counted as well: as long as both differ
  * something was under way, and it is done again, a few times.
  *
@@ -23,12 +24,11 @@
 #include "base/clock.h"
 #include "base/lock.h"
 #include "base/log.h"
-#include "debug/profile.h"
+#include "debug/guard.h"
 #include "ebb/abi.h"
 #include "ebb/ebb.h"
 #include "heap/drain.h"
 #include "heap/slab.h"
-#include "heap/tally.h"
 #include "reclaim/counters.h"
 #include "reclaim/purge.h"
 #include "vm/run.h"
@@ -48,9 +48,9 @@ struct walk {
 	uint64_t stranded;
 	uint64_t meta;		/* runs of our own */
 	uint64_t tails;		/* behind large objects */
+	uint64_t guarded;	/* pages, which are not in the range */
 	uint64_t nr_slabs;
 };
-
 
 /* Every page that has only free slots, by bits that do not change. */
 static unsigned int free_pages_of(const uint64_t *bits,
@@ -138,6 +138,16 @@ static void add_runs(struct walk *walk, uint64_t mapped, uint64_t cached_runs)
 		       mapped - min(mapped, load_relaxed(&range.fresh));
 }
 
+static void add_guarded(struct walk *walk)
+{
+	struct guard_stats stats = { 0 };
+
+	if (guard_mode)
+		guard_stats(&stats);
+	walk->guarded = stats.live;
+	walk->stranded += stats.beside;
+}
+
 /*
  * Whether the sum came out; in any case it is one, with live as what is left.
  */
@@ -151,7 +161,8 @@ static cold bool try_once(struct ebb_stats *stats)
 		add_any(&walk, i);
 	stats->cached = drain_cached_bytes(&cached_runs);
 	add_runs(&walk, mapped, cached_runs);
-	stats->mapped = mapped - min(mapped, walk.meta);
+	add_guarded(&walk);
+	stats->mapped = mapped - min(mapped, walk.meta) + walk.guarded;
 	stats->dirty = walk.dirty + walk.stranded;
 	stats->stranded = walk.stranded;
 	stats->lazy = walk.lazy;
@@ -201,8 +212,7 @@ static cold int take(struct ebb_stats *stats)
 	stats->version = EBB_ABI_VERSION;
 	stats->size = sizeof(*stats);
 	stats->time_ms = clock_realtime_ms();
-	stats->metadata = tally_table_bytes() + drain_heap_bytes() +
-			  (heap_profiled ? profile_bytes() : 0);
+	stats->metadata = counters_metadata(drain_heap_bytes());
 	fill_counters(stats);
 	return 0;
 }

@@ -300,7 +300,7 @@ static void gather_counters(void)
 	values[EBB_COUNTER_DIRTY] = dirty - min(dirty, lazy);
 	values[EBB_COUNTER_LAZY] = lazy;
 	values[EBB_COUNTER_CLEAN] = clean;
-	values[EBB_COUNTER_METADATA] = tally_table_bytes() + tally.heap_bytes;
+	values[EBB_COUNTER_METADATA] = counters_metadata(tally.heap_bytes);
 	values[EBB_COUNTER_SLABS] = slabs;
 }
 

@@ -30,7 +30,7 @@
 
 __startup_data uint8_t guard_mode;
 
-static uint64_t live_bytes, nr_taken, nr_skipped;
+static uint64_t live_bytes, beside_bytes, nr_taken, nr_skipped;
 
 /* === Canaries ============================================================= */
 
@@ -312,6 +312,7 @@ static bool account_for(const struct guard_object *object)
 	/* Where all objects are guarded nobody else looks at the time. */
 	account_tell(&nothing);
 	add_relaxed(&live_bytes, object->len);
+	add_relaxed(&beside_bytes, object->len - object->size);
 	return true;
 }
 
@@ -319,6 +320,7 @@ static void account_end(const struct guard_object *object)
 {
 	sub_relaxed(&account.large_bytes, object->size);
 	sub_relaxed(&live_bytes, object->len);
+	sub_relaxed(&beside_bytes, object->len - object->size);
 }
 
 static void *skip(struct guard_object *object)
@@ -425,6 +427,7 @@ void guard_stats(struct guard_stats *ret_stats)
 
 	guard_pool_stats(&pool);
 	ret_stats->live = load_relaxed(&live_bytes);
+	ret_stats->beside = load_relaxed(&beside_bytes);
 	ret_stats->quarantine = pool.quarantine;
 	ret_stats->taken = load_relaxed(&nr_taken);
 	ret_stats->skipped = load_relaxed(&nr_skipped);

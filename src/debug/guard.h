@@ -43,6 +43,7 @@ extern uint8_t guard_mode __attribute__((visibility("hidden")));
 
 struct guard_stats {
 	uint64_t live;		/* bytes of pages of guarded objects */
+	uint64_t beside;	/* of those, bytes beside the objects */
 	uint64_t quarantine;	/* bytes of addresses of freed ones */
 	uint64_t taken;		/* objects guarded so far */
 	uint64_t skipped;	/* that were to be, and could not */

@@ -6,6 +6,7 @@
 #include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/sample.h"
+#include "heap/tally.h"
 #include "os/guard_mark.h"
 #include "reclaim/counters.h"
 #include "reclaim/inband.h"
@@ -130,4 +131,11 @@ void counters_read(uint64_t values[EBB_NR_COUNTERS])
 	read_guard(values);
 	read_marks(values);
 	read_written(values);
+}
+
+uint64_t counters_metadata(uint64_t heap_bytes)
+{
+	return tally_table_bytes() + heap_bytes +
+	       (heap_profiled ? profile_bytes() : 0) +
+	       (guard_mode ? guard_bytes() : 0);
 }

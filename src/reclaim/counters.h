@@ -21,4 +21,7 @@ const struct ebb_counter_info *counters_info(enum ebb_counter id);
  */
 void counters_read(uint64_t values[EBB_NR_COUNTERS]);
 
+/* What the allocator keeps for itself, where heaps take up @heap_bytes. */
+uint64_t counters_metadata(uint64_t heap_bytes);
+
 #endif

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sys/wait.h>
 #include "harness.h"
 
 #define NR_THREADS	4u
@@ -126,6 +127,54 @@ TEST_F(snapshot, is_exact_at_rest)
 		EXPECT_EQ(counts.cached_bytes, stats.cached);
 		EXPECT_EQ(sizeof(stats), stats.size);
 		malloc_trim(0);
+	}
+}
+
+/* What the second program does: the number of what did not come out. */
+#define WITH_GUARDS	"EBB_TEST_WITH_GUARDS"
+
+__attribute__((constructor)) static void balance_if_asked(void)
+{
+	static void *objects[300];
+	struct ebb_heap_counts counts;
+	struct ebb_stats stats;
+
+	if (!getenv(WITH_GUARDS))
+		return;
+	for (unsigned int i = 0; i < ARRAY_LEN(objects); i++)
+		memset(objects[i] = malloc(8 + i * 100), 1, 8);
+	for (unsigned int i = 0; i < ARRAY_LEN(objects); i += 3)
+		free(objects[i]);
+	if (ebb_stats_snapshot(&stats, sizeof(stats)) || ebb_heap_count(&counts))
+		_exit(1);
+	if (stats.flags || stats.mapped != sum_of(&stats))
+		_exit(2);
+	if (stats.live != counts.live_bytes)
+		_exit(3);
+	if (stats.metadata != counts.meta_bytes)
+		_exit(4);
+	_exit(0);
+}
+
+/* Guarded objects are not in the range, and yet in the sum. */
+TEST_F(snapshot, is_exact_with_guards)
+{
+	static const char *const confs[] = {
+		"guard=all", "guard=sampled,guard_every=2", "profile=4K",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(confs); i++) {
+		pid_t pid = fork();
+		int status;
+
+		if (!pid) {
+			setenv("EBB_CONF", confs[i], 1);
+			setenv(WITH_GUARDS, "1", 1);
+			execl("/proc/self/exe", "snapshot_test", NULL);
+			_exit(9);
+		}
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status) TH_LOG("%s", confs[i]);
 	}
 }
 
