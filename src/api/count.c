@@ -19,15 +19,15 @@
 #include "vm/run.h"
 
 /* Blocks that a slot in use touches. */
-static uint64_t blocks_in_use(const struct slab *slab,
-			      const struct sizeclass *sc)
+static uint64_t blocks_in_use(const struct slab_parts *parts)
 {
+	const struct sizeclass *sc = parts->sc;
 	uint64_t blocks = 0;
 
 	for (unsigned int slot = 0; slot < sc->nr_slots; slot++) {
 		size_t start = (size_t)slot * sc->size;
 
-		if (load_relaxed(&slab->free[slot / 64]) >> slot % 64 & 1)
+		if (parts->bits[slot / 64] >> slot % 64 & 1)
 			continue;
 		blocks |= bits_range((unsigned int)(start >> BLOCK_SHIFT),
 				     (unsigned int)((start + sc->size - 1) >>
@@ -53,24 +53,18 @@ static unsigned int count_stranded(uint64_t used)
 
 static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
 {
-	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
-	uint64_t bits = load_relaxed(&slab->pages);
-	unsigned int clean = bits >> PAGES_CLEAN & PAGES_MASK;
-	unsigned int lazy = bits >> PAGES_LAZY & PAGES_MASK & ~clean;
-	unsigned int free_pages = slab_free_pages(slab, sc);
-	uint64_t used = blocks_in_use(slab, sc);
-	unsigned int shift = map_page_shift;
+	struct slab_parts parts;
+	uint64_t used;
 
+	slab_read(slab, &parts);
+	used = blocks_in_use(&parts);
 	counts->slabs++;
-	counts->live_bytes += (uint64_t)(sc->nr_slots -
-					 slab_count_bits(slab)) * sc->size;
+	counts->live_bytes += parts.taken;
 	counts->free_blocks += SLAB_BLOCKS - bits_count(used);
 	counts->stranded_blocks += count_stranded(used);
-	counts->clean_bytes += (uint64_t)bits_count(free_pages & clean) <<
-			       shift;
-	counts->lazy_bytes += (uint64_t)bits_count(free_pages & lazy) << shift;
-	counts->dirty_bytes += (uint64_t)bits_count(free_pages & ~clean &
-						    ~lazy) << shift;
+	counts->clean_bytes += parts.clean;
+	counts->lazy_bytes += parts.lazy;
+	counts->dirty_bytes += parts.dirty;
 }
 
 __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)

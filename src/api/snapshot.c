@@ -52,50 +52,18 @@ struct walk {
 	uint64_t nr_slabs;
 };
 
-/* Every page that has only free slots, by bits that do not change. */
-static unsigned int free_pages_of(const uint64_t *bits,
-				  const struct sizeclass *sc)
-{
-	unsigned int nr_pages = 1u << (SLAB_SHIFT - map_page_shift);
-	unsigned int pages = 0;
-
-	for (unsigned int page = 0; page < nr_pages; page++) {
-		unsigned int first, end;
-		bool all = true;
-
-		slab_slots_on_page(sc, page, &first, &end);
-		for (unsigned int slot = first; all && slot < end; slot++)
-			all = bits[slot / 64] >> slot % 64 & 1;
-		if (all)
-			pages |= 1u << page;
-	}
-	return pages;
-}
-
 static void add_slab(struct walk *walk, const struct slab *slab)
 {
-	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
-	uint64_t state = load_relaxed(&slab->pages);
-	unsigned int clean = state >> PAGES_CLEAN & PAGES_MASK;
-	unsigned int lazy = state >> PAGES_LAZY & PAGES_MASK & ~clean;
-	uint64_t bits[SLAB_WORDS], taken;
-	unsigned int nr_free = 0, pages;
+	struct slab_parts parts;
 
-	for (unsigned int word = 0; word < sc->nr_words; word++) {
-		bits[word] = load_relaxed(&slab->free[word]);
-		nr_free += bits_count(bits[word]);
-	}
-	pages = free_pages_of(bits, sc);
-	taken = (uint64_t)(sc->nr_slots - min(nr_free, (unsigned int)
-					      sc->nr_slots)) * sc->size;
+	slab_read(slab, &parts);
 	walk->nr_slabs++;
-	walk->taken += taken;
-	walk->clean += (uint64_t)bits_count(pages & clean) << map_page_shift;
-	walk->lazy += (uint64_t)bits_count(pages & lazy) << map_page_shift;
-	walk->dirty += (uint64_t)bits_count(pages & ~clean & ~lazy) <<
-		       map_page_shift;
-	walk->stranded += SLAB_SIZE - taken -
-			  ((uint64_t)bits_count(pages) << map_page_shift);
+	walk->taken += parts.taken;
+	walk->clean += parts.clean;
+	walk->lazy += parts.lazy;
+	walk->dirty += parts.dirty;
+	walk->stranded += SLAB_SIZE - parts.taken - parts.clean - parts.lazy -
+			  parts.dirty;
 }
 
 static void add_any(struct walk *walk, size_t index)

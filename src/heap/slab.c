@@ -411,7 +411,7 @@ unsigned int slab_count_bits(const struct slab *slab)
 
 size_t slab_backed_bytes(const struct slab *slab)
 {
-	uint64_t clean = load_relaxed(&slab->pages) & PAGES_MASK;
+	unsigned int clean = pages_clean(load_relaxed(&slab->pages));
 
 	return SLAB_SIZE - ((size_t)bits_count(clean) << page_shift());
 }
@@ -481,15 +481,29 @@ uint64_t slab_dirty_slots(const struct slab *slab, const struct sizeclass *sc,
 	return slots;
 }
 
-unsigned int slab_free_pages(const struct slab *slab,
-			     const struct sizeclass *sc)
+/* The bits as they are now, and how many are set. */
+static unsigned int read_bits(const struct slab *slab,
+			      const struct sizeclass *sc, uint64_t *ret_bits)
+{
+	unsigned int nr = 0;
+
+	for (unsigned int word = 0; word < sc->nr_words; word++) {
+		ret_bits[word] = load_relaxed(&slab->free[word]);
+		nr += bits_count(ret_bits[word]);
+	}
+	return nr;
+}
+
+/* Pages of which every slot is free, by @bits, of which @nr_free are set. */
+static unsigned int free_pages(const uint64_t *bits, unsigned int nr_free,
+			       const struct sizeclass *sc)
 {
 	unsigned int nr_pages = 1u << (SLAB_SHIFT - page_shift());
 	size_t tail = SLAB_SIZE - (size_t)sc->nr_slots * sc->size;
 	unsigned int pages = 0;
 
 	/* Most slabs of a busy heap: their free slots do not fill a page. */
-	if (slab_count_bits(slab) * (size_t)sc->size + tail < map_page_size)
+	if (nr_free * (size_t)sc->size + tail < map_page_size)
 		return 0;
 	for (unsigned int page = 0; page < nr_pages; page++) {
 		unsigned int first, end, word;
@@ -501,10 +515,42 @@ unsigned int slab_free_pages(const struct slab *slab,
 			unsigned int high = min(end, word * 64 + 64) - word * 64;
 			uint64_t need = bits_range(low, high);
 
-			all = (load_relaxed(&slab->free[word]) & need) == need;
+			all = (bits[word] & need) == need;
 		}
 		if (all)
 			pages |= 1u << page;
 	}
 	return pages;
+}
+
+unsigned int slab_free_pages(const struct slab *slab,
+			     const struct sizeclass *sc)
+{
+	uint64_t bits[SLAB_WORDS];
+	unsigned int nr_free = read_bits(slab, sc, bits);
+
+	return free_pages(bits, nr_free, sc);
+}
+
+static uint64_t page_bytes(unsigned int pages)
+{
+	return (uint64_t)bits_count(pages) << page_shift();
+}
+
+void slab_read(const struct slab *slab, struct slab_parts *ret_parts)
+{
+	/* It may become another class's meanwhile: then these are but numbers. */
+	unsigned int class = load_relaxed(&slab_hot(slab)->class);
+	const struct sizeclass *sc = &sizeclasses[class];
+	uint64_t state = load_relaxed(&slab->pages);
+	unsigned int nr_free = read_bits(slab, sc, ret_parts->bits);
+	unsigned int pages = free_pages(ret_parts->bits, nr_free, sc);
+
+	nr_free = min(nr_free, (unsigned int)sc->nr_slots);
+	ret_parts->sc = sc;
+	ret_parts->taken = (uint64_t)(sc->nr_slots - nr_free) * sc->size;
+	ret_parts->clean = page_bytes(pages & pages_clean(state));
+	ret_parts->lazy = page_bytes(pages & pages_lazy(state));
+	ret_parts->dirty = page_bytes(pages) - ret_parts->clean -
+			   ret_parts->lazy;
 }

@@ -252,6 +252,19 @@ void slab_slots_on_page(const struct sizeclass *sc, unsigned int page,
 unsigned int slab_free_pages(const struct slab *slab,
 			     const struct sizeclass *sc);
 
+/*
+ * What a slab that serves a class is made of, in bytes, by words that are read
+ * once; what is left of it is stranded.
+ */
+struct slab_parts {
+	const struct sizeclass *sc;
+	uint64_t bits[SLAB_WORDS];	/* of free slots: sc->nr_words of them */
+	uint64_t taken;			/* slots */
+	uint64_t dirty, lazy, clean;	/* pages that are wholly free */
+};
+
+void slab_read(const struct slab *slab, struct slab_parts *ret_parts);
+
 /* The slot @ptr lies in; false if @ptr is not the start of a slot. */
 static inline bool slab_slot(const struct slab_hot *hot, const void *ptr,
 			     unsigned int *ret_slot)
