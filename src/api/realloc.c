@@ -206,6 +206,22 @@ static bool resize_bounded(void *ptr, size_t usable, size_t size)
 }
 
 /*
+ * What was @usable bytes at @ptr, and the sample @was, is at @now, and another
+ * object if anything of that has changed.
+ */
+static cold void sample_again(void *ptr, size_t usable,
+			      struct profile_sample was, void *now,
+			      const struct stack_frame *frame)
+{
+	size_t size = large_usable(now);
+
+	if (now == ptr && size == usable)
+		profile_restore(ptr, was);
+	else if (sample_draw(size))
+		profile_take(now, size, frame);
+}
+
+/*
  * With a heap profile: an object that changes its size counts as freed and
  * allocated, however that is done.
  */
@@ -222,10 +238,7 @@ static cold void *resize_sampled(void *ptr, size_t usable, size_t size,
 	was = profile_forget(ptr);
 	if (!resize_bounded(ptr, usable, size))
 		moved = move_pages(ptr, usable, size);
-	if (!moved || (moved == ptr && large_usable(ptr) == usable))
-		profile_restore(ptr, was);
-	else if (sample_draw(large_usable(moved)))
-		profile_take(moved, large_usable(moved), frame);
+	sample_again(ptr, usable, was, moved ?: ptr, frame);
 	return moved ?: copy_for(ptr, usable, size, frame);
 }
 
@@ -244,34 +257,10 @@ size_t alloc_resize(void *ptr, size_t usable, size_t size,
 		was = profile_forget(ptr);
 	/* False: it is as it was. */
 	(void)resize_bounded(ptr, usable, size);
-	if (unlikely(heap_profiled)) {
-		if (large_usable(ptr) == usable)
-			profile_restore(ptr, was);
-		else if (sample_draw(large_usable(ptr)))
-			profile_take(ptr, large_usable(ptr), frame);
-	}
+	if (unlikely(heap_profiled))
+		sample_again(ptr, usable, was, ptr, frame);
 	init_after_slow((const void *)stack_pc(frame), false);
 	return large_usable(ptr);
-}
-
-static cold void *realloc_sampled(void *ptr, size_t size)
-{
-	const struct stack_frame *frame = FRAME;
-	void *moved;
-
-	if (!ptr)
-		return malloc_for(size, frame);
-	if (!size) {
-		alloc_free(ptr, "realloc");
-		return NULL;
-	}
-	if (unlikely(size > PTRDIFF_MAX)) {
-		errno = ENOMEM;
-		return NULL;
-	}
-	moved = resize_sampled(ptr, alloc_usable(ptr, "realloc"), size, frame);
-	init_after_slow((const void *)stack_pc(frame), false);
-	return moved;
 }
 
 /*
@@ -301,10 +290,9 @@ static noinline void *realloc_slow(void *ptr, size_t size)
 	size_t usable;
 	void *moved;
 
-	if (unlikely(heap_profiled))
-		return realloc_sampled(ptr, size);
 	if (!ptr)
-		return alloc_get(size);
+		return unlikely(heap_profiled) ? malloc_for(size, FRAME) :
+						 alloc_get(size);
 	if (!size) {
 		alloc_free(ptr, "realloc");
 		return NULL;
@@ -316,8 +304,11 @@ static noinline void *realloc_slow(void *ptr, size_t size)
 	if (unlikely(!range_contains(ptr)))
 		return realloc_other(ptr, size, FRAME);
 	usable = usable_inside(ptr, "realloc");
-	moved = resize_bounded(ptr, usable, size) ? ptr :
-		realloc_move(ptr, usable, size);
+	if (unlikely(heap_profiled))
+		moved = resize_sampled(ptr, usable, size, FRAME);
+	else
+		moved = resize_bounded(ptr, usable, size) ? ptr :
+			realloc_move(ptr, usable, size);
 	/* What grew where it was has not been through malloc(). */
 	init_after_slow(__builtin_return_address(0), false);
 	return moved;
