@@ -3,6 +3,7 @@
  * ebbmalloc tests - Large objects: runs of slabs
  */
 #include <pthread.h>
+#include "base/compiler.h"
 #include "harness.h"
 #include "refuse.h"
 
@@ -152,6 +153,8 @@ TEST_F(large, moves_64_mib_without_copying_them)
 	size_t before;
 
 	NEEDS_EBBMALLOC();
+	if (!IS_ENABLED(CONFIG_MREMAP))
+		SKIP(return, "needs CONFIG_MREMAP");
 	p = malloc(64 * MIB);
 	behind = malloc(MIB);
 	ASSERT_TRUE(p && behind);

@@ -6,6 +6,7 @@
  * what it has freed beside what it builds.  Without a reclaimer thread only
  * in-band reclaim can keep it alive.
  */
+#include "base/compiler.h"
 #include "harness.h"
 #include "api/run.h"
 #include "cgroup.h"
@@ -73,6 +74,12 @@ static void set_burst(struct run *run, const char *threads, const char *mib)
 		SKIP(return, "cannot make a memory cgroup here");	\
 } while (0)
 
+/* Without it only who allocates looks at the limit. */
+#define NEEDS_HEADROOM() do {						\
+	if (!IS_ENABLED(CONFIG_HEADROOM))				\
+		SKIP(return, "needs CONFIG_HEADROOM");			\
+} while (0)
+
 /* Peaks of 40 MB, 5 % stay of two of them: 46 MB and what is stranded. */
 TEST_F(grower, a_burst_right_after_the_frees_survives)
 {
@@ -111,6 +118,7 @@ TEST_F(grower, threads_do_not_spend_the_same_room_twice)
 
 TEST_F(grower, the_thread_and_threads_of_the_program_work_together)
 {
+	NEEDS_HEADROOM();
 	NEEDS_GROUP();
 	set_burst(&self->run, "4", "40");
 	ASSERT_TRUE(run_below(&self->run, &self->group, 68));
@@ -120,6 +128,7 @@ TEST_F(grower, the_thread_and_threads_of_the_program_work_together)
 /* What it promises is not in the kernel's count yet. */
 TEST_F(grower, a_large_object_beside_what_was_just_freed_survives)
 {
+	NEEDS_HEADROOM();
 	NEEDS_GROUP();
 	self->run.argv[1] = (char *)"object";
 	self->run.argv[2] = (char *)"32";
@@ -212,6 +221,7 @@ TEST_F(grower, limit_holds_without_reclaim)
 
 TEST_F(grower, limit_is_a_share_of_the_cgroups)
 {
+	NEEDS_HEADROOM();
 	NEEDS_GROUP();
 	self->run.argv[1] = (char *)"refuse";
 	self->run.conf = "limit=50%";
@@ -296,6 +306,8 @@ TEST_F(grower, what_was_stranded_once_hides_nothing_later)
 
 TEST_F(grower, parts_of_huge_pages_are_split_under_pressure)
 {
+	if (!IS_ENABLED(CONFIG_APP_CALL))
+		SKIP(return, "needs CONFIG_APP_CALL");
 	self->run.argv[1] = (char *)"huge";
 	self->run.argv[2] = (char *)"32";
 	self->run.conf = QUICK ",decay_ms=60s,lazy=off";
