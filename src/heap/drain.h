@@ -16,12 +16,17 @@
  *     the empty heap, fall into a slow path, see that it is gated and take
  *     the bypass; it waits for nobody.  The drainer acts as its owner: it
  *     flushes the magazines and the outbox and retires free slabs, or flushes
- *     outbox and cached runs alone where only those are at rest.  Where busy is not 0 the heap is left alone.
+ *     outbox and cached runs alone where only those are at rest.  Where busy is
+ *     not 0 the heap is left alone.
  * (4) The drainer stores the heap pointer back, with release, so that the
  *     thread finds the emptied magazines.
  *
  * A thread that is stopped or sleeps inside the allocator delays nobody; its
  * heap is left for a later pass.
+ *
+ * A thread that ends holds drain_lock while it empties its own: a drainer that
+ * found it outside may not be through.  What it allocates and frees meanwhile,
+ * in the bracket, goes by the bypass.
  *
  * Locking: drain_lock guards the lists of heaps, and every change of a
  * registered thread's tcb->heap.  Rank 3, before orphan_lock.

@@ -285,7 +285,11 @@ static inline uintptr_t *heap_key_of(void *ptr)
  */
 struct heap *heap_get(void);
 
-/* The thread ends, its magazines are empty: its slabs become orphans. */
+/*
+ * Its thread has ended: its slabs become orphans.  Context: the heap is off the
+ * list of heaps, and its magazines were emptied before, with drain_lock held
+ * (drain_close_heap()).
+ */
 void heap_close(struct heap *heap);
 
 /*
