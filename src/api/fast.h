@@ -47,7 +47,7 @@ __always_inline_ void *fast_alloc(size_t size)
 	return ptr;
 }
 
-/* The same for what shall be aligned: as in class_for(), what overflows
+/* The same for what shall be aligned: as in sizeclass_for(), what overflows
  * becomes 0, which is no fast size. */
 __always_inline_ void *fast_aligned(size_t align, size_t size)
 {

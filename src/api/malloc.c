@@ -109,19 +109,6 @@ static void *alloc_slot(unsigned int class, bool nested, struct got *got)
 	return ptr;
 }
 
-/*
- * The class whose slots have room for @size and are aligned to @align, -1: none.
- * What is a multiple of @align is either a class's size itself, or its class's
- * step, and so that class's size, is a multiple, too.
- */
-static int class_for(size_t align, size_t size)
-{
-	if (size > CLASS_SIZE_MAX || align > CLASS_SIZE_MAX)
-		return -1;
-	size = ALIGN_UP(max(size, (size_t)1), align);
-	return size <= CLASS_SIZE_MAX ? (int)sizeclass_of(size) : -1;
-}
-
 /* This thread's heap, if it has one that it may use now. */
 static struct heap *open_heap(bool nested)
 {
@@ -148,7 +135,7 @@ static void *alloc_plain(size_t align, size_t size, bool nested,
 	if (align <= ALIGN_MIN && size <= CLASS_SIZE_MAX)
 		class = (int)sizeclass_of(max(size, (size_t)1));
 	else
-		class = class_for(align, size);
+		class = sizeclass_for(align, size);
 	if (class >= 0)
 		return alloc_slot((unsigned int)class, nested, got);
 	return take_large(align, size, nested, got);
@@ -381,13 +368,9 @@ void *alloc_zeroed(size_t align, size_t size)
 
 size_t alloc_expect(size_t align, size_t size)
 {
-	int class;
-
 	if (size > PTRDIFF_MAX - align || align > PTRDIFF_MAX || !init_ready())
 		return 0;
-	class = class_for(align, size);
-	return class >= 0 ? sizeclasses[class].size :
-	       ALIGN_UP(max(size, (size_t)1), map_page_size);
+	return heap_usable_for(align, size);
 }
 
 /* --- Freeing --- */

@@ -130,7 +130,7 @@ static noinline void *take_slow(struct ebb_pool *pool, size_t size,
 	}
 	if (has_level(pool))
 		search_if_due(pool);
-	bytes = (int64_t)pool_bytes_for(pool->wish.align, size);
+	bytes = (int64_t)heap_usable_for(pool->wish.align, size);
 	err = pool_charge(pool, bytes);
 	if (err) {
 		errno = -err;
@@ -171,7 +171,7 @@ static cold int64_t bytes_of_other(const struct ebb_pool *pool, void *buf)
 {
 	size_t size = alloc_usable(buf, "ebb_pool_return");
 
-	return (int64_t)pool_bytes_for(pool->wish.align, size);
+	return (int64_t)heap_usable_for(pool->wish.align, size);
 }
 
 /* Of a buffer: its slot's size, or all of it if it is a large one. */
@@ -293,7 +293,7 @@ static int wish_for(size_t max_bytes, size_t max_buffer,
 	/* Each size up to the largest must be possible. */
 	if (!max_buffer || max_buffer > PTRDIFF_MAX - map_page_size ||
 	    max_bytes > PTRDIFF_MAX ||
-	    (max_bytes && pool_bytes_for(wish->align, max_buffer) > max_bytes))
+	    (max_bytes && heap_usable_for(wish->align, max_buffer) > max_bytes))
 		return -EINVAL;
 	return 0;
 }

@@ -70,6 +70,14 @@ const uint16_t bin_of_size[CLASS_SIZE_MAX >> CLASS_STEP_SHIFT] = {
 	DOUBLING(5), DOUBLING(6), DOUBLING(7), DOUBLING(8),
 };
 
+size_t heap_usable_for(size_t align, size_t size)
+{
+	int class = sizeclass_for(align, size);
+
+	return class >= 0 ? sizeclasses[class].size :
+			    ALIGN_UP(max(size, (size_t)1), map_page_size);
+}
+
 static void make_lists(struct bin_lists *lists)
 {
 	list_init(&lists->full);

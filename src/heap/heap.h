@@ -286,6 +286,12 @@ static inline uintptr_t *heap_key_of(void *ptr)
 struct heap *heap_get(void);
 
 /*
+ * Usable bytes of what is handed out for @size at a multiple of @align, be it a
+ * slot or a large object.
+ */
+size_t heap_usable_for(size_t align, size_t size);
+
+/*
  * Its thread has ended: its slabs become orphans.  Context: the heap is off the
  * list of heaps, and its magazines were emptied before, with drain_lock held
  * (drain_close_heap()).

@@ -411,16 +411,6 @@ cold void pool_give_back(struct ebb_pool *pool)
 	lock_release(&pool->lock);
 }
 
-size_t pool_bytes_for(size_t align, size_t size)
-{
-	size_t slot = ALIGN_UP(max(size, (size_t)1), align);
-
-	if (size > CLASS_SIZE_MAX || align > CLASS_SIZE_MAX ||
-	    slot > CLASS_SIZE_MAX)
-		return ALIGN_UP(size, map_page_size);
-	return sizeclasses[sizeclass_of(slot)].size;
-}
-
 /* === Beginning and end ==================================================== */
 
 /* Context: table_lock. */

@@ -125,9 +125,6 @@ bool pool_is_alive(const struct ebb_pool *pool);
 int pool_count(struct ebb_pool *pool, struct pool_counts *ret_counts)
 	__must_check;
 
-/* Usable bytes of what malloc() or the like gives for @size. */
-size_t pool_bytes_for(size_t align, size_t size);
-
 /*
  * @bytes are going to be taken.  Returns 0, -EAGAIN (too little room, and the
  * pool does not wait), -ETIMEDOUT, -ECANCELED (destroyed meanwhile), -EINVAL,

@@ -64,6 +64,19 @@ static inline unsigned int sizeclass_of(size_t size)
 	return (high - 6) * 8 + (unsigned int)(size >> (high - 3) & 7);
 }
 
+/*
+ * The class whose slots have room for @size and are aligned to @align, -1: none.
+ * What is a multiple of @align is either a class's size itself, or its class's
+ * step, and so that class's size, is a multiple, too.
+ */
+static inline int sizeclass_for(size_t align, size_t size)
+{
+	if (size > CLASS_SIZE_MAX || align > CLASS_SIZE_MAX)
+		return -1;
+	size = ALIGN_UP(max(size, (size_t)1), align);
+	return size <= CLASS_SIZE_MAX ? (int)sizeclass_of(size) : -1;
+}
+
 /* The slot that holds byte @offset of a slab. */
 static inline unsigned int slot_at(uint32_t reciprocal, size_t offset)
 {
