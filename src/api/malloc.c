@@ -149,6 +149,20 @@ static void *alloc_any(size_t align, size_t size, bool nested, struct got *got)
 	return alloc_plain(align, size, nested, got);
 }
 
+/* The same from outside of the bracket, or @nested in one. */
+static cold void *alloc_anew(size_t align, size_t size, bool nested,
+			     struct got *got)
+{
+	void *ptr;
+
+	if (!nested)
+		tcb_enter(&tcb);
+	ptr = alloc_plain(align, size, nested, got);
+	if (!nested)
+		tcb_leave(&tcb);
+	return ptr;
+}
+
 /* There was no memory: again, as long as something was given back. */
 static cold void *alloc_again(size_t align, size_t size, struct got *got)
 {
@@ -156,11 +170,8 @@ static cold void *alloc_again(size_t align, size_t size, struct got *got)
 
 	if (size > PTRDIFF_MAX || load_relaxed(&init_forking) || !init_ready())
 		return NULL;
-	for (int i = 0; !ptr && i < AGAIN_TRIES && inband_make_room(size); i++) {
-		tcb_enter(&tcb);
-		ptr = alloc_plain(align, size, false, got);
-		tcb_leave(&tcb);
-	}
+	for (int i = 0; !ptr && i < AGAIN_TRIES && inband_make_room(size); i++)
+		ptr = alloc_anew(align, size, false, got);
 	return ptr;
 }
 
@@ -177,11 +188,7 @@ static void *alloc_unguarded(const struct want *want, struct got *got)
 
 	do {
 		got->sampled = false;
-		if (!want->nested)
-			tcb_enter(&tcb);
-		ptr = alloc_plain(want->align, want->size, want->nested, got);
-		if (!want->nested)
-			tcb_leave(&tcb);
+		ptr = alloc_anew(want->align, want->size, want->nested, got);
 	} while (!ptr && got->sampled);
 	return ptr;
 }
@@ -200,13 +207,8 @@ static cold void *alloc_guarded(const struct want *want, struct got *got)
 	if (want->size > PTRDIFF_MAX || !init_ready())
 		return NULL;
 	got->sampled = guard_at_once(want->size);
-	if (!got->sampled) {
-		if (!want->nested)
-			tcb_enter(&tcb);
-		ptr = alloc_plain(want->align, want->size, want->nested, got);
-		if (!want->nested)
-			tcb_leave(&tcb);
-	}
+	if (!got->sampled)
+		ptr = alloc_anew(want->align, want->size, want->nested, got);
 	if (got->sampled) {
 		ptr = guard_alloc(want->align, want->size, want->frame);
 		got->zero = ptr;
@@ -339,6 +341,7 @@ void *alloc_aligned(size_t align, size_t size)
 	return likely(ptr) ? ptr : aligned_slow(align, size);
 }
 
+/* Whether it may be known to be zero, which the fast path does not look at. */
 static noinline void *zeroed_slow(size_t align, size_t size)
 {
 	bool zero;
@@ -688,23 +691,6 @@ void alloc_free(void *ptr, const char *call)
 
 /* --- calloc --- */
 
-/* Whether it may be known to be zero, which the fast path does not look at. */
-static noinline void *calloc_slow(size_t size)
-{
-	bool zero;
-	void *ptr = alloc_slow(ALIGN_ANY, size, FRAME, &zero);
-
-	return ptr && !zero ? memset(ptr, 0, size) : ptr;
-}
-
-static cold void *calloc_nested(size_t size)
-{
-	bool zero;
-	void *ptr = alloc_nested(ALIGN_ANY, size, FRAME, &zero);
-
-	return ptr && !zero ? memset(ptr, 0, size) : ptr;
-}
-
 __export void *calloc(size_t nr, size_t size)
 {
 	size_t bytes;
@@ -715,8 +701,9 @@ __export void *calloc(size_t nr, size_t size)
 		return NULL;
 	}
 	if (unlikely(tcb.busy))
-		return calloc_nested(bytes);
+		return zeroed_nested(ALIGN_ANY, bytes);
 	tcb_enter(&tcb);
 	ptr = fast_alloc(bytes);
-	return likely(ptr) ? memset(ptr, 0, bytes) : calloc_slow(bytes);
+	return likely(ptr) ? memset(ptr, 0, bytes) :
+			     zeroed_slow(ALIGN_ANY, bytes);
 }
