@@ -24,8 +24,6 @@
 
 #include "api/fast.h"
 #include "api/init.h"
-#include "base/err.h"
-#include "base/sys.h"
 #include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/bypass.h"
@@ -37,8 +35,6 @@
 #include "heap/outbox.h"
 #include "heap/sample.h"
 #include "heap/stranger.h"
-#include "os/map.h"
-#include "reclaim/batch.h"
 #include "reclaim/inband.h"
 
 #define AGAIN_TRIES	3	/* others take what was given back, too */

@@ -17,7 +17,6 @@
 #include "api/fast.h"
 #include "ebb/jemalloc.h"
 #include "heap/heap.h"
-#include "os/map.h"
 
 #define LG_ALIGN_MASK	0x3f
 

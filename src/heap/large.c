@@ -174,15 +174,6 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 	account_look(run_dirty_bytes());
 }
 
-void large_charge_to(void *ptr, unsigned int id)
-{
-	struct slab_hot *hot = slab_hot(slab_of(ptr));
-
-	charge_add(id, large_usable(ptr));
-	charge_sub(hot->charge, large_usable(ptr));
-	hot->charge = (uint16_t)id;
-}
-
 bool large_is_leaving(const void *ptr)
 {
 	return load_relaxed(&slab_of(ptr)->tail) == TAIL_LEAVING;

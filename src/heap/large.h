@@ -43,12 +43,6 @@ void *large_move(void *ptr, size_t size);
 /* Whether what is behind it is being given back, so that it stays as it is. */
 bool large_is_leaving(const void *ptr);
 
-/*
- * Charge the large object to account @id from now on (heap/charge.h), whoever
- * allocated it; for who has pinned that account.
- */
-void large_charge_to(void *ptr, unsigned int id);
-
 static inline size_t large_usable(const void *ptr)
 {
 	return slab_of(ptr)->run_bytes;

@@ -59,7 +59,7 @@ void sample_init(uint64_t mean, uint64_t seed)
 {
 	mean_bytes = mean;
 	begin(seed);
-	heap_profiled = mean != 0;
+	heap_profiled = true;
 }
 #endif
 

@@ -50,9 +50,9 @@ struct sampler {
 };
 
 /*
- * Sample every @mean-th byte; 0: none.  @seed: 0 is a random one, with another
- * one thread gets the same sequence each time.  Called once, before there is a
- * heap.
+ * Sample every @mean-th byte, on average.  @seed: 0 is a random one, with
+ * another one thread gets the same sequence each time.  Called once, before
+ * there is a heap, and only if there is a profile.
  */
 void sample_init(uint64_t mean, uint64_t seed);
 
