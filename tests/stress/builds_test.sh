@@ -33,12 +33,12 @@ torture()
 		--seconds "$seconds" --round-ms 1000 --seed 11
 }
 
-# contract NAME
-contract()
+# run_in NAME TEST: a test program in that build
+run_in()
 {
 	make -s -C "$EBB_TOP" O="$EBB_BUILD/builds/$1" \
-		KSELFTEST_DIR="$EBB_BUILD/kselftest" tests/api/malloc_test &&
-		"$EBB_BUILD/builds/$1/tests/api/malloc_test"
+		KSELFTEST_DIR="$EBB_BUILD/kselftest" "tests/$2" &&
+		"$EBB_BUILD/builds/$1/tests/$2"
 }
 
 # watched NAME CONF: torture, with ThreadSanitizer on, in forked children too.
@@ -50,7 +50,7 @@ watched()
 		torture "$@"
 }
 
-plan 16
+plan 17
 check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
 check "it passes" torture ubsan "$fast"
 check "it passes with failing kernel calls" \
@@ -77,6 +77,8 @@ else
 fi
 # Without membarrier caches may stay, so there is nothing to compare.
 check "tiny config builds" build tiny tinyconfig
-check "it passes the contract of malloc" contract tiny
+check "it passes the contract of malloc" run_in tiny api/malloc_test
+# Linked with those of the sources that are left.
+check "it passes a unit test over several floors" run_in tiny unit/page_test
 check "all config builds without warnings" build all allconfig W=1e
 finish
