@@ -541,15 +541,6 @@ static cold void free_nested(void *ptr)
 		free_any(ptr, true, "free");
 }
 
-/* Whether keys may be gone with the pages. */
-static inline bool has_holes(const struct slab_hot *hot, const void *ptr)
-{
-	uint16_t bin = load_relaxed(&hot->bin);
-
-	return bin == BIN_HOLES || (bin == BIN_STRANGERS &&
-				    slab_keys_may_be_gone(slab_of(ptr)));
-}
-
 static noinline void free_to_outbox(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
@@ -568,8 +559,8 @@ static noinline void free_to_outbox(void *ptr, struct slab_hot *hot)
 		init_after_slow(__builtin_return_address(0), true);
 }
 
-/* It is kept, and charged to this thread from now on. */
-static noinline void free_noted(void *ptr, struct slab_hot *hot)
+/* What free_noted() keeps and cannot note without a call. */
+static noinline void free_noted_first(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
 
@@ -581,6 +572,24 @@ static noinline void free_noted(void *ptr, struct slab_hot *hot)
 	tcb_leave(&tcb);
 }
 
+/* The rest of free_away() where accounts are kept. */
+static noinline void free_noted(void *ptr, struct slab_hot *hot)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+	struct magazine *mag = heap_magazine(heap, hot->class);
+
+	if (unlikely(!magazine_wants(heap, hot->class))) {
+		free_to_outbox(ptr, hot);
+		return;
+	}
+	if (unlikely(!stranger_keep_quick(heap, hot, ptr))) {
+		free_noted_first(ptr, hot);
+		return;
+	}
+	push(mag, ptr);
+	tcb_leave(&tcb);
+}
+
 /*
  * Inside the bracket: a slot of a slab that is not ours, if it can go to the
  * magazine or the outbox without a closer look.  No slab: a run, or not in use.
@@ -588,10 +597,15 @@ static noinline void free_noted(void *ptr, struct slab_hot *hot)
 static noinline void free_away(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
+	uint16_t bin = load_relaxed(&hot->bin);
 
-	if (unlikely(!load_relaxed(&hot->owner) || has_holes(hot, ptr) ||
+	if (unlikely(!load_relaxed(&hot->owner) || bin == BIN_HOLES ||
 		     *heap_key_of(ptr) == heap_key(ptr))) {
 		free_slow(ptr);
+		return;
+	}
+	if (bin == BIN_STRANGERS) {
+		free_noted(ptr, hot);
 		return;
 	}
 	if (!magazine_wants(heap, hot->class)) {
@@ -606,13 +620,24 @@ static noinline void free_away(void *ptr, struct slab_hot *hot)
 	tcb_leave(&tcb);
 }
 
-/*
- * Inside the bracket: a slot of ours that cannot just be pushed.  If only since
- * its slab has holes, which a slab in use may keep for good, its bit says what
- * its key may have lost; if since some of its slots are not charged to us, that
- * is looked up.
- */
-static noinline void free_closely(void *ptr, struct slab_hot *hot)
+/* Some slots of its slab may not be charged to us: that is looked up. */
+static noinline void free_mixed(void *ptr, struct slab_hot *hot)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+	struct magazine *mag = heap_magazine(heap, hot->class);
+
+	if (unlikely(mag->top == mag->end ||
+		     *heap_key_of(ptr) == heap_key(ptr) ||
+		     !stranger_take_in_quick(heap, hot, ptr))) {
+		free_slow(ptr);
+		return;
+	}
+	push(mag, ptr);
+	tcb_leave(&tcb);
+}
+
+/* Its key may have gone with the page: its bit says whether it is free. */
+static noinline void free_holed(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
 	struct magazine *mag = heap_magazine(heap, hot->class);
@@ -620,7 +645,7 @@ static noinline void free_closely(void *ptr, struct slab_hot *hot)
 	unsigned int slot;
 
 	/* With a profile no slab has a bin: the push has to move the mark. */
-	if (stranger_none(hot) || heap_profiled || mag->top == mag->end ||
+	if (heap_profiled || mag->top == mag->end ||
 	    *heap_key_of(ptr) == heap_key(ptr) ||
 	    unlikely(!slab_slot(hot, ptr, &slot) ||
 		     load_relaxed(&slab->free[slot / 64]) >>
@@ -631,6 +656,23 @@ static noinline void free_closely(void *ptr, struct slab_hot *hot)
 	stranger_take_in(heap, slab, slot);
 	push(mag, ptr);
 	tcb_leave(&tcb);
+}
+
+/*
+ * Inside the bracket: a slot of ours that cannot just be pushed.  If only since
+ * its slab has holes, which a slab in use may keep for good, or strangers, it can
+ * after one look.
+ */
+static noinline void free_closely(void *ptr, struct slab_hot *hot)
+{
+	uint16_t bin = load_relaxed(&hot->bin);
+
+	if (bin == BIN_HOLES)
+		free_holed(ptr, hot);
+	else if (bin == BIN_STRANGERS)
+		free_mixed(ptr, hot);
+	else
+		free_slow(ptr);
 }
 
 __export void free(void *ptr)

@@ -41,6 +41,7 @@ struct heap_front empty_front = {
 	.holes = EMPTY_MAGAZINE,
 	.outbox = EMPTY_MAGAZINE,
 	.strangers = EMPTY_MAGAZINE,
+	.looking = EMPTY_MAGAZINE,
 	.magazines = { [0 ... NR_CLASSES - 1] = EMPTY_MAGAZINE },
 	.avail = AVAIL_CLOSED,
 };
@@ -99,6 +100,7 @@ void heap_init_bins(struct heap *heap)
 {
 	heap->holes.top = heap->holes.end = no_slot + 1;
 	heap->strangers = heap->holes;
+	heap->looking = heap->holes;
 	heap->aside = NULL;
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		struct bin *bin = &heap->bins[class];

@@ -120,11 +120,11 @@ struct pool_credit {
 	struct magazine outbox;	/* slots of others' slabs */		\
 	struct magazine magazines[NR_CLASSES];				\
 	/* As holes: where slots are others', heap/stranger.h; and of	\
-	 * what keeps avail apart, since nobody writes it. */		\
-	struct magazine strangers;					\
+	 * what keeps avail apart, since nobody writes them. */		\
+	struct magazine strangers, looking;				\
 									\
 	/* Others push on avail: it has a cache line of its own. */	\
-	uint64_t pad_before[6];						\
+	uint64_t pad_before[4];						\
 	struct slab *avail;	/* stack of QUEUED slabs */		\
 	uint64_t pad_after[7];						\
 									\
@@ -342,10 +342,16 @@ static inline struct bin_lists *heap_lists_made(struct heap *heap,
 	return heap->bins[class].has_lists ? &heap->lists[class] : NULL;
 }
 
+/* Where what is owed to @id is gathered, and now perhaps another's is. */
+static inline struct charge_owed *heap_owed(struct heap *heap, unsigned int id)
+{
+	return &heap->owed[id & (NR_OWED - 1)];
+}
+
 /* Its thread has freed @bytes that are charged to @id. */
 static inline void heap_owe(struct heap *heap, unsigned int id, uint64_t bytes)
 {
-	struct charge_owed *owed = &heap->owed[id & (NR_OWED - 1)];
+	struct charge_owed *owed = heap_owed(heap, id);
 
 	if (unlikely(owed->id != id)) {
 		charge_tell(owed);

@@ -154,17 +154,6 @@ cold void stranger_after_fork(void)
 
 /* === The bin ============================================================== */
 
-/*
- * After an entry was written, by an atomic or before a fence: invariant (2).
- * With a heap profile all bins are BIN_HOLES for ever.
- */
-static void mark(struct slab_hot *hot)
-{
-	/* Pairs with stranger_settle(). */
-	if (load_relaxed(&hot->bin) != BIN_STRANGERS && !heap_profiled)
-		xchg_seq_cst(&hot->bin, BIN_STRANGERS);
-}
-
 static uint64_t taken_of(const struct slab *slab, unsigned int word)
 {
 	unsigned int left = slab->nr_slots - word * 64u;
@@ -230,7 +219,7 @@ bool stranger_note(struct slab *slab, unsigned int word, uint64_t mask,
 		store_relaxed(&charges[word * 64 + bit_lowest(mask)],
 			      (uint16_t)id);
 	fence_seq_cst();
-	mark(slab_hot(slab));
+	stranger_mark(slab_hot(slab));
 	return true;
 }
 
@@ -264,7 +253,7 @@ bool stranger_note_kept(struct heap *heap, struct slab_hot *hot,
 	}
 	/* Pairs with stranger_settle(): the entry, then the bin. */
 	xchg_seq_cst(&charges[slot], heap->charge);
-	mark(hot);
+	stranger_mark(hot);
 	move(heap, holder, sizeclasses[hot->class].size);
 	return true;
 }
@@ -290,18 +279,30 @@ void stranger_charge_freed(struct heap *heap, struct slab *slab,
 			   unsigned int word, uint64_t mask)
 {
 	struct slab_hot *hot = slab_hot(slab);
-	size_t size = sizeclasses[hot->class].size;
+	size_t size = sizeclasses[hot->class].size, bytes = 0;
 	/* As in stranger_charge(). */
-	unsigned int holder = load_acquire(&hot->charge);
+	unsigned int of_slab = load_acquire(&hot->charge), holder = of_slab;
+	const uint16_t *charges = NULL;
 
-	if (stranger_none(hot)) {
-		charge_free(heap, holder, bits_count_few(mask) * size);
+	if (!stranger_none(hot))
+		charges = load_acquire(&slab->charges);
+	if (!charges) {
+		charge_free(heap, of_slab, bits_count_few(mask) * size);
 		return;
 	}
-	for (; mask; mask &= mask - 1)
-		charge_free(heap, stranger_charge(slab, hot,
-						  word * 64 + bit_lowest(mask)),
-			    size);
+	/* Neighbours are often one thread's: it is told once. */
+	for (charges += word * 64; mask; mask &= mask - 1) {
+		unsigned int id = load_relaxed(&charges[bit_lowest(mask)]) ?:
+				  of_slab;
+
+		if (id != holder && bytes) {
+			charge_free(heap, holder, bytes);
+			bytes = 0;
+		}
+		holder = id;
+		bytes += size;
+	}
+	charge_free(heap, holder, bytes);
 }
 
 void stranger_free_one(struct slab *slab, unsigned int slot)
@@ -351,7 +352,7 @@ cold bool stranger_adopt(struct slab *slab, unsigned int id)
 	charges = all_free(slab) ? NULL : table_of(slab);
 	if (charges) {
 		name_all(slab, charges, holder);
-		mark(hot);
+		stranger_mark(hot);
 	} else if (!all_free(slab)) {
 		return false;
 	}
@@ -364,7 +365,7 @@ cold bool stranger_adopt(struct slab *slab, unsigned int id)
 	charges = all_free(slab) ? NULL : table_of(slab);
 	if (charges) {
 		name_all(slab, charges, holder);
-		mark(hot);
+		stranger_mark(hot);
 	}
 	return true;
 }

@@ -12,19 +12,27 @@
  *
  * Model: slab->charges[slot] is an account's number, or 0: as the slab says.
  * What free() may take for its own thread's without a look is told by
- * slab_hot.bin: BIN_STRANGERS, like BIN_HOLES, leads to a magazine that is both
- * empty and full, so that the owner's frees look closely.
+ * slab_hot.bin: each of these leads to a magazine that is both empty and full, so
+ * that the owner's frees look closely.
+ *	BIN_HOLES	pages have gone, and keys with them; strangers perhaps
+ *	BIN_STRANGERS	there are strangers, but no holes: the entry is all there
+ *			is to look at
+ *	BIN_LOOKING	the owner is looking which of these it still is
+ * Who frees a stranger and keeps it takes over what was charged for it: bytes
+ * that its heap owes the account which had it, told in one atomic once they are
+ * due or another account's take their place (heap_owe()).
  *
  * Invariants:
  * (1) The entry of a slot that is free means nothing.  Who takes a slot writes
  *     its entry, if there is a table.
- * (2) While a slot in use is a stranger the bin is not the class's: an entry is
- *     written before the bin, and the bin before the slot is handed out.
+ * (2) While a slot in use is a stranger the bin is BIN_STRANGERS or BIN_HOLES, and
+ *     with holes BIN_HOLES, but for BIN_LOOKING meanwhile: an entry is written
+ *     before the bin, and the bin before the slot is handed out.
  * (3) Who changes slab_hot.charge has before made strangers of all slots in use
  *     that have no entry.  So who reads the charge first, then the bin or the
  *     table, finds the account that the slot has had since it was allocated.
- * (4) Only the owner sets the bin back, by compare-and-swaps that fail if a
- *     stranger was noted since it looked.
+ * (4) Only the owner sets the bin back, to BIN_LOOKING first, then by a
+ *     compare-and-swap that fails if a stranger was noted since it looked.
  *
  * Context: any, also nested, but for what is said to be the owner's.
  */
@@ -38,6 +46,7 @@
 
 #define BIN_HOLES	0u
 #define BIN_STRANGERS	((uint16_t)offsetof(struct heap_front, strangers))
+#define BIN_LOOKING	((uint16_t)offsetof(struct heap_front, looking))
 
 /* Whether all slots in use are the slab's account's, and keys can be trusted. */
 static inline bool stranger_none(const struct slab_hot *hot)
@@ -55,11 +64,23 @@ static inline void stranger_note_holes(struct slab_hot *hot)
 	/* The pages were marked before. */
 	fence_seq_cst();
 	bin = load_relaxed(&hot->bin);
-	/* What strangers lead to looks for holes, too. */
-	while (bin != BIN_HOLES && bin != BIN_STRANGERS)
-		/* Pairs with stranger_settle(). */
-		if (cas_acq_rel(&hot->bin, &bin, BIN_HOLES))
-			break;
+	/* Pairs with stranger_settle(). */
+	while (bin != BIN_HOLES && !cas_acq_rel(&hot->bin, &bin, BIN_HOLES))
+		;
+}
+
+/*
+ * After an entry was written, by an atomic or before a fence: invariant (2).  Not
+ * to BIN_STRANGERS from BIN_HOLES, which would forget them.
+ */
+static inline void stranger_mark(struct slab_hot *hot)
+{
+	uint16_t bin = load_relaxed(&hot->bin);
+
+	/* Pairs with stranger_settle(). */
+	while (unlikely(bin != BIN_STRANGERS && bin != BIN_HOLES) &&
+	       !cas_acq_rel(&hot->bin, &bin, BIN_STRANGERS))
+		;
 }
 
 #if IS_ENABLED(CONFIG_ACCOUNTS)
@@ -108,6 +129,18 @@ static inline void stranger_took_own(struct slab *slab, unsigned int word,
 /* A single slot, taken without a heap: charged to this thread. */
 void stranger_took_one(struct slab *slab, const void *ptr);
 
+/*
+ * Where @holder is told what the heap's thread takes over from it, if that needs
+ * no atomic; else NULL.
+ */
+static inline struct charge_owed *stranger_owed(struct heap *heap,
+						unsigned int holder)
+{
+	struct charge_owed *owed = heap_owed(heap, holder);
+
+	return likely(owed->id == holder) ? owed : NULL;
+}
+
 bool stranger_note_kept(struct heap *heap, struct slab_hot *hot,
 			const void *ptr);
 
@@ -122,15 +155,99 @@ static inline bool stranger_keep(struct heap *heap, struct slab_hot *hot,
 }
 
 /*
+ * The same without a call, for what has a table.  False: nothing was done, and
+ * stranger_keep() has to.  If @ptr is no slot's start, that shows later.
+ */
+static inline bool stranger_keep_quick(struct heap *heap, struct slab_hot *hot,
+				       const void *ptr)
+{
+	const struct sizeclass *sc = &sizeclasses[hot->class];
+	/* As in stranger_charge(). */
+	unsigned int holder = load_acquire(&hot->charge);
+	uint16_t *entry = load_acquire(&slab_of(ptr)->charges);
+	struct charge_owed *owed;
+	size_t size = sc->size;
+
+	if (unlikely(!entry))
+		return false;
+	entry += slot_at(sc->reciprocal, (uintptr_t)ptr & (SLAB_SIZE - 1));
+	holder = load_relaxed(entry) ?: holder;
+	if (holder == heap->charge) {
+		heap->own.pushed += size;
+		return true;
+	}
+	owed = stranger_owed(heap, holder);
+	if (unlikely(!owed))
+		return false;
+	/* Pairs with stranger_settle(): the entry, then the bin. */
+	xchg_seq_cst(entry, heap->charge);
+	stranger_mark(hot);
+	heap->own.moved += size;
+	owed->bytes += size;
+	return true;
+}
+
+/*
  * Owner: slot @slot of @slab, not its account's perhaps, is freed and gets to the
  * magazine.
  */
 void stranger_take_in(struct heap *heap, struct slab *slab, unsigned int slot);
 
+/* The same for the slot at @ptr; false as for stranger_keep_quick(). */
+static inline bool stranger_take_in_quick(struct heap *heap,
+					  const struct slab_hot *hot,
+					  const void *ptr)
+{
+	const struct sizeclass *sc = &sizeclasses[hot->class];
+	uint16_t *entry = load_acquire(&slab_of(ptr)->charges);
+	struct charge_owed *owed;
+	size_t size = sc->size;
+	unsigned int holder;
+
+	if (unlikely(!entry))
+		return false;
+	entry += slot_at(sc->reciprocal, (uintptr_t)ptr & (SLAB_SIZE - 1));
+	holder = load_relaxed(entry);
+	if (!holder || holder == heap->charge) {
+		heap->own.pushed += size;
+		return true;
+	}
+	owed = stranger_owed(heap, holder);
+	if (unlikely(!owed))
+		return false;
+	store_relaxed(entry, 0);
+	heap->own.moved += size;
+	owed->bytes += size;
+	return true;
+}
+
+/* Heap's thread: slots @mask of @word, freed by it, leave its outbox. */
 void stranger_charge_freed(struct heap *heap, struct slab *slab,
 			   unsigned int word, uint64_t mask);
 
-/* Heap's thread: slots @mask of @word, freed by it, leave its outbox. */
+/*
+ * The same for slots of @bytes, without a call.  False: nothing was done, since
+ * they may have several accounts, or one that must be told first.
+ */
+static inline bool stranger_free_alike(struct heap *heap,
+				       const struct slab *slab, size_t bytes)
+{
+	const struct slab_hot *hot = slab_hot(slab);
+	struct charge_owed *owed;
+	unsigned int holder;
+
+	if (!charge_keeps_accounts)
+		return true;
+	/* As in stranger_charge(). */
+	holder = load_acquire(&hot->charge);
+	owed = stranger_owed(heap, holder);
+	if (!owed || !stranger_none(hot) || holder == heap->charge)
+		return false;
+	heap->own.for_others += bytes;
+	owed->bytes += bytes;
+	return true;
+}
+
 static inline void stranger_free(struct heap *heap, struct slab *slab,
 				 unsigned int word, uint64_t mask)
 {
@@ -191,12 +308,46 @@ static inline bool stranger_keep(struct heap *heap, struct slab_hot *hot,
 	return true;
 }
 
+static inline bool stranger_keep_quick(struct heap *heap, struct slab_hot *hot,
+				       const void *ptr)
+{
+	return stranger_keep(heap, hot, ptr);
+}
+
 static inline void stranger_take_in(struct heap *heap, struct slab *slab,
 				    unsigned int slot)
 {
 	(void)heap;
 	(void)slab;
 	(void)slot;
+}
+
+static inline bool stranger_take_in_quick(struct heap *heap,
+					  const struct slab_hot *hot,
+					  const void *ptr)
+{
+	(void)heap;
+	(void)hot;
+	(void)ptr;
+	return false;
+}
+
+static inline void stranger_charge_freed(struct heap *heap, struct slab *slab,
+					 unsigned int word, uint64_t mask)
+{
+	(void)heap;
+	(void)slab;
+	(void)word;
+	(void)mask;
+}
+
+static inline bool stranger_free_alike(struct heap *heap,
+				       const struct slab *slab, size_t bytes)
+{
+	(void)heap;
+	(void)slab;
+	(void)bytes;
+	return true;
 }
 
 static inline void stranger_free(struct heap *heap, struct slab *slab,
@@ -239,26 +390,26 @@ static inline void stranger_after_fork(void)
 #endif
 
 /*
- * Owner: have frees take the fast path again, if there are neither holes nor
- * strangers.
+ * Owner: have frees look only for what there still is, holes or strangers; or
+ * take the fast path again.
  */
 static inline void stranger_settle(struct slab *slab, struct slab_hot *hot)
 {
-	uint16_t fast = HEAP_BIN_OFFSET(hot->class);
-	uint16_t bin = BIN_STRANGERS;
+	uint16_t found = HEAP_BIN_OFFSET(hot->class);
+	uint16_t bin = load_relaxed(&hot->bin);
 
-	if (heap_profiled || charge_counts_frees ||
-	    slab_keys_may_be_gone(slab))
+	if (heap_profiled || slab_keys_may_be_gone(slab) ||
+	    (charge_counts_frees && bin == BIN_STRANGERS))
 		return;
-	/* Pairs with mark(): a stranger is seen below, or changes the bin. */
-	if (!cas_acq_rel(&hot->bin, &bin, BIN_HOLES) && bin != BIN_HOLES)
+	/* Pairs with stranger_mark(): one is seen below, or changes the bin. */
+	if (!cas_acq_rel(&hot->bin, &bin, BIN_LOOKING))
 		return;
 	fence_seq_cst();
-	bin = BIN_HOLES;
-	if (stranger_any(slab))
-		fast = BIN_STRANGERS;
-	if (!cas_acq_rel(&hot->bin, &bin, fast) || fast == BIN_STRANGERS)
-		return;
+	if (charge_counts_frees || stranger_any(slab))
+		found = BIN_STRANGERS;
+	bin = BIN_LOOKING;
+	/* If it has changed it says more, but perhaps not of what was there. */
+	(void)cas_acq_rel(&hot->bin, &bin, found);
 	/* Pairs with stranger_note_holes(): some may just have been made. */
 	fence_seq_cst();
 	if (slab_keys_may_be_gone(slab))
