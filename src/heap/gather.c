@@ -25,17 +25,19 @@ static void group_publish(struct gather *gather, struct gather_group *group)
 {
 	struct slab *slab = group->slab;
 	size_t size = sizeclasses[slab_hot(slab)->class].size;
+	size_t bytes = bits_count_few(group->mask) * size;
 	uint64_t twice;
 
-	if (gather->outbox_of)
-		stranger_free(gather->outbox_of, slab, group->word,
-			      group->mask);
+	if (gather->outbox_of &&
+	    !stranger_free_alike(gather->outbox_of, slab, bytes))
+		stranger_charge_freed(gather->outbox_of, slab, group->word,
+				      group->mask);
 	twice = slab_publish(slab, group->word, group->mask, 0);
 	if (unlikely(twice))
 		misuse_die(MISUSE_DOUBLE_FREE, "free", slab_base(slab) +
 			   (group->word * 64 + bit_lowest(twice)) * size,
 			   "found when it was flushed");
-	gather->bytes += (int64_t)(bits_count_few(group->mask) * size);
+	gather->bytes += (int64_t)bytes;
 	group->slab = NULL;
 	group->mask = 0;
 }
