@@ -572,13 +572,18 @@ static noinline void free_noted_first(void *ptr, struct slab_hot *hot)
 	tcb_leave(&tcb);
 }
 
-/* The rest of free_away() where accounts are kept. */
+/*
+ * The rest of free_away() where accounts are kept.  Who takes a slot over from a
+ * thread that has ended would note and look for it until the slab is adopted, and
+ * this thread is who may adopt it: it goes back.
+ */
 static noinline void free_noted(void *ptr, struct slab_hot *hot)
 {
 	struct heap *heap = load_dependent(&tcb.heap);
 	struct magazine *mag = heap_magazine(heap, hot->class);
 
-	if (unlikely(!magazine_wants(heap, hot->class))) {
+	if (unlikely(!magazine_wants(heap, hot->class) ||
+		     load_relaxed(&hot->owner) == &orphan_heap)) {
 		free_to_outbox(ptr, hot);
 		return;
 	}
