@@ -87,8 +87,11 @@ gate=(NO_BARRIER LOOK_FIRST LATE_BUSY NESTED_CLEARS NESTED_CACHES REOPEN_EARLY
       "SWITCH_DRAINS_NOTHING -DSHOOTDOWN")
 sleep=(NO_SECOND_LOOK NO_FENCE_ASLEEP NO_FENCE_AWAKE NO_FENCE_LOOK LEVEL_LAST
        WANTED_LAST DRAIN_AFTER)
+bin=(STORE_WITHOUT_FENCE LEAVE_LOOKING FORGET_HOLES LOOK_BEFORE HOLES_BEFORE
+     HOLES_IF_SET HOLES_UNFENCED)
 
-plan $((7 + ${#slab[@]} + ${#claim[@]} + ${#gate[@]} + ${#sleep[@]}))
+plan $((8 + ${#slab[@]} + ${#claim[@]} + ${#gate[@]} + ${#sleep[@]} +
+	${#bin[@]}))
 check "each mutant is run" all_named
 check "slab: holds" holds slab
 check "slab: holds where the owner ends" holds slab -DCLOSES
@@ -96,8 +99,10 @@ check "claim: holds" holds claim
 check "gate: holds" holds gate
 check "gate: holds with a shootdown" holds gate -DSHOOTDOWN
 check "sleep: holds" holds sleep
+check "bin: holds" holds bin
 all_fail slab "${slab[@]}"
 all_fail claim "${claim[@]}"
 all_fail gate "${gate[@]}"
 all_fail sleep "${sleep[@]}"
+all_fail bin "${bin[@]}"
 finish
