@@ -13,6 +13,7 @@
 #include "base/param.h"
 #include "debug/guard.h"
 #include "debug/trap.h"
+#include "heap/charge.h"
 #include "heap/heap.h"
 #include "heap/sample.h"
 #include "os/map.h"
@@ -299,7 +300,7 @@ static void place(struct guard_object *object, size_t align, size_t size)
 }
 
 /* The same account as a large object's; false: the option limit forbids it. */
-static bool account_for(const struct guard_object *object)
+static bool account_for(struct guard_object *object)
 {
 	struct account_delta nothing = { 0 };
 
@@ -313,6 +314,8 @@ static bool account_for(const struct guard_object *object)
 	account_tell(&nothing);
 	add_relaxed(&live_bytes, object->len);
 	add_relaxed(&beside_bytes, object->len - object->size);
+	object->charge = (uint16_t)charge_self();
+	charge_add(object->charge, object->size);
 	return true;
 }
 
@@ -321,6 +324,7 @@ static void account_end(const struct guard_object *object)
 	sub_relaxed(&account.large_bytes, object->size);
 	sub_relaxed(&live_bytes, object->len);
 	sub_relaxed(&beside_bytes, object->len - object->size);
+	charge_sub(object->charge, object->size);
 }
 
 static void *skip(struct guard_object *object)

@@ -58,6 +58,7 @@ struct guard_object {
 	uint8_t order;		/* log2 of the span's pages; set once */
 	bool spoiled;		/* a page was opened for who was reported */
 	bool mapped;		/* its pages are mappings; the owner's */
+	uint16_t charge;	/* the account that holds it; the owner's */
 	char *span;		/* set once */
 	/* Of the object it serves, or served last; the owner's. */
 	char *pages;		/* first page that is opened */

@@ -237,12 +237,14 @@ static void compare(void)
 {
 	static struct ebb_thread_counts rows[MAX_ACCOUNTS + 64];
 	static const struct ebb_thread_counts none;
-	int nr = ebb_thread_stats_all(rows, sizeof(rows[0]),
-				      MAX_ACCOUNTS + 64);
 	struct ebb_heap_counts counts;
 	uint64_t live = 0;
+	int nr;
 
-	if (nr < 0 || ebb_heap_count(&counts)) {
+	/* EAGAIN: a thread, the reclaimer say, lost its processor inside. */
+	if (!WAIT_FOR((nr = ebb_thread_stats_all(rows, sizeof(rows[0]),
+						 MAX_ACCOUNTS + 64)) >= 0) ||
+	    !WAIT_FOR(!ebb_heap_count(&counts))) {
 		perror("ebb_thread_stats_all");
 		exit(1);
 	}

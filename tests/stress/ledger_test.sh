@@ -26,10 +26,16 @@ run()
 	}
 }
 
-plan 6
+plan 7
 check "live bytes" run accounts=live "${LEDGER_MOST:-$ops}"
 check "totals, too" run accounts=totals "$ops" --totals
 check "reclaimer at full speed" run accounts=live,$fast "$ops"
 check "totals at full speed" run accounts=totals,$fast "$ops" --totals
 check "every free checked" run accounts=totals,check=1 "$ops" --totals
 check "with a heap profile" run accounts=live,profile=64K "$ops"
+if grep -q "^CONFIG_GUARD=y" "$EBB_BUILD/.config"; then
+	check "with guard mode" run accounts=live,guard=sampled,guard_every=100 \
+		"$ops"
+else
+	skip "with guard mode" "built without CONFIG_GUARD"
+fi
