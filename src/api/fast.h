@@ -22,6 +22,14 @@
 
 #define FRAME	((const struct stack_frame *)__builtin_frame_address(0))
 
+/* This thread's heap, if it has one that it may use now. */
+static inline struct heap *usable_heap(bool nested)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+
+	return nested || heap == EMPTY_HEAP ? NULL : heap;
+}
+
 /*
  * The newest slot of the magazine for @size; NULL: the slow path has to see to
  * it.  The bracket is left with the slot, and only then.

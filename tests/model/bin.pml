@@ -3,7 +3,7 @@
  * ebbmalloc tests - Model of the bin, by which frees of one's own look closely
  *
  * Models src/heap/stranger.h: stranger_mark, stranger_note_holes,
- * stranger_settle; src/heap/stranger.c: stranger_note_kept; src/api/malloc.c:
+ * stranger_settle; src/heap/stranger.c: stranger_note_kept; src/api/free.c:
  * free, free_closely; src/reclaim/batch.c: what makes holes.
  *
  * Who: a slab's owner, which frees, settles the bin and takes pages back in any

@@ -4,7 +4,8 @@
  *
  * Models src/heap/heap.h: tcb_enter, tcb_leave, heap_get; src/heap/drain.c:
  * drain_gate, drain_gated, empty_heap_of, drain_caches; src/os/barrier.c:
- * barrier_all; src/api/malloc.c: malloc, free, malloc_nested, free_nested.
+ * barrier_all; src/api/malloc.c: malloc, malloc_nested; src/api/free.c: free,
+ * free_nested.
  *
  * Who: a thread that allocates and frees, and within the bracket may be
  * interrupted by a handler that does the same; a drainer; the scheduler, which
