@@ -106,9 +106,11 @@ static void set_bound(uint64_t limit)
 	}
 	if (share && limit == CGROUP_NO_LIMIT) {
 		if (!unbounded_told)
-			log_line("limit=%lld%% is not in force: the cgroup has "
-				 "no limit", (long long)(option &
-							 ~EBB_PERCENT_BIT));
+			log_line("limit=%lld%% is not in force: %s",
+				 (long long)(option & ~EBB_PERCENT_BIT),
+				 IS_ENABLED(CONFIG_HEADROOM) ?
+				 "the cgroup has no limit" :
+				 "built without CONFIG_HEADROOM");
 		unbounded_told = true;
 		store_relaxed(&account.backed_max, 0);
 		return;
