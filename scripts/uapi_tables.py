@@ -52,9 +52,9 @@ def text_of(strings):
 def rows(table, fields):
     """{name: {field: text}} of a table in the header; numbers are left out."""
     text = PAGE.read_text()
-    name = re.search(r'#define EBB_PAGE_FILE\s+"(\w+)"', text)[1]
     body = re.search(r"\b%s\[\] = \{\n(.*?)\n\};" % table, text, re.S)[1]
-    body = body.replace("EBB_PAGE_FILE", f'"{name}"')
+    for name, value in re.findall(r'#define (EBB_\w+_FILE)\s+"(\w+)"', text):
+        body = body.replace(name, f'"{value}"')
     found = {}
     for row in re.findall(r"\{((?:[^{}\"]|" + STRING + r")*)\}", body):
         items = [text_of(item) if '"' in item else item.strip()

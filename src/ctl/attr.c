@@ -28,7 +28,6 @@
 #define WRITING_NS	20000000	/* so long ago, its writer is done */
 #define EMPTY_MS	100	/* what is empty for longer is meant to be */
 #define ERROR_FILE	"error"
-#define PROFILE_FILE	"heap_profile"
 
 /* What is no option; each reads as the bytes that came of the last time. */
 static const struct ebb_attr actions[] = {
@@ -189,17 +188,26 @@ static long read_value(int dir_fd, unsigned int file, uint32_t uid,
 
 /* === Applying ============================================================= */
 
+/* Whatever @text is; its length in @why. */
+static size_t say_refused(unsigned int file, const char *text,
+			  const char *reason, char *why)
+{
+	char shown[SHOWN_SIZE];
+	bool cut = fmt_line(shown, sizeof(shown), "%s", text) ==
+		   SHOWN_SIZE - 1;
+
+	return fmt_line(why, WHY_SIZE, "%s%s%s%s refused: %s", name_of(file),
+			*text ? "=" : "", shown, cut ? "..." : "", reason);
+}
+
+/* For what @text is. */
 static int refuse(unsigned int file, const char *text, const char *reason,
 		  char *why)
 {
-	char shown[SHOWN_SIZE], now[SHOWN_SIZE], accepted[80];
-	bool cut = fmt_line(shown, sizeof(shown), "%s", text) ==
-		   SHOWN_SIZE - 1;
-	size_t len;
+	size_t len = say_refused(file, text, reason, why);
+	char now[SHOWN_SIZE], accepted[80];
 
 	format_value(file, now, sizeof(now));
-	len = fmt_line(why, WHY_SIZE, "%s%s%s%s refused: %s", name_of(file),
-		       *text ? "=" : "", shown, cut ? "..." : "", reason);
 	if (!is_read_only(file)) {
 		param_format_range(row_of(file), accepted, sizeof(accepted));
 		len += fmt_line(why + len, WHY_SIZE - len, "; accepts %s%s",
@@ -263,17 +271,16 @@ static int apply_dump(int dir_fd, const char *text, char *why)
 		refuse(ATTR_DUMP, text, "nothing that is written", why);
 		return err;
 	}
-	err = file_put_by(dir_fd, PROFILE_FILE, 0400, write_profile, &bytes,
+	err = file_put_by(dir_fd, EBB_PROFILE_FILE, 0400, write_profile, &bytes,
 			  NULL);
 	if (err) {
-		fmt_line(why, WHY_SIZE, "%s=%s refused: %s",
-			 name_of(ATTR_DUMP), text, err != -ENODATA ?
-			 err_name(err) : "there is no heap profile, since the "
-			 "option profile was 0 at start");
+		say_refused(ATTR_DUMP, text, err != -ENODATA ? err_name(err) :
+			    "there is no heap profile, since the option profile "
+			    "was 0 at start", why);
 		return err;
 	}
 	*bytes_of(ATTR_DUMP) = bytes;
-	fmt_line(why, WHY_SIZE, "%llu bytes in " PROFILE_FILE,
+	fmt_line(why, WHY_SIZE, "%llu bytes in " EBB_PROFILE_FILE,
 		 (unsigned long long)bytes);
 	return 0;
 }
@@ -346,7 +353,7 @@ int attr_put_texts(int dir_fd)
 {
 	int err = file_put(dir_fd, ERROR_FILE, 0400, "", 0, NULL);
 
-	return err ?: file_put(dir_fd, PROFILE_FILE, 0400, "", 0, NULL);
+	return err ?: file_put(dir_fd, EBB_PROFILE_FILE, 0400, "", 0, NULL);
 }
 
 static void put_error(int dir_fd, const char *why)

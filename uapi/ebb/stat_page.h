@@ -37,6 +37,7 @@
 #define EBB_DIR_SHM		"/dev/shm/ebb-"	/* and the user's number */
 
 #define EBB_PAGE_FILE		"page"
+#define EBB_PROFILE_FILE	"heap_profile"
 #define EBB_DEAD_DIR		"dead-"		/* beside PID/; and the user */
 #define EBB_DEAD_MAX		8		/* pages kept there, per user */
 
@@ -609,7 +610,7 @@ static const struct ebb_file_info ebb_files[] = {
 	{ "written", "r", "0.1", "what live memory was written, and what is cold" },
 	{ "trim", "rw", "0.1", "write bytes, or all: give so much back now" },
 	{ "dump", "rw", "0.1", "write profile: it goes to heap_profile now" },
-	{ "heap_profile", "r", "0.1", "the heap profile, when dump asked for it" },
+	{ EBB_PROFILE_FILE, "r", "0.1", "the heap profile, when dump asked for it" },
 	{ "error", "r", "0.1", "why the last write was refused" },
 };
 
