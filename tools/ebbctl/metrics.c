@@ -10,14 +10,12 @@
  * printed.  Bytes and counts are summed, buckets merged; what makes no sense as
  * a sum is the least or the most of any process, and its HELP says so.
  */
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "ebbctl.h"
+#include "output.h"
 #include "process.h"
 
 static const char usage[] =
@@ -368,52 +366,6 @@ static void put_all(const struct scrape *scrape)
 
 /* === Output =============================================================== */
 
-static bool write_all(int fd, const char *text, size_t len)
-{
-	while (len) {
-		ssize_t done = write(fd, text, len);
-
-		if (done < 0 && errno == EINTR)
-			continue;
-		if (done <= 0)
-			return false;
-		text += done;
-		len -= (size_t)done;
-	}
-	return true;
-}
-
-/* Who reads the folder meanwhile shall see the old file or the new one. */
-static bool replace(const char *path, const char *text, size_t len)
-{
-	const char *slash = strrchr(path, '/');
-	int dir_len = slash ? (int)(slash - path) + 1 : 0;
-	char temporary[PATH_MAX];
-	struct stat st;
-	bool ok;
-	int fd;
-
-	if (!stat(path, &st) && !S_ISREG(st.st_mode)) {
-		errno = EINVAL;
-		return false;
-	}
-	if (!path_make(temporary, sizeof(temporary), "%.*s.%s.XXXXXX", dir_len,
-		       path, path + dir_len))
-		return false;
-	fd = mkstemp(temporary);
-	if (fd < 0)
-		return false;
-	ok = !fchmod(fd, 0644) && write_all(fd, text, len);
-	ok = !close(fd) && ok && !rename(temporary, path);
-	if (!ok) {
-		int err = errno;
-
-		unlink(temporary);
-		errno = err;
-	}
-	return ok;
-}
-
 static int write_scrape(struct scrape *scrape, const char *output)
 {
 	char *text = NULL;
@@ -428,11 +380,7 @@ static int write_scrape(struct scrape *scrape, const char *output)
 	put_all(scrape);
 	ok = !fclose(scrape->out);
 	if (ok)
-		ok = output ? replace(output, text, len) :
-			      write_all(STDOUT_FILENO, text, len);
-	if (!ok)
-		message("%s cannot be written: %s", output ? output : "stdout",
-			strerror(errno));
+		ok = output_put(output, 0644, text, len);
 	free(text);
 	return ok ? STATUS_OK : STATUS_FAILED;
 }

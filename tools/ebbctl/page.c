@@ -210,7 +210,7 @@ static bool read_from(int fd, char *raw, struct ebb_page *ret_page,
 	return !*ret_why && convert(raw, len, ret_page);
 }
 
-static int open_page(int dir_fd, const char *name)
+int page_open(int dir_fd, const char *name)
 {
 	return openat(dir_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK |
 		      O_NOCTTY | O_CLOEXEC);
@@ -219,7 +219,7 @@ static int open_page(int dir_fd, const char *name)
 bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 	       const char **ret_why)
 {
-	int fd = open_page(dir_fd, name);
+	int fd = page_open(dir_fd, name);
 	struct stat st;
 	bool ok = false;
 	char *raw;
@@ -243,7 +243,7 @@ bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 
 bool page_seq(int dir_fd, const char *name, uint64_t *ret_seq)
 {
-	int fd = open_page(dir_fd, name);
+	int fd = page_open(dir_fd, name);
 	ssize_t len;
 
 	if (fd < 0)

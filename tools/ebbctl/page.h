@@ -20,6 +20,9 @@
 bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 	       const char **ret_why);
 
+/* A file in such a directory, to be read, whatever lies there; -1 with errno. */
+int page_open(int dir_fd, const char *name);
+
 /* Only how often it was written, in @ret_seq; false if that cannot be read. */
 bool page_seq(int dir_fd, const char *name, uint64_t *ret_seq);
 

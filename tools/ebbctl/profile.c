@@ -3,12 +3,14 @@
  * ebbctl profile - The heap profile of a running process
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "ebb/stat_page.h"
 #include "ebbctl.h"
+#include "output.h"
 #include "request.h"
 
 static const char usage[] =
@@ -18,7 +20,7 @@ static const char usage[] =
 "on its heap now, by call stack, and prints that: text in the format heap_v2,\n"
 "which pprof reads.\n"
 "\n"
-"  -o, --output FILE  to this file instead, which is made anew; nobody else may\n"
+"  -o, --output FILE  to this file instead, at once as a whole; nobody else may\n"
 "                     read it\n"
 "      --wait MS      how long to wait for the answer, 0..3600000 (3000)\n"
 "  -h, --help         this\n"
@@ -27,82 +29,54 @@ static const char usage[] =
 "process on ebbmalloc, or it ended; 4 if it did not answer in time; 125 if the\n"
 "profile cannot be read or written.\n";
 
-#define PROFILE_FILE	"heap_profile"
 #define PROFILE_MAX	(1 << 30)	/* the process may put there anything */
 
-/* Its file, which is of its own user or root; -1, and a message. */
-static int open_profile(const struct process *process, off_t *ret_len)
+/* All of @fd, or what came of it; NULL with errno. */
+static char *read_all(int fd, size_t len, size_t *ret_len)
 {
-	int fd = openat(process->dir_fd, PROFILE_FILE, O_RDONLY | O_NOFOLLOW |
-			O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	struct stat st;
+	char *text = malloc(len + 1);
+	ssize_t got = 1;
 
-	if (fd < 0 || fstat(fd, &st)) {
-		message("%s/" PROFILE_FILE ": %s", process->dir,
-			strerror(errno));
-	} else if (!S_ISREG(st.st_mode) || st.st_size > PROFILE_MAX ||
-		   (st.st_uid && st.st_uid != process->uid)) {
-		message("%s/" PROFILE_FILE " is not a file of the process's",
-			process->dir);
-	} else {
-		*ret_len = st.st_size;
-		return fd;
+	*ret_len = 0;
+	while (text && got > 0 && *ret_len < len) {
+		got = read(fd, text + *ret_len, len - *ret_len);
+		if (got < 0) {
+			free(text);
+			return NULL;
+		}
+		*ret_len += (size_t)got;
 	}
+	return text;
+}
+
+/* Its file, if that is of its own user or root; else NULL, and a message. */
+static char *read_profile(const struct process *process, size_t *ret_len)
+{
+	int fd = page_open(process->dir_fd, EBB_PROFILE_FILE);
+	char *text = NULL;
+	struct stat st;
+	bool ok = fd >= 0 && !fstat(fd, &st);
+
+	if (ok && (!S_ISREG(st.st_mode) || st.st_size > PROFILE_MAX ||
+		   (st.st_uid && st.st_uid != process->uid)))
+		errno = EPERM;
+	else if (ok)
+		text = read_all(fd, (size_t)st.st_size, ret_len);
+	if (!text)
+		message("%s/" EBB_PROFILE_FILE " cannot be read: %s",
+			process->dir, strerror(errno));
 	if (fd >= 0)
 		close(fd);
-	return -1;
-}
-
-static bool copy(int from, FILE *to, off_t len)
-{
-	char buf[65536];
-	ssize_t got;
-
-	for (off_t at = 0; at < len; at += got) {
-		size_t want = len - at < (off_t)sizeof(buf) ?
-			      (size_t)(len - at) : sizeof(buf);
-
-		got = read(from, buf, want);
-		if (got < 0)
-			return false;
-		if (!got)
-			break;
-		if (fwrite(buf, 1, (size_t)got, to) != (size_t)got)
-			return false;
-	}
-	return !fflush(to);
-}
-
-/* Made anew: what is there may be somebody else's to read, or a link. */
-static FILE *open_output(const char *path)
-{
-	int fd;
-
-	if (!path)
-		return stdout;
-	if (unlink(path) && errno != ENOENT)
-		return NULL;
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	return fd < 0 ? NULL : fdopen(fd, "w");
+	return text;
 }
 
 static int fetch(const struct process *process, const char *path)
 {
-	off_t len;
-	int fd = open_profile(process, &len);
-	bool ok;
-	FILE *out;
+	size_t len;
+	char *text = read_profile(process, &len);
+	bool ok = text && output_put(path, 0600, text, len);
 
-	if (fd < 0)
-		return STATUS_FAILED;
-	out = open_output(path);
-	ok = out && copy(fd, out, len);
-	if (out && out != stdout && fclose(out))
-		ok = false;
-	if (!ok)
-		message("%s: %s", path ? path : "standard output",
-			strerror(errno));
-	close(fd);
+	free(text);
 	return ok ? STATUS_OK : STATUS_FAILED;
 }
 
@@ -132,10 +106,9 @@ static int parse(int argc, char **argv, struct options *options,
 			break;
 		case 'w':
 			options->wait_ms = request_parse_wait(optarg);
-			if (options->wait_ms >= 0)
-				break;
-			message("--wait=%s: accepts 0..3600000 ms", optarg);
-			return -1;
+			if (options->wait_ms < 0)
+				return -1;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			*ret_status = STATUS_OK;
@@ -146,10 +119,11 @@ static int parse(int argc, char **argv, struct options *options,
 	}
 	if (argc - optind == 1)
 		return optind;
-	message(optind == argc ? "profile needs the number of a process; "
-		"`ebbctl list` shows them" :
-		"profile takes one process, not also \"%s\"",
-		argv[argc - 1]);
+	if (optind == argc)
+		request_needs_pid("profile");
+	else
+		message("profile takes one process, not also \"%s\"",
+			argv[argc - 1]);
 	return -1;
 }
 

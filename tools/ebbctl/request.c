@@ -136,5 +136,15 @@ long request_parse_wait(const char *text)
 	char *end;
 	long ms = strtol(text, &end, 10);
 
-	return end == text || *end || ms < 0 || ms > 3600000 ? -1 : ms;
+	if (end != text && !*end && ms >= 0 && ms <= 3600000)
+		return ms;
+	message("--wait=%s: accepts 0..3600000 ms", text);
+	return -1;
+}
+
+int request_needs_pid(const char *command)
+{
+	message("%s needs the number of a process; `ebbctl list` shows them",
+		command);
+	return STATUS_USAGE;
 }

@@ -31,7 +31,10 @@ int request_status(enum answer answer);
 #define REQUEST_WAIT_MS	3000u
 #define REQUEST_TEXT	256
 
-/* A wait given as an option: milliseconds from 0 to an hour, or -1. */
+/* The option --wait: milliseconds from 0 to an hour, or -1 and a message. */
 long request_parse_wait(const char *text);
+
+/* Says so; the exit status that goes with it. */
+int request_needs_pid(const char *command);
 
 #endif

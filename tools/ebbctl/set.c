@@ -90,10 +90,9 @@ static int parse(int argc, char **argv, const char *usage,
 			break;
 		case 'w':
 			options->wait_ms = request_parse_wait(optarg);
-			if (options->wait_ms >= 0)
-				break;
-			message("--wait=%s: accepts 0..3600000 ms", optarg);
-			return -1;
+			if (options->wait_ms < 0)
+				return -1;
+			break;
 		case 'h':
 			fputs(usage, stdout);
 			*ret_status = STATUS_OK;
@@ -103,13 +102,6 @@ static int parse(int argc, char **argv, const char *usage,
 		}
 	}
 	return optind;
-}
-
-static int no_pid(const char *command)
-{
-	message("%s needs the number of a process; `ebbctl list` shows them",
-		command);
-	return STATUS_USAGE;
 }
 
 /* === get ================================================================== */
@@ -179,7 +171,7 @@ int cmd_get(int argc, char **argv)
 	if (at < 0)
 		return status;
 	if (at >= argc)
-		return no_pid("get");
+		return request_needs_pid("get");
 	process = process_find(argv[at++]);
 	if (!process)
 		return STATUS_ABSENT;
@@ -264,7 +256,7 @@ int cmd_set(int argc, char **argv)
 	if (at < 0)
 		return status;
 	if (at >= argc)
-		return no_pid("set");
+		return request_needs_pid("set");
 	if (at + 1 >= argc) {
 		message("set needs NAME=VALUE; `ebbctl options` lists names");
 		return STATUS_USAGE;
@@ -356,7 +348,7 @@ int cmd_trim(int argc, char **argv)
 		return STATUS_USAGE;
 	}
 	if (!options.all && at >= argc)
-		return no_pid("trim");
+		return request_needs_pid("trim");
 	bytes = argc - at > !options.all ? argv[argc - 1] : "all";
 	if (argc - at > 1 + !options.all) {
 		message("trim takes one size, not also \"%s\"", argv[argc - 1]);
