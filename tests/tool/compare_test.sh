@@ -419,7 +419,7 @@ compare_draws_bars() {
 	needs python3
 	needs_cgroup
 	compare 0 -n 1 --find-limit --plot "$dir/x.svg" -- \
-		sh -c "$holder touch=4 ms=300; : '<&>\"é'"
+		sh -c ": '<&>\"é'; $holder touch=4 ms=300"
 	python3 - "$dir/x.svg" <<-'END' || fail "$(cat "$dir/x.svg")"
 		import sys
 		import xml.etree.ElementTree as tree
