@@ -21,7 +21,7 @@ FIXTURE_SETUP(attr)
 	ASSERT_TRUE(make_base(self->subject.base));
 	ASSERT_TRUE(subject_start(&self->subject, CONF_THREAD));
 	ASSERT_TRUE(subject_appears(&self->subject, "stat"));
-	ASSERT_TRUE(WAIT_FOR(subject_shows(&self->subject, "trim")));
+	ASSERT_TRUE(WAIT_FOR(subject_shows(&self->subject, LAST_BY_THREAD)));
 }
 
 FIXTURE_TEARDOWN(attr)

@@ -22,7 +22,7 @@ FIXTURE_SETUP(effect)
 	ASSERT_TRUE(subject_start(&self->subject, CONF_THREAD
 				  ",decay_ms=-1,lazy_ms=-1,dirty_max=0,"
 				  "low=0,tight=0,high=0,audit_ms=0"));
-	ASSERT_TRUE(subject_appears(&self->subject, "trim"));
+	ASSERT_TRUE(subject_appears(&self->subject, LAST_BY_THREAD));
 }
 
 FIXTURE_TEARDOWN(effect)
@@ -270,7 +270,7 @@ TEST_F(alone, the_thread_takes_over)
 	ASSERT_TRUE(subject_put_bytes(subject, "thread_min", "0", 1));
 	ASSERT_TRUE(subject_put_bytes(subject, "reclaim", "on", 2));
 	EXPECT_TRUE(subject_appears(subject, "metrics"));
-	EXPECT_TRUE(WAIT_FOR(subject_shows(subject, "trim")));
+	EXPECT_TRUE(WAIT_FOR(subject_shows(subject, LAST_BY_THREAD)));
 	EXPECT_TRUE(subject_has(subject, "reclaim", "on"));
 	EXPECT_TRUE(subject_has(subject, "thread_min", "0"));
 	EXPECT_TRUE(subject_accepts(subject, "decay_ms", "9s"));
@@ -289,7 +289,7 @@ TEST_F(alone, thread_min_starts_the_thread)
 	ASSERT_TRUE(subject_page(subject, &self->page));
 	EXPECT_STREQ("not started", self->page.head.reclaimer);
 	ASSERT_TRUE(subject_put_bytes(subject, "thread_min", "0", 1));
-	EXPECT_TRUE(subject_appears(subject, "trim"));
+	EXPECT_TRUE(subject_appears(subject, LAST_BY_THREAD));
 	EXPECT_TRUE(WAIT_FOR(subject_page(subject, &self->page) &&
 			     !strcmp("running", self->page.head.reclaimer)));
 }

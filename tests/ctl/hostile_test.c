@@ -29,7 +29,7 @@ FIXTURE_VARIANT(hostile) {
 
 FIXTURE_VARIANT_ADD(hostile, to_the_thread) {
 	.conf = CONF_THREAD,
-	.last_file = "trim",
+	.last_file = LAST_BY_THREAD,
 };
 
 FIXTURE_VARIANT_ADD(hostile, to_who_allocates) {

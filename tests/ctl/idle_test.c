@@ -25,7 +25,7 @@ FIXTURE_VARIANT(idle) {
 
 FIXTURE_VARIANT_ADD(idle, by_the_thread) {
 	.conf = CONF_THREAD ",psi_us=0",
-	.last_file = "trim",
+	.last_file = LAST_BY_THREAD,
 };
 
 FIXTURE_VARIANT_ADD(idle, by_who_allocates) {

@@ -19,7 +19,7 @@ FIXTURE_VARIANT(life) {
 
 FIXTURE_VARIANT_ADD(life, by_the_thread) {
 	.conf = CONF_THREAD,
-	.last_file = "trim",
+	.last_file = LAST_BY_THREAD,
 };
 
 FIXTURE_VARIANT_ADD(life, by_who_allocates) {
@@ -69,7 +69,7 @@ static int nr_dead(const struct subject *subject)
 static bool sweeps(struct subject *subject)
 {
 	return subject_start(subject, CONF_THREAD) &&
-	       subject_appears(subject, "trim");
+	       subject_appears(subject, LAST_BY_THREAD);
 }
 
 /* Descriptors open in @pid's table, by the listing. */
@@ -377,7 +377,7 @@ TEST(the_same_number_in_two_namespaces)
 	ASSERT_TRUE(subject_does(&second, "unshare-pid"));
 	ASSERT_TRUE(subject_does(&first, "fork"));
 	snprintf(first.dir, sizeof(first.dir), "%s/1", first.base);
-	EXPECT_TRUE(subject_appears(&first, "trim"));
+	EXPECT_TRUE(subject_appears(&first, LAST_BY_THREAD));
 	ASSERT_EQ(0, stat(first.dir, &before));
 	/* The first is alive: it is left alone. */
 	ASSERT_TRUE(subject_does(&second, "fork"));

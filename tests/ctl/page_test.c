@@ -22,7 +22,7 @@ FIXTURE_VARIANT(page) {
 
 FIXTURE_VARIANT_ADD(page, by_the_thread) {
 	.conf = CONF_THREAD ",accounts=live,decay_ms=-1,lazy=off",
-	.last_file = "trim",
+	.last_file = LAST_BY_THREAD,
 };
 
 FIXTURE_VARIANT_ADD(page, by_who_allocates) {
@@ -98,7 +98,7 @@ static uint64_t start_of_process(pid_t pid)
 TEST_F(page, tells_whose_it_is)
 {
 	const struct ebb_page_head *head = &self->page.head;
-	bool thread = !strcmp(variant->last_file, "trim");
+	bool thread = !strcmp(variant->last_file, LAST_BY_THREAD);
 	struct stat st;
 
 	EXPECT_STREQ(EBB_PAGE_MAGIC, head->magic);

@@ -30,7 +30,7 @@ FIXTURE_VARIANT(place) {
 
 FIXTURE_VARIANT_ADD(place, by_the_thread) {
 	.conf = CONF_THREAD,
-	.last_file = "trim",
+	.last_file = LAST_BY_THREAD,
 };
 
 FIXTURE_VARIANT_ADD(place, by_who_allocates) {
@@ -332,8 +332,8 @@ TEST_F(place, another_root_has_places_of_its_own)
 	ASSERT_TRUE(start_in(subject, base, conf, NULL));
 	snprintf(command, sizeof(command), "chroot %s", self->dir);
 	ASSERT_TRUE(subject_does(subject, command));
-	if (!strcmp(variant->last_file, "trim")) {
-		EXPECT_TRUE(subject_appears(subject, "trim"));
+	if (!strcmp(variant->last_file, LAST_BY_THREAD)) {
+		EXPECT_TRUE(subject_appears(subject, LAST_BY_THREAD));
 		EXPECT_TRUE(subject_accepts(subject, "decay_ms", "3"));
 	} else {
 		EXPECT_TRUE(subject_says(subject, "control: none: it cannot "

@@ -28,6 +28,12 @@
 /* Longer than a process is left alone. */
 #define YOUTH_MS	1000
 
+/* Of a new directory: the last file that the reclaimer makes, in one visit. */
+#define LAST_BY_THREAD	"written"
+
+/* Longer than the gap between two visits that show something. */
+#define REST_MS		1500
+
 struct subject {
 	pid_t pid;
 	int to, from;		/* its descriptors 0 and 1 */
@@ -192,6 +198,37 @@ static inline bool subject_appears(struct subject *subject, const char *name)
 {
 	return WAIT_FOR((subject_does(subject, "work 1"),
 			 subject_shows(subject, name)));
+}
+
+/*
+ * They have had nothing to show for so long that no visit is going on, and none
+ * comes before they do something: for what must not fall into the middle of one.
+ */
+static inline bool subjects_rest(const struct subject *subjects, size_t nr)
+{
+	uint64_t until = now_ms() + PATIENCE_MS, since = 0;
+	int64_t shown_ns = 0, ns;
+	struct stat st;
+
+	while (now_ms() < until) {
+		int64_t last_ns = 0;
+
+		for (size_t i = 0; i < nr; i++) {
+			if (stat(subject_path(&subjects[i], EBB_PAGE_FILE),
+				 &st))
+				return false;
+			ns = st.st_mtim.tv_sec * 1000000000 +
+			     st.st_mtim.tv_nsec;
+			last_ns = ns > last_ns ? ns : last_ns;
+		}
+		if (last_ns != shown_ns)
+			since = now_ms();
+		else if (now_ms() - since > REST_MS)
+			return true;
+		shown_ns = last_ns;
+		sleep_ms(20);
+	}
+	return false;
 }
 
 /* What it says of its directory begins with @text, when it has worked on. */

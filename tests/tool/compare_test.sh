@@ -473,9 +473,11 @@ time.sleep(1)"
 # at its text, and at its status
 terminal() {
 	python3 - "$@" <<-'END' || fail "on a terminal"
-		import fcntl, os, pty, struct, sys, termios
+		import fcntl, os, pty, signal, struct, sys, termios
 		pid, fd = pty.fork()
 		if not pid:
+		    # A test run in the background is told to ignore it
+		    signal.signal(signal.SIGINT, signal.SIG_DFL)
 		    os.execv(sys.argv[2], sys.argv[2:])
 		fcntl.ioctl(fd, termios.TIOCSWINSZ,
 		            struct.pack("HHHH", 24, 80, 0, 0))
