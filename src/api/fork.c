@@ -15,18 +15,19 @@
  * interrupted malloc, is neither taken nor released here: the interrupted
  * call goes on in both processes.
  *
- * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a moment
- * only, or without), batch_lock (5), leak_lock, guard_lock (4), those of pools,
- * drain_lock, orphan_lock (3), vm_lock (2).  Below a handler that interrupted a
- * holder they are waited for as far as the ranks allow it; those of listeners,
- * the control directory, leak levels and pools not at all, since the child can
- * make them free.
+ * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a second
+ * at most, or without), batch_lock (5), leak_lock, guard_lock (4), those of
+ * pools, drain_lock, orphan_lock (3), vm_lock (2), fork_lock (0).  Below a
+ * handler that interrupted a holder they are waited for as far as the ranks
+ * allow it; those of listeners, the control directory, leak levels and pools
+ * not at all, since the child can make them free.
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
 
 #include "api/init.h"
 #include "api/listen.h"
+#include "base/fd_window.h"
 #include "base/log.h"
 #include "ctl/ctl.h"
 #include "debug/guard.h"
@@ -93,6 +94,7 @@ static void prefork(void)
 			pool_prefork(none_held);
 		taken[i] = lock_take_for_fork(fork_locks[i], may_wait);
 	}
+	fd_window_prefork(!tcb.busy);
 	store_relaxed(&init_forking, true);
 	threaded = !__libc_single_threaded;
 	busy_before = tcb.busy;
@@ -115,6 +117,7 @@ static void postfork_parent(void)
 {
 	if (tcb.busy != BUSY_FORK)
 		return;
+	fd_window_postfork_parent();
 	release_locks();
 	purge_postfork_parent();
 	reclaimer_postfork_parent();
@@ -153,6 +156,7 @@ static void postfork_child(void)
 	listen_postfork_child();
 	if (heap_profiled)
 		profile_postfork_child();
+	fd_window_postfork_child();
 	release_locks();
 	if (_IO_list_resetlock)
 		_IO_list_resetlock();

@@ -20,6 +20,7 @@
 #define sub_relaxed(p, v)	__atomic_fetch_sub((p), (v), __ATOMIC_RELAXED)
 #define or_relaxed(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
 #define or_release(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
+#define add_seq_cst(p, v)	__atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 #define or_seq_cst(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_SEQ_CST)
 #define load_seq_cst(p)		__atomic_load_n((p), __ATOMIC_SEQ_CST)
 #define xchg_seq_cst(p, v)	__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)

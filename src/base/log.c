@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/atomic.h"
 #include "base/err.h"
+#include "base/fd_window.h"
 #include "base/sys.h"
 
 #define LOG_PATH_MAX	256
@@ -257,12 +258,13 @@ static int write_path(const char *line, size_t len)
 {
 	int fd, err;
 
+	fd_window_enter();
 	fd = sys_open(target_path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW |
 		      O_NOCTTY | O_CLOEXEC | O_NONBLOCK, 0600);
-	if (fd < 0)
-		return fd;
-	err = write_ready(fd, line, len, 0);
-	sys_close(fd);
+	err = fd < 0 ? fd : write_ready(fd, line, len, 0);
+	if (fd >= 0)
+		sys_close(fd);
+	fd_window_leave();
 	return err;
 }
 

@@ -4,11 +4,12 @@
  */
 #include <fcntl.h>
 
+#include "base/fd_window.h"
 #include "base/log.h"
 #include "base/small_file.h"
 #include "base/sys.h"
 
-long small_file_read(const char *path, char *buf, size_t size)
+static long read_it(const char *path, char *buf, size_t size)
 {
 	int fd = sys_open(path, O_RDONLY | O_CLOEXEC, 0);
 	size_t len = 0;
@@ -24,6 +25,16 @@ long small_file_read(const char *path, char *buf, size_t size)
 	sys_close(fd);
 	buf[len] = '\0';
 	return ret < 0 ? ret : (long)len;
+}
+
+long small_file_read(const char *path, char *buf, size_t size)
+{
+	long ret;
+
+	fd_window_enter();
+	ret = read_it(path, buf, size);
+	fd_window_leave();
+	return ret;
 }
 
 void small_file_comm(int tid, char name[COMM_SIZE])

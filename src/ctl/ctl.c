@@ -32,7 +32,7 @@
 #define READ_GAP_MS	10u	/* between two looks at what was written */
 #define RETRY_MIN_MS	5000u	/* where something failed */
 #define RETRY_MAX_MS	300000u
-#define EXIT_WAIT_MS	1000u	/* for who is at it when the process ends */
+#define WAIT_MS	1000u	/* for who is at it when the process ends, or forks */
 #define NOTES_SIZE	4096
 #define NOTES_READS	64	/* of the queue at one time */
 #define TEXT_SIZE	(24 * KIB)
@@ -596,7 +596,7 @@ __startup void ctl_init(char *const *env, bool secure)
  */
 static void leave_by_thread(void)
 {
-	uint64_t until_ms = clock_ms() + EXIT_WAIT_MS;
+	uint64_t until_ms = clock_ms() + WAIT_MS;
 	struct timespec ts = { 0, READ_GAP_MS * 1000000 };
 
 	if (!reclaimer_running())
@@ -617,7 +617,7 @@ __startup void ctl_exit(void)
 
 	if (load_relaxed(&ctl.state) == CTL_OFF || is_other_process())
 		return;
-	if (!mine && !lock_try_for(&ctl_lock, EXIT_WAIT_MS))
+	if (!mine && !lock_try_for(&ctl_lock, WAIT_MS))
 		return;
 	made = ctl.made;
 	store_relaxed(&ctl.state, CTL_CLOSED);
@@ -635,7 +635,7 @@ void ctl_prefork(bool may_wait)
 {
 	/* Nobody has descriptors open for a moment that a child would get. */
 	fork_took = !lock_is_mine(&ctl_lock) &&
-		    lock_try_for(&ctl_lock, may_wait ? LOCK_PATIENCE_MS : 0);
+		    lock_try_for(&ctl_lock, may_wait ? WAIT_MS : 0);
 }
 
 void ctl_postfork_parent(void)

@@ -3,6 +3,7 @@
  * ebbmalloc - Large objects: runs of slabs handed to the user
  */
 #include "acct/account.h"
+#include "base/fd_window.h"
 #include "heap/charge.h"
 #include "heap/heap.h"
 #include "heap/large.h"
@@ -66,6 +67,7 @@ uint64_t large_unbacked(void)
 
 	if (!load_relaxed(&next_recent))
 		return 0;
+	fd_window_enter();
 	resident_open(&resident);
 	for (unsigned int i = 0; i < NR_RECENT; i++) {
 		struct advise_range object = {
@@ -88,6 +90,7 @@ uint64_t large_unbacked(void)
 			store_relaxed(&recent[i].start, NULL);
 	}
 	resident_close(&resident);
+	fd_window_leave();
 	return sum;
 }
 

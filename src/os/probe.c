@@ -32,6 +32,7 @@
 #include <sys/wait.h>
 
 #include "base/err.h"
+#include "base/fd_window.h"
 #include "base/sys.h"
 #include "os/probe.h"
 
@@ -91,7 +92,7 @@ int probe_open_status(void)
 	return sys_open("/proc/thread-self/status", O_RDONLY | O_CLOEXEC, 0);
 }
 
-int probe_filters(int status_fd)
+static int read_filters(int status_fd)
 {
 	struct status status = { .mode = -1, .filters = 1 };
 	int fd = status_fd < 0 ? probe_open_status() : status_fd;
@@ -110,6 +111,16 @@ int probe_filters(int status_fd)
 	if (status.mode < 0)
 		return -1;
 	return status.mode ? status.filters : 0;
+}
+
+int probe_filters(int status_fd)
+{
+	int ret;
+
+	fd_window_enter();
+	ret = read_filters(status_fd);
+	fd_window_leave();
+	return ret;
 }
 
 /* === The child ============================================================ */

@@ -8,6 +8,7 @@
 #include "base/bits.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fd_window.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/param.h"
@@ -215,7 +216,7 @@ static bool find(uint64_t now)
  * The tightest gauge is read alone for READ_ALL_US, then all.  False: it cannot
  * be told.
  */
-static bool look(uint64_t *ret_limit, uint64_t *ret_headroom)
+static bool look_open(uint64_t *ret_limit, uint64_t *ret_headroom)
 {
 	struct gauge_reading reading;
 	uint64_t now = clock_us();
@@ -242,6 +243,16 @@ static bool look(uint64_t *ret_limit, uint64_t *ret_headroom)
 						now / 1000);
 	*ret_headroom = reading.room;
 	return true;
+}
+
+static bool look(uint64_t *ret_limit, uint64_t *ret_headroom)
+{
+	bool ret;
+
+	fd_window_enter();
+	ret = look_open(ret_limit, ret_headroom);
+	fd_window_leave();
+	return ret;
 }
 
 /* Whether there is @times the margin below @limit. */

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ebbmalloc - Descriptors that are open for a moment, and fork
+ *
+ * What it is: between fd_window_enter() and fd_window_leave() this thread may
+ * have descriptors in the application's table.  A fork waits until nobody has
+ * any, and who is about to open one waits for the fork, so that a child finds
+ * nothing of ours.  The reclaimer's own table needs none of this, but does no
+ * harm to it.
+ *
+ * Model: who enters counts itself and then looks whether there is a fork; who
+ * forks takes the lock and then looks at the count: of the two at least one sees
+ * the other, and who enters takes itself back.
+ *
+ * Invariants:
+ * (1) Between entering and leaving there are system calls only, and no lock is
+ *     waited for that fork takes: both wait FD_WINDOW_PATIENCE_MS at most, for
+ *     threads that are stopped, and then go on.
+ * (2) fork takes the lock after all others.
+ *
+ * Context: any, also nested.
+ */
+#ifndef EBB_BASE_FD_WINDOW_H
+#define EBB_BASE_FD_WINDOW_H
+
+#include "base/compiler.h"
+
+#define FD_WINDOW_PATIENCE_MS	1000
+
+void fd_window_enter(void);
+void fd_window_leave(void);
+
+/* @may_wait: this thread is in no window itself, below a handler. */
+void fd_window_prefork(bool may_wait);
+void fd_window_postfork_parent(void);
+
+/* The only thread there is: what others had is theirs. */
+void fd_window_postfork_child(void);
+
+#endif

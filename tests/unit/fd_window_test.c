@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * ebbmalloc tests - Descriptors that are open for a moment, and fork
+ */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include "base/atomic.h"
+#include "base/fd_window.h"
+#include "base/small_file.h"
+#include "harness.h"
+
+#define NR_READERS	3
+#define NR_FORKS	2000
+
+static uint32_t nr_reads, may_leave, inside;
+
+static void *read_on(void *arg)
+{
+	char text[64];
+
+	while (!load_relaxed(&may_leave)) {
+		if (small_file_read("/proc/self/stat", text, sizeof(text)) <= 0)
+			return NULL;
+		add_relaxed(&nr_reads, 1);
+	}
+	return arg;
+}
+
+static void *stay_inside(void *arg)
+{
+	fd_window_enter();
+	store_release(&inside, 1);
+	while (!load_acquire(&may_leave))
+		sleep_ms(1);
+	fd_window_leave();
+	return arg;
+}
+
+static void *enter(void *arg)
+{
+	fd_window_enter();
+	store_release(&inside, 1);
+	fd_window_leave();
+	return arg;
+}
+
+static int nr_open(void)
+{
+	int nr = 0;
+
+	for (int fd = 0; fd < 64; fd++)
+		nr += fcntl(fd, F_GETFD) >= 0;
+	return nr;
+}
+
+/* As the library's handlers do, around a fork; 1: the child found more. */
+static int fork_finds_more(int expected)
+{
+	int status = -1;
+	pid_t pid;
+
+	fd_window_prefork(true);
+	pid = fork();
+	if (!pid) {
+		fd_window_postfork_child();
+		_exit(nr_open() != expected);
+	}
+	fd_window_postfork_parent();
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return -1;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(children_find_nothing_of_ours)
+{
+	int expected = nr_open(), found = 0;
+	pthread_t readers[NR_READERS];
+
+	for (int i = 0; i < NR_READERS; i++)
+		ASSERT_EQ(0, pthread_create(&readers[i], NULL, read_on,
+					    &found));
+	ASSERT_TRUE(WAIT_FOR(load_relaxed(&nr_reads)));
+	for (int i = 0; i < NR_FORKS && !found; i++)
+		found = fork_finds_more(expected);
+	EXPECT_EQ(0, found);
+	store_relaxed(&may_leave, 1);
+	for (int i = 0; i < NR_READERS; i++) {
+		void *ret;
+
+		pthread_join(readers[i], &ret);
+		EXPECT_NE(NULL, ret);
+	}
+	EXPECT_EQ(expected, nr_open());
+}
+
+/* A thread that is stopped in there delays a fork, and no more. */
+TEST(fork_does_not_wait_for_ever)
+{
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, stay_inside, NULL));
+	ASSERT_TRUE(WAIT_FOR(load_acquire(&inside)));
+	EXPECT_EQ(0, fork_finds_more(nr_open()));
+	store_release(&may_leave, 1);
+	pthread_join(thread, NULL);
+}
+
+/* Nor does who opens something for a fork. */
+TEST(who_enters_does_not_wait_for_ever)
+{
+	pthread_t thread;
+
+	fd_window_prefork(true);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, enter, NULL));
+	EXPECT_TRUE(WAIT_FOR(load_acquire(&inside)));
+	fd_window_postfork_parent();
+	pthread_join(thread, NULL);
+}
+
+/* A handler forks in there: the child's count is made anew, and not below 0. */
+TEST(a_child_forked_inside_counts_from_nothing)
+{
+	int status = -1;
+	pid_t pid;
+
+	fd_window_enter();
+	fd_window_prefork(false);
+	pid = fork();
+	if (!pid) {
+		fd_window_postfork_child();
+		fd_window_leave();
+		_exit(fork_finds_more(nr_open()));
+	}
+	fd_window_postfork_parent();
+	fd_window_leave();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+}
+
+TEST_HARNESS_MAIN
