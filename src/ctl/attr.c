@@ -353,7 +353,8 @@ int attr_put_texts(int dir_fd)
 {
 	int err = file_put(dir_fd, ERROR_FILE, 0400, "", 0, NULL);
 
-	return err ?: file_put(dir_fd, EBB_PROFILE_FILE, 0400, "", 0, NULL);
+	err = err ?: file_put(dir_fd, EBB_PROFILE_FILE, 0400, "", 0, NULL);
+	return err ?: board_put_report(dir_fd, true);
 }
 
 static void put_error(int dir_fd, const char *why)

@@ -48,6 +48,8 @@ static uint64_t rows_ms, rows_before_ms;
 static uint64_t walk_after_us;		/* no walk before this */
 static uint64_t nr_verdicts;
 static uint64_t nr_reports;		/* of guard mode, up to the last shown */
+static uint64_t nr_earlier;		/* before this page was begun */
+static uint64_t nr_put;			/* whose text was put beside the page */
 
 /* Control characters could be taken for the end of a line or a field. */
 static void copy_text(char *to, size_t size, const char *from)
@@ -134,6 +136,7 @@ void board_begin(const struct place_self *self)
 	nr_verdicts = 0;
 	/* Those before, our parent's perhaps, are not of this page. */
 	(void)new_report(&earlier);
+	nr_earlier = nr_put = nr_reports;
 	walk_after_us = 0;
 	nr_rows_before = 0;
 }
@@ -429,6 +432,22 @@ void board_verdict(const char *name, int err, const char *text)
 						(uint64_t)EBB_NR_VERDICTS);
 }
 
+int board_put_report(int dir_fd, bool anyway)
+{
+	static char text[IS_ENABLED(CONFIG_GUARD) ? REPORT_MAX : 1];
+	struct report_last last;
+	size_t len = 0;
+
+	if (IS_ENABLED(CONFIG_GUARD) && report_read_last(&last) &&
+	    last.nr != nr_earlier && (anyway || last.nr != nr_put))
+		len = report_read_text(last.nr, text);
+	if (len)
+		nr_put = last.nr;
+	else if (!anyway)
+		return 0;
+	return file_put(dir_fd, EBB_REPORT_FILE, 0400, text, len, NULL);
+}
+
 void board_report(const char *path, uint32_t uid)
 {
 	int dir, fd;
@@ -439,6 +458,8 @@ void board_report(const char *path, uint32_t uid)
 	dir = place_open(path, uid);
 	if (dir < 0)
 		return;
+	/* Who sees it on the page finds the text. */
+	err_ignore(board_put_report(dir, false));
 	fd = file_open(dir, EBB_PAGE_FILE, O_WRONLY);
 	if (fd >= 0) {
 		(void)sys_call4(SYS_pwrite64, fd, (long)&page, sizeof(page), 0);

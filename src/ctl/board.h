@@ -38,6 +38,12 @@ void board_verdict(const char *name, int err, const char *text);
  */
 void board_report(const char *path, uint32_t uid);
 
+/*
+ * Put the whole text of the last report into EBB_REPORT_FILE, if it is not there;
+ * with @anyway also an empty one.  Before the page that tells of it.
+ */
+int board_put_report(int dir_fd, bool anyway) __must_check;
+
 /* How many there were. */
 uint64_t board_nr_verdicts(void);
 

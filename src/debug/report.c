@@ -5,6 +5,7 @@
 #include <link.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -17,7 +18,6 @@
 #include "heap/heap.h"
 #include "heap/misuse.h"
 
-#define REPORT_MAX	12288u
 #define FRAME_MAX	320u
 #define OWN_MOST	4u	/* of the library's frames at the top */
 
@@ -181,6 +181,28 @@ __guesses bool report_read_last(struct report_last *ret_last)
 	*ret_last = last;
 	fence_seq_cst();
 	return load_seq_cst(&last_seq) == seq;
+}
+
+/* Whether another thread is at the text. */
+static bool is_being_written(void)
+{
+	/* Pairs with begin(). */
+	const struct tcb *now = load_seq_cst(&writer);
+
+	return now && now != &tcb;
+}
+
+__guesses size_t report_read_text(uint64_t nr, char buf[REPORT_MAX])
+{
+	size_t len;
+
+	if (is_being_written())
+		return 0;
+	len = min(text_len, (size_t)REPORT_MAX);
+	memcpy(buf, text, len);
+	fence_seq_cst();
+	/* A writer that came and went has made another the last. */
+	return is_being_written() || load_relaxed(&last.nr) != nr ? 0 : len;
 }
 
 static void finish(void)

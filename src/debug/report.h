@@ -68,6 +68,7 @@ struct report {
 
 /* The last report, for who shows it. */
 #define REPORT_HEAD_MAX	192
+#define REPORT_MAX	12288u
 
 struct report_last {
 	uint64_t nr;		/* reports so far; 0: none */
@@ -100,8 +101,15 @@ void report_here(struct report_event *event, const struct stack_frame *frame);
 void report_at(struct report_event *event, uintptr_t pc, uintptr_t sp,
 	       uintptr_t fp);
 
-/* A copy of the last report; false: it is being written. */
+/* A copy of the last report's first line; false: it is being written. */
 bool report_read_last(struct report_last *ret_last);
+
+/*
+ * All of the text of report @nr, without a final zero byte, where there is room
+ * for it.  Returns its length; 0: it is not the last one, or another thread is
+ * writing one.
+ */
+size_t report_read_text(uint64_t nr, char buf[REPORT_MAX]);
 
 /*
  * Called with a report that was written, before the process ends: for a floor

@@ -15,6 +15,9 @@ static const long calls[] = {
 	SYS_inotify_init1, SYS_inotify_add_watch,
 };
 
+/* What is free is given back at once: passes would be shown for seconds. */
+#define CONF_PROMPT	CONF_THREAD ",lazy=off,decay_ms=10"
+
 FIXTURE(filter) {
 	struct subject subjects[ARRAY_LEN(calls)];
 };
@@ -26,13 +29,13 @@ FIXTURE_VARIANT(filter) {
 };
 
 FIXTURE_VARIANT_ADD(filter, thread_error) {
-	.conf = CONF_THREAD,
+	.conf = CONF_PROMPT,
 	.last_file = LAST_BY_THREAD,
 	.action = "error",
 };
 
 FIXTURE_VARIANT_ADD(filter, thread_kill) {
-	.conf = CONF_THREAD,
+	.conf = CONF_PROMPT,
 	.last_file = LAST_BY_THREAD,
 	.action = "kill",
 };
@@ -82,7 +85,9 @@ static bool all_have_made_it(struct subject *subjects, const char *last_file)
 	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
 		if (!subject_appears(&subjects[i], last_file))
 			return false;
-	return subjects_rest(subjects, ARRAY_LEN(calls));
+	/* Who sees to itself does so between two answers. */
+	return strcmp(last_file, LAST_BY_THREAD) ||
+	       subjects_rest(subjects, ARRAY_LEN(calls));
 }
 
 TEST_F(filter, from_the_start)
@@ -172,7 +177,8 @@ TEST_F(filter, a_report_below_it_ends_nobody)
 		 "guard_recover=on", variant->conf);
 	ASSERT_TRUE(subject_start(subject, conf));
 	ASSERT_TRUE(subject_appears(subject, variant->last_file));
-	ASSERT_TRUE(subjects_rest(subject, 1));
+	ASSERT_TRUE(strcmp(variant->last_file, LAST_BY_THREAD) ||
+		    subjects_rest(subject, 1));
 	if (!filters(subject, variant->action, SYS_pwrite64))
 		SKIP(return, "no seccomp here");
 	EXPECT_TRUE(subject_does(subject, "misuse 5000"));

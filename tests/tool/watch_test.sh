@@ -180,7 +180,18 @@ shows_a_report()
 	cat "$WORK/bad"
 	has bad "^[0-9:.]{12} +${subject_pid[bad]} subject +report +$misused\$" &&
 		grep -qF -- "$(reported bad)" "$WORK/bad" &&
-		[ "$(grep -c ' report ' "$WORK/bad")" = 1 ] && blames_all bad
+		[ "$(grep -c ' report   ' "$WORK/bad")" = 1 ] &&
+		shows_all_of_it && blames_all bad
+}
+
+# What follows is the log, from the second line of the report to its last
+shows_all_of_it()
+{
+	local first="\[${subject_pid[bad]}\]:   use by thread" last="end of report"
+
+	grep -q "^ebbmalloc.*$first" "$WORK/bad" &&
+		[ "$(sed -n "/$first/,/$last/p" "$WORK/bad")" = \
+		"$(sed -n "/$first/,/$last/p" "$WORK/bad.log")" ]
 }
 
 # Two of a process that goes on, one after the other
@@ -204,16 +215,18 @@ shows_each_report()
 	ends 0
 }
 
-# reports_are NAME NR: so many were printed, the last is that of the log
+# reports_are NAME NR: so many were printed, each whole, the last is the log's
 reports_are()
 {
 	python3 - "$WORK/$1" "$2" "$(reported "$1")" <<-'END'
 		import json, sys
 		with open(sys.argv[1]) as file:
-		    reports = [j["report"] for j in map(json.loads, file)
+		    reports = [j for j in map(json.loads, file)
 		               if "report" in j]
 		sys.exit(len(reports) != int(sys.argv[2]) or
-		         reports[-1] != sys.argv[3])
+		         reports[-1]["report"] != sys.argv[3] or
+		         any(j["report"] not in j["text"] or
+		             "end of report" not in j["text"] for j in reports))
 	END
 }
 

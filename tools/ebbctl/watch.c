@@ -33,8 +33,8 @@ static const char usage[] =
 "who told of it, what was decided (forced: everything; over: down to dirty_max;\n"
 "aged: what was old), what was given back or made lazy, how long it waited, and\n"
 "how long the pass took.  Without a PID all processes are watched, new ones\n"
-"too.  Reports of misuse (guard mode) are printed as well.  Ends when all the\n"
-"PIDs have ended, or is interrupted.\n"
+"too.  Reports of misuse (guard mode) are printed as well, with their stacks.\n"
+"Ends when all the PIDs have ended, or is interrupted.\n"
 "\n"
 "      --all-passes  those that nobody asked for, too\n"
 "      --json        a JSON object for each, one a line\n"
@@ -45,6 +45,7 @@ static const char usage[] =
 
 #define RESCAN_MS	1000	/* between two looks for new processes */
 #define POLL_MS		200	/* between two looks where nobody tells */
+#define REPORT_TEXT	16384	/* longer than any report is */
 
 struct watched {
 	struct process *process;
@@ -128,15 +129,48 @@ static void print_event_json(const struct process *process,
 	putchar('\n');
 }
 
+/*
+ * The whole text of @report, if it is still there: false if not.  The process
+ * may have written another since, or what it likes.
+ */
+static bool read_report(const struct process *process,
+			const struct ebb_verdict *report, char *text,
+			size_t size)
+{
+	int fd = page_open(process->dir_fd, EBB_REPORT_FILE);
+	ssize_t part = 0;
+	size_t len = 0;
+	const char *head;
+
+	if (fd < 0)
+		return false;
+	while (len < size - 1 &&
+	       (part = read(fd, text + len, size - 1 - len)) > 0)
+		len += (size_t)part;
+	close(fd);
+	for (size_t i = 0; i < len; i++)
+		if (((unsigned char)text[i] < ' ' && text[i] != '\n') ||
+		    text[i] == 0x7f)
+			text[i] = '?';
+	text[len] = '\0';
+	head = part < 0 ? NULL : strstr(text, "]: ");
+	return head && !strncmp(head + 3, report->text, strlen(report->text));
+}
+
 static void print_report(const struct watch *watch,
 			 const struct process *process,
 			 const struct ebb_verdict *report)
 {
+	static char text[REPORT_TEXT];
 	struct json out = { .out = stdout };
+	bool whole = read_report(process, report, text, sizeof(text));
+	const char *more = whole ? strchr(text, '\n') : NULL;
 
 	if (!watch->json) {
 		print_begin(process, report->time_ms);
 		printf("report   %s\n", report->text);
+		if (more)
+			fputs(more + 1, stdout);
 		return;
 	}
 	json_open(&out, NULL, '{');
@@ -144,6 +178,7 @@ static void print_report(const struct watch *watch,
 	json_text(&out, "name", process->page.head.comm);
 	json_number(&out, "seen_ms", report->time_ms);
 	json_text(&out, "report", report->text);
+	json_text(&out, "text", whole ? text : NULL);
 	json_close(&out, '}');
 	putchar('\n');
 }

@@ -38,6 +38,7 @@
 
 #define EBB_PAGE_FILE		"page"
 #define EBB_PROFILE_FILE	"heap_profile"
+#define EBB_REPORT_FILE		"report"
 #define EBB_DEAD_DIR		"dead-"		/* beside PID/; and the user */
 #define EBB_DEAD_MAX		8		/* pages kept there, per user */
 
@@ -611,6 +612,7 @@ static const struct ebb_file_info ebb_files[] = {
 	{ "trim", "rw", "0.1", "write bytes, or all: give so much back now" },
 	{ "dump", "rw", "0.1", "write profile: it goes to heap_profile now" },
 	{ EBB_PROFILE_FILE, "r", "0.1", "the heap profile, when dump asked for it" },
+	{ EBB_REPORT_FILE, "r", "0.1", "the last report of misuse, with its stacks" },
 	{ "error", "r", "0.1", "why the last write was refused" },
 };
 
