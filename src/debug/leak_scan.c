@@ -26,26 +26,20 @@
  * and no lock taken.
  */
 #include <fcntl.h>
-#include <string.h>
 
 #include "base/atomic.h"
 #include "base/log.h"
+#include "base/mappings.h"
 #include "base/sys.h"
 #include "debug/leak.h"
 #include "debug/world.h"
 #include "heap/heap.h"
 #include "os/map.h"
 
-#define MAPS_LEN	(64 * KIB)
+#define TEXT_LEN	(64 * KIB)
 #define BATCH_PAGES	512u
 #define ADDRESS_MASK	((UINT64_C(1) << 48) - 1)
 #define PAGE_HERE	(UINT64_C(3) << 62)	/* present, or swapped out */
-
-/* A line of /proc/self/maps. */
-struct mapping {
-	uintptr_t start, end;
-	bool readable, writable, anonymous, device, first_stack;
-};
 
 struct search {
 	uint32_t turn;
@@ -57,10 +51,10 @@ struct search {
 	uint64_t pages[BATCH_PAGES];
 };
 
-/* Buffers beyond the size classes, by address; and what maps has read. */
+/* Buffers beyond the size classes, by address; and text of mappings. */
 struct room {
 	uint32_t large[LEAK_RECORDS_MAX];
-	char maps[MAPS_LEN];
+	char text[TEXT_LEN];
 };
 
 static struct room *room;
@@ -239,6 +233,29 @@ static __guesses void scan_heap(void)
 
 /* === Mappings ============================================================= */
 
+static bool begins_with(const char *text, const char *with)
+{
+	while (*with && *text == *with) {
+		text++;
+		with++;
+	}
+	return !*with;
+}
+
+static bool is_device(const struct mapping *map)
+{
+	return begins_with(map->name, "[vvar") ||
+	       begins_with(map->name, "[vsyscall") ||
+	       (begins_with(map->name, "/dev/") &&
+		!begins_with(map->name, "/dev/shm/") &&
+		!begins_with(map->name, "/dev/zero"));
+}
+
+static bool is_first_stack(const struct mapping *map)
+{
+	return begins_with(map->name, "[stack]");
+}
+
 static bool lies_in(uintptr_t at, const struct mapping *map)
 {
 	return at - map->start < map->end - map->start;
@@ -268,8 +285,8 @@ static uintptr_t lowest_in_use(const struct mapping *map, bool *ret_any)
 		if (!lies_in(stack.lowest, map))
 			continue;
 		nr++;
-		if (map->first_stack || (stack.block > stack.lowest &&
-					 lies_in(stack.block, map)))
+		if (is_first_stack(map) || (stack.block > stack.lowest &&
+					    lies_in(stack.block, map)))
 			lowest = stack.lowest;
 	}
 	*ret_any = nr;
@@ -304,100 +321,31 @@ static uintptr_t first_to_scan(const struct mapping *map)
 static void scan_mapping(const struct mapping *map)
 {
 	uintptr_t start = map->start, heap = (uintptr_t)range.base;
-	bool guarded = search.before_end == start || map->first_stack;
+	bool guarded = search.before_end == start || is_first_stack(map);
 
 	search.before_end = !map->readable && !map->writable ? map->end : 0;
-	if (!map->readable || map->device ||
-	    (!map->writable && !map->anonymous))
+	if (!map->readable || (!map->writable && map->inode) || is_device(map))
 		return;
 	/* The window, with its tables before it. */
 	if (start - (uintptr_t)range.slabs <
 	    heap + range.span - (uintptr_t)range.slabs)
 		return;
-	if (guarded && map->anonymous)
+	if (guarded && !map->inode)
 		start = first_to_scan(map);
 	scan_shared(start, map->end);
 }
 
-static uintptr_t read_hex(const char **text)
-{
-	uintptr_t nr = 0;
-
-	for (;; (*text)++) {
-		char c = **text;
-
-		if (c >= '0' && c <= '9')
-			nr = nr << 4 | (uintptr_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			nr = nr << 4 | (uintptr_t)(c - 'a' + 10);
-		else
-			return nr;
-	}
-}
-
-static bool begins_with(const char *text, const char *with)
-{
-	while (*with && *text == *with) {
-		text++;
-		with++;
-	}
-	return !*with;
-}
-
-/* "START-END rwxp OFFSET DEVICE INODE   NAME" */
-static void scan_line(const char *at)
-{
-	struct mapping map = { .start = read_hex(&at) };
-
-	at++;
-	map.end = read_hex(&at);
-	map.readable = at[1] == 'r';
-	map.writable = at[2] == 'w';
-	at += 6;
-	read_hex(&at);			/* offset */
-	at++;
-	read_hex(&at);
-	at++;
-	read_hex(&at);			/* device */
-	at++;
-	map.anonymous = *at == '0' && at[1] == ' ';
-	while (*at && *at != ' ')
-		at++;
-	while (*at == ' ')
-		at++;
-	map.device = begins_with(at, "/dev/") &&
-		     !begins_with(at, "/dev/shm/") &&
-		     !begins_with(at, "/dev/zero");
-	map.first_stack = begins_with(at, "[stack]");
-	if (begins_with(at, "[vvar") || begins_with(at, "[vsyscall"))
-		map.device = true;
-	scan_mapping(&map);
-}
-
-/* All lines, from a buffer that holds at least one. */
 static int scan_mappings(void)
 {
-	int fd = sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-	size_t len = 0;
-	long got;
+	struct mappings maps;
+	struct mapping map;
+	int err = mappings_open(&maps, room->text, sizeof(room->text));
 
-	if (fd < 0)
-		return fd;
-	while ((got = sys_read(fd, room->maps + len, MAPS_LEN - 1 - len)) > 0) {
-		char *line = room->maps, *newline;
-
-		len += (size_t)got;
-		room->maps[len] = '\0';
-		while ((newline = strchr(line, '\n'))) {
-			*newline = '\0';
-			scan_line(line);
-			line = newline + 1;
-		}
-		len -= (size_t)(line - room->maps);
-		memmove(room->maps, line, len);
-	}
-	sys_close(fd);
-	return got < 0 ? (int)got : 0;
+	if (err)
+		return err;
+	while (mappings_next(&maps, &map))
+		scan_mapping(&map);
+	return mappings_close(&maps);
 }
 
 /* === The search =========================================================== */

@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/mappings.h"
 #include "base/param.h"
 #include "base/sys.h"
 #include "debug/profile.h"
@@ -119,20 +120,18 @@ static void put_sites(struct out *out)
 	}
 }
 
+/* The text comes by way of the buffer, which is empty before. */
 static void put_mappings(struct out *out)
 {
-	int fd = sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-	long got;
+	struct mappings maps;
 
 	put_text(out, "\nMAPPED_LIBRARIES:\n");
-	if (fd < 0)
+	out_flush(out);
+	if (mappings_open(&maps, out->buf, sizeof(out->buf)))
 		return;
-	do {
+	while ((out->len = mappings_text(&maps)))
 		out_flush(out);
-		got = sys_read(fd, out->buf, sizeof(out->buf));
-		out->len = got > 0 ? (size_t)got : 0;
-	} while (got > 0 || got == -EINTR);
-	sys_close(fd);
+	mappings_close(&maps);
 }
 
 int profile_write(int fd)

@@ -7,6 +7,7 @@
 #include <link.h>
 
 #include "base/log.h"
+#include "base/mappings.h"
 #include "base/sys.h"
 #include "debug/symbol.h"
 
@@ -14,8 +15,8 @@
 #define PATH_LEN	160u
 #define NAME_LEN	96u
 #define FUNCTION_LEN	(NAME_LEN + 24)
-#define LINE_LEN	512u
 #define CHUNK_SYMS	128u
+#define TEXT_LEN	4096u
 
 /* A mapping that an address was found in. */
 struct module {
@@ -28,7 +29,7 @@ static struct module modules[NR_MODULES];
 static unsigned int nr_modules;
 
 /* Of one open file at a time. */
-static char chunk[4096];
+static char text[TEXT_LEN];
 static ElfW(Sym) syms[CHUNK_SYMS];
 
 void symbol_begin(void)
@@ -36,96 +37,45 @@ void symbol_begin(void)
 	nr_modules = 0;
 }
 
-/* === /proc/self/maps ====================================================== */
+/* === Mappings ============================================================= */
 
-static uint64_t take_hex(const char **at)
+static void note_module(const struct mapping *map, struct module *ret)
 {
-	uint64_t value = 0;
-
-	for (;; (*at)++) {
-		char c = **at;
-
-		if (c >= '0' && c <= '9')
-			value = value << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return value;
-	}
-}
-
-/* Behind @nr fields, which single spaces or more separate. */
-static const char *skip_fields(const char *at, unsigned int nr)
-{
-	while (nr--) {
-		while (*at && *at != ' ')
-			at++;
-		while (*at == ' ')
-			at++;
-	}
-	return at;
-}
-
-/* Whether @line is the mapping that @pc lies in. */
-static bool parse_line(const char *line, uintptr_t pc, struct module *ret)
-{
-	const char *at = line;
 	unsigned int len = 0;
 
-	ret->start = take_hex(&at);
-	if (*at++ != '-')
-		return false;
-	ret->end = take_hex(&at);
-	if (pc - ret->start >= ret->end - ret->start)
-		return false;
-	at = skip_fields(at, 2);
-	ret->offset = take_hex(&at);
-	at = skip_fields(at, 3);
-	for (; at[len] && len < PATH_LEN - 1; len++)
-		ret->path[len] = at[len];
+	ret->start = map->start;
+	ret->end = map->end;
+	ret->offset = map->offset;
+	for (; map->name[len] && len < PATH_LEN - 1; len++)
+		ret->path[len] = map->name[len];
 	ret->path[len] = '\0';
-	return true;
 }
 
-/* The line of /proc/self/maps that @pc is in; they come in pieces. */
-static bool scan_maps(int fd, uintptr_t pc, struct module *ret)
+static bool find_module(uintptr_t pc, struct module *ret)
 {
-	static char line[LINE_LEN];
-	size_t len = 0;
-	long got;
+	struct mappings maps;
+	struct mapping map;
+	bool found = false;
 
-	while ((got = sys_read(fd, chunk, sizeof(chunk))) > 0) {
-		for (long i = 0; i < got; i++) {
-			if (chunk[i] != '\n') {
-				if (len < LINE_LEN - 1)
-					line[len++] = chunk[i];
-				continue;
-			}
-			line[len] = '\0';
-			len = 0;
-			if (parse_line(line, pc, ret))
-				return true;
-		}
-	}
-	return false;
+	if (mappings_open(&maps, text, sizeof(text)))
+		return false;
+	while (!found && mappings_next(&maps, &map))
+		found = pc - map.start < map.end - map.start;
+	mappings_close(&maps);
+	if (found)
+		note_module(&map, ret);
+	return found;
 }
 
 static const struct module *module_of(uintptr_t pc)
 {
 	struct module *module;
-	bool found;
-	int fd;
 
 	for (unsigned int i = 0; i < nr_modules; i++)
 		if (pc - modules[i].start < modules[i].end - modules[i].start)
 			return &modules[i];
 	module = &modules[min(nr_modules, NR_MODULES - 1)];
-	fd = sys_open("/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-	if (fd < 0)
-		return NULL;
-	found = scan_maps(fd, pc, module);
-	sys_close(fd);
-	if (!found)
+	if (!find_module(pc, module))
 		return NULL;
 	nr_modules = min(nr_modules + 1, NR_MODULES);
 	return module;
