@@ -4,35 +4,14 @@
  *
  * What it is: one thread with one wait.  Each round it hears the sources that
  * are ready, samples headroom, asks the policy, and either runs one pass, or
- * makes a step of slow preparations, or sleeps until a source, its tick, or a
- * wake.
+ * makes a step of slow preparations, or sleeps (reclaim/sleep.h) until a
+ * source, its tick, or a wake.
  *
  * File table: a private one, empty at first, so that the application can
  * neither close our descriptors nor inherit them into a child, and neither
  * closes nor writes to what is not its own.  Where the kernel does not grant
  * it nothing is kept open, sources that need that are unavailable, and
  * headroom is read by open, read, close.
- *
- * Wake: application threads share no descriptor with that table, so a wake is
- * a signal, sent to this thread alone with tgkill(2) and heard through a
- * signalfd.  SIGSTKFLT is used because no kernel since 2.4 and no library
- * sends it.  It is blocked here, as all signals are, and a blocked signal is
- * queued whatever its action is; it is never delivered.  Only a sigaction()
- * to SIG_IGN in between discards one that is queued; reclaimer_wake() repeats
- * a wake that remains unheard.
- *
- * States (sleep_word):
- *
- *	         go_to_sleep()              reclaimer_wake()
- *	AWAKE ───────────────────► ASLEEP ───────────────────► WOKEN
- *	  ▲                           │ tick, source, look again  │ signalfd
- *	  └───────────────────────────┴───────────────────────────┘ wake_up()
- *
- * The reclaimer sets account.wake_level, the free bytes at which it wants to
- * be woken, stores ASLEEP, fences, and looks at the free bytes again; who
- * frees memory, or lets a cache grow, adds to the free bytes, fences, looks at
- * the level, fences, and looks at sleep_word.  One of the two sees the other,
- * so nothing is freed unnoticed.  Awake, it sets the level out of reach.
  *
  * Signals: all are blocked around pthread_create with pthread_sigmask, which
  * leaves out the one by which glibc makes all threads change their ids.
@@ -41,12 +20,9 @@
  * handlers no thread is started.  The child has no reclaimer and none of its
  * descriptors; it starts one when it is needed there.
  */
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/signalfd.h>
-#include <time.h>
 #include "acct/account.h"
 #include "base/atomic.h"
 #include "base/clock.h"
@@ -58,7 +34,6 @@
 #include "os/advise.h"
 #include "os/guard_mark.h"
 #include "os/probe.h"
-#include "reclaim/app.h"
 #include "reclaim/fdtable.h"
 #include "reclaim/history.h"
 #include "reclaim/inband.h"
@@ -66,15 +41,10 @@
 #include "reclaim/policy.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/sleep.h"
 #include "reclaim/source.h"
 
 #define THREAD_NAME	"ebb-reclaim"
-#define WAKE_SIGNAL	SIGSTKFLT
-#define KERNEL_SIGSET	8		/* bytes of the kernel's signal set */
-#define MAX_POLLED	32
-#define OWN_POLLED	2		/* signalfd, the guest's */
-#define REPEAT_WAKE	256		/* unheard calls until the next signal */
-#define FAILED_WAIT_MS	100		/* where waiting itself fails */
 #define SHARE_FLOOR	(1 * MIB)	/* what is a share of live: not less */
 
 /* === Data ============================================================= */
@@ -86,22 +56,11 @@ enum thread_state {
 	THREAD_FAILED,
 };
 
-enum sleep_state {
-	AWAKE,
-	ASLEEP,
-	WOKEN,
-};
-
 static uint32_t thread_state;		/* enum thread_state */
 static const char *failure;		/* set before THREAD_FAILED */
 static uint32_t nr_forking;		/* threads between the fork handlers */
 
-static uint32_t sleep_word;		/* enum sleep_state; see above */
-static uint32_t nr_unheard;		/* wakes asked for while WOKEN */
-static int wake_pid, wake_tid;		/* set before it first sleeps */
-
 static __startup_data const struct reclaimer_guest *guest; /* set once, or NULL */
-static uint32_t visit_wanted;		/* reclaimer_visit() was called */
 
 static struct reclaim_stats stats = {	/* one writer: the thread */
 	.limit = CGROUP_NO_LIMIT,
@@ -114,170 +73,11 @@ static struct policy_state policy_state;
 static struct purge_result last_result;
 static uint32_t asked_by;		/* sources behind what is pending */
 static uint64_t last_audit_ms;		/* when clean memory was looked at */
-static bool woken;			/* memory was freed since the last round */
+static bool own_table;			/* descriptors may be kept open */
+static struct sleep_end slept;		/* what ended the last sleep */
 static uint64_t seen_dirty;		/* dirty bytes that are accounted for */
 static uint64_t seen_cached;		/* the same of account.cached */
-static int signal_fd;			/* -1: no private file table */
-static struct pollfd poll_set[OWN_POLLED + MAX_POLLED];
-static unsigned int nr_polled;		/* of the sources */
-static bool guest_ready;		/* its descriptor can be read */
 static uint64_t asked_us;		/* since when asked_by is not 0 */
-
-/* === Sleeping and waking ============================================== */
-
-/* systemd's sets of allowed calls lack these, and kill for what they lack. */
-static bool may_getfd(void)
-{
-	static const struct probe_call open = { SYS_pidfd_open, { -1, 0 } };
-	static const struct probe_call get = { SYS_pidfd_getfd, { -1, -1, 0 } };
-	const char *reason;
-
-	return !probe_allowed(&open, &reason) && !probe_allowed(&get, &reason);
-}
-
-/* Returns NULL, or why nothing can be kept open. */
-static const char *make_table(void)
-{
-	uint64_t mask = 1ULL << (WAKE_SIGNAL - 1);
-
-	signal_fd = -1;
-	if (fdtable_leave())
-		return "no private file table (close_range and unshare fail)";
-	log_use_private_table(wake_pid, may_getfd());
-	signal_fd = (int)sys_call4(SYS_signalfd4, -1, (long)&mask,
-				   KERNEL_SIGSET, SFD_CLOEXEC | SFD_NONBLOCK);
-	return signal_fd < 0 ? "no signalfd to wait with" : NULL;
-}
-
-static void wait_for_signal(uint32_t ms)
-{
-	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
-	uint64_t mask = 1ULL << (WAKE_SIGNAL - 1);
-
-	sys_call4(SYS_rt_sigtimedwait, (long)&mask, 0, (long)(ms ? &ts : NULL),
-		  KERNEL_SIGSET);
-}
-
-static void drain_signal(void)
-{
-	struct signalfd_siginfo info;
-
-	while (sys_read(signal_fd, &info, sizeof(info)) > 0)
-		;
-}
-
-/* Wait for a source, a wake, or @ms; 0: as long as it takes. */
-static void wait_for_any(uint32_t ms)
-{
-	struct timespec ts = { ms / 1000, (long)(ms % 1000) * 1000000 };
-	int ret;
-
-	nr_polled = 0;
-	if (signal_fd < 0) {
-		wait_for_signal(ms);
-		return;
-	}
-	poll_set[0] = (struct pollfd){ .fd = signal_fd, .events = POLLIN };
-	/* -1 is left out by the kernel. */
-	poll_set[1] = (struct pollfd){
-		.fd = guest ? guest->poll_fd() : -1,
-		.events = POLLIN,
-	};
-	nr_polled = source_poll_set(poll_set + OWN_POLLED, MAX_POLLED);
-	ret = sys_ppoll(poll_set, OWN_POLLED + nr_polled, ms ? &ts : NULL);
-	if (ret < 0) {
-		nr_polled = 0;
-		if (ret != -EINTR)
-			wait_for_signal(FAILED_WAIT_MS);
-		return;
-	}
-	if (poll_set[0].revents)
-		drain_signal();
-	guest_ready = poll_set[1].revents;
-}
-
-static bool level_is_reached(void)
-{
-	return purge_free_most() >= load_relaxed(&account.wake_level);
-}
-
-/* The round saw seen_dirty and seen_cached. */
-static void go_to_sleep(const struct policy_decision *decision,
-			uint32_t tick_ms)
-{
-	uint64_t above = decision->wake_dirty ?: seen_dirty;
-
-	if (above < UINT64_MAX)
-		above += seen_cached + 1;
-	store_relaxed(&account.wake_level, above);
-	store_relaxed(&sleep_word, ASLEEP);
-	/* Pairs with reclaimer_wake() and reclaimer_alarm(). */
-	fence_seq_cst();
-	nr_polled = 0;
-	woken = level_is_reached();
-	if (!woken && !app_is_waiting() && !load_relaxed(&visit_wanted))
-		wait_for_any(tick_ms);
-}
-
-static void wake_up(void)
-{
-	bool reached = level_is_reached();
-
-	store_relaxed(&account.wake_level, UINT64_MAX);
-	if (xchg_acquire(&sleep_word, AWAKE) != WOKEN)
-		return;
-	/* For a visit alone: nobody freed anything. */
-	if (load_relaxed(&visit_wanted) && !reached)
-		return;
-	woken = true;
-	store_relaxed(&stats.nr_wakes, stats.nr_wakes + 1);
-}
-
-static void send_wake(void)
-{
-	sys_tgkill(load_relaxed(&wake_pid), load_relaxed(&wake_tid),
-		   WAKE_SIGNAL);
-}
-
-/* A wake was sent and is not heard yet: again, now and then. */
-static void repeat_wake(void)
-{
-	if (add_relaxed(&nr_unheard, 1) % REPEAT_WAKE == REPEAT_WAKE - 1)
-		send_wake();
-}
-
-void reclaimer_wake(void)
-{
-	uint32_t word;
-
-	/* Pairs with go_to_sleep(). */
-	fence_seq_cst();
-	word = load_relaxed(&sleep_word);
-	if (word == WOKEN)
-		repeat_wake();
-	else if (word == ASLEEP && level_is_reached() &&
-		 cas_acq_rel(&sleep_word, &word, WOKEN))
-		send_wake();
-}
-
-void reclaimer_alarm(void)
-{
-	uint32_t word;
-
-	/* Pairs with go_to_sleep(). */
-	fence_seq_cst();
-	word = load_relaxed(&sleep_word);
-	if (word == WOKEN)
-		send_wake();
-	else if (word == ASLEEP && cas_acq_rel(&sleep_word, &word, WOKEN))
-		send_wake();
-}
-
-void reclaimer_visit(void)
-{
-	store_relaxed(&visit_wanted, 1);
-	reclaimer_alarm();
-}
 
 uint32_t (*reclaimer_errand)(bool own_table, bool pressed);
 
@@ -348,8 +148,7 @@ static void hear_sources(struct signals *signals)
 	struct inband_mark mark = inband_mark();
 
 	signals_init(signals, clock_ms());
-	source_dispatch(poll_set + OWN_POLLED, nr_polled, signals);
-	nr_polled = 0;
+	sleep_dispatch(signals);
 	if (source_refind("", signals->now_ms))
 		inband_forget();
 	source_sample_all(signals);
@@ -419,7 +218,7 @@ static void run_pass(const struct policy_decision *decision,
 	struct purge_result result = { 0 };
 	uint64_t start_us = clock_us();
 
-	order.own_table = signal_fd >= 0;
+	order.own_table = own_table;
 	order.audit = audit_is_due(&order);
 	if (!purge_run(&order, &result)) {
 		last_result = result;
@@ -447,11 +246,23 @@ static uint32_t sooner(uint32_t tick_ms, uint32_t visit_ms)
 
 static uint32_t visit_guest(void)
 {
-	bool ready = guest_ready;
+	bool ready = slept.guest_ready;
 
-	guest_ready = false;
-	store_relaxed(&visit_wanted, 0);
+	slept.guest_ready = false;
+	sleep_visited();
 	return guest ? guest->visit(ready) : RECLAIMER_NO_VISIT;
+}
+
+/* The round saw seen_dirty and seen_cached. */
+static void sleep_after(const struct policy_decision *decision, uint32_t ms)
+{
+	uint64_t level = decision->wake_dirty ?: seen_dirty;
+
+	if (level < UINT64_MAX)
+		level += seen_cached + 1;
+	slept = sleep_until(level, ms, guest ? guest->poll_fd() : -1);
+	if (slept.woken)
+		store_relaxed(&stats.nr_wakes, stats.nr_wakes + 1);
 }
 
 static void do_round(void)
@@ -464,7 +275,7 @@ static void do_round(void)
 
 	hear_sources(&signals);
 	if (reclaimer_errand)
-		visit_ms = min(visit_ms, reclaimer_errand(signal_fd >= 0,
+		visit_ms = min(visit_ms, reclaimer_errand(own_table,
 					signals.pressure != PRESSURE_NONE));
 	in = (struct policy_input){
 		.now_ms = signals.now_ms,
@@ -481,8 +292,8 @@ static void do_round(void)
 		TRACE4(pressure, in.pressure, in.limit, in.headroom, in.dirty);
 	read_conf(&signals, &in.conf);
 	/* Awake it is not woken: what was freed meanwhile shows here alone. */
-	in.woken = woken || in.dirty > seen_dirty || cached > seen_cached;
-	woken = false;
+	in.woken = slept.freed || in.dirty > seen_dirty || cached > seen_cached;
+	slept.freed = false;
 	decision = policy_decide(&in);
 	notice_post(decision.seen);
 	/* Turned off meanwhile: it goes on being here, for who turns it on. */
@@ -502,11 +313,29 @@ static void do_round(void)
 	seen_cached = cached;
 	if (!visit_ms || source_settle())
 		return;
-	go_to_sleep(&decision, sooner(decision.tick_ms, visit_ms));
-	wake_up();
+	sleep_after(&decision, sooner(decision.tick_ms, visit_ms));
 }
 
 /* === The thread ======================================================= */
+
+/* systemd's sets of allowed calls lack these, and kill for what they lack. */
+static bool may_getfd(void)
+{
+	static const struct probe_call open = { SYS_pidfd_open, { -1, 0 } };
+	static const struct probe_call get = { SYS_pidfd_getfd, { -1, -1, 0 } };
+	const char *reason;
+
+	return !probe_allowed(&open, &reason) && !probe_allowed(&get, &reason);
+}
+
+/* Returns NULL, or why nothing can be kept open. */
+static const char *make_table(void)
+{
+	if (fdtable_leave())
+		return "no private file table (close_range and unshare fail)";
+	log_use_private_table(sys_getpid(), may_getfd());
+	return NULL;
+}
 
 static void describe_start(void)
 {
@@ -553,22 +382,19 @@ static void *reclaimer_main(void *unused)
 
 	(void)unused;
 	sys_call2(SYS_prctl, PR_SET_NAME, (long)THREAD_NAME);
-	store_relaxed(&wake_pid, sys_getpid());
-	store_relaxed(&wake_tid, sys_gettid());
 	policy_state = (struct policy_state){ 0 };
 	last_result = (struct purge_result){ 0 };
 	asked_by = 0;
-	guest_ready = false;
-	woken = false;
+	slept = (struct sleep_end){ 0 };
 	seen_dirty = 0;
 	seen_cached = 0;
-	nr_polled = 0;
 
 	/*
 	 * The table first, then the files: what is opened before would be
 	 * closed with the application's.
 	 */
-	no_table = make_table();
+	no_table = sleep_begin(make_table());
+	own_table = !no_table;
 	cgroup_find("", &view);
 	source_open_all(&view, no_table);
 	/* First: who frees meanwhile need not wait for it with a pass. */
@@ -707,9 +533,7 @@ void reclaimer_postfork_parent(void)
 void reclaimer_postfork_child(void)
 {
 	store_relaxed(&nr_forking, 0);
-	store_relaxed(&sleep_word, AWAKE);
-	store_relaxed(&nr_unheard, 0);
-	store_relaxed(&visit_wanted, 0);
+	sleep_postfork_child();
 	source_reset_all();
 	advise_postfork_child();
 	if (load_relaxed(&thread_state) == THREAD_RUNNING)

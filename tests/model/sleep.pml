@@ -2,7 +2,7 @@
 /*
  * ebbmalloc tests - Model of the reclaimer's sleep and of waking it
  *
- * Models src/reclaim/reclaimer.c: go_to_sleep, wait_for_any, drain_signal,
+ * Models src/reclaim/sleep.c: go_to_sleep, wait_for_any, drain_signal,
  * wake_up, reclaimer_wake, send_wake, level_is_reached; src/acct/account.c:
  * account_look; src/api/init.c: init_after_slow, see_to_pass;
  * src/reclaim/purge.c: purge_dirty_estimate.
