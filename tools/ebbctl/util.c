@@ -59,14 +59,14 @@ bool size_parse(const char *text, uint64_t *ret_bytes)
 
 const char *size_exact(int64_t bytes, char buf[SIZE_TEXT])
 {
-	unsigned int i = 0;
+	const char *next = suffixes;
+	char suffix[2] = "";
 
-	while (bytes && bytes % 1024 == 0 && suffixes[i]) {
+	while (bytes && bytes % 1024 == 0 && *next) {
 		bytes /= 1024;
-		i++;
+		suffix[0] = *next++;
 	}
-	snprintf(buf, SIZE_TEXT, "%" PRId64 "%.*s", bytes, i ? 1 : 0,
-		 i ? &suffixes[i - 1] : "");
+	snprintf(buf, SIZE_TEXT, "%" PRId64 "%s", bytes, suffix);
 	return buf;
 }
 
@@ -74,14 +74,16 @@ const char *size_human(uint64_t bytes, char buf[SIZE_TEXT])
 {
 	static const char larger[] = "KMGTPE";
 	double value = (double)bytes;
-	unsigned int i = 0;
+	char suffix[2] = "";
 
 	if (bytes == UNKNOWN)
 		return "unknown";
-	for (; value >= 1024 && larger[i]; i++)
+	for (unsigned int i = 0; value >= 1024 && larger[i]; i++) {
 		value /= 1024;
-	snprintf(buf, SIZE_TEXT, "%.*f%.*s", i && value < 100 ? 1 : 0, value,
-		 i ? 1 : 0, i ? &larger[i - 1] : "");
+		suffix[0] = larger[i];
+	}
+	snprintf(buf, SIZE_TEXT, "%.*f%s", suffix[0] && value < 100 ? 1 : 0,
+		 value, suffix);
 	return buf;
 }
 
