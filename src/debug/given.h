@@ -20,6 +20,12 @@
 #include "base/compiler.h"
 
 /* Have faults explained, if pages may trap.  Context: a constructor. */
+#if IS_ENABLED(CONFIG_GUARD)
 void given_start(void);
+#else
+static inline void given_start(void)
+{
+}
+#endif
 
 #endif

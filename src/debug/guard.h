@@ -59,6 +59,8 @@ void guard_init(void);
 /* What takes locks and memory: traps, stacks.  Context: a constructor. */
 void guard_start(void);
 
+#if IS_ENABLED(CONFIG_GUARD)
+
 /* Whether an object that comes from no magazine is to be guarded. */
 bool guard_wants(size_t size);
 
@@ -82,6 +84,58 @@ size_t guard_usable(void *ptr, const char *call,
 /* A sized free of @size: reports it where that is not what was asked for. */
 void guard_check_size(void *ptr, size_t size, const char *call,
 		      const struct stack_frame *frame);
+
+#else
+
+static inline bool guard_wants(size_t size)
+{
+	(void)size;
+	return false;
+}
+
+static inline void *guard_alloc(size_t align, size_t size,
+				const struct stack_frame *frame)
+{
+	(void)align;
+	(void)size;
+	(void)frame;
+	return NULL;
+}
+
+static inline bool guard_owns(const void *ptr)
+{
+	(void)ptr;
+	return false;
+}
+
+/* Of what nobody owns: never called. */
+static inline void guard_free(void *ptr, const char *call,
+			      const struct stack_frame *frame)
+{
+	(void)ptr;
+	(void)call;
+	(void)frame;
+}
+
+static inline size_t guard_usable(void *ptr, const char *call,
+				  const struct stack_frame *frame)
+{
+	(void)ptr;
+	(void)call;
+	(void)frame;
+	return 0;
+}
+
+static inline void guard_check_size(void *ptr, size_t size, const char *call,
+				    const struct stack_frame *frame)
+{
+	(void)ptr;
+	(void)size;
+	(void)call;
+	(void)frame;
+}
+
+#endif
 
 void guard_stats(struct guard_stats *ret_stats);
 

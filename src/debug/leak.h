@@ -32,6 +32,8 @@
 #ifndef EBB_DEBUG_LEAK_H
 #define EBB_DEBUG_LEAK_H
 
+#include <errno.h>
+
 #include "base/lock.h"
 #include "debug/report.h"
 #include "heap/pool.h"
@@ -77,6 +79,15 @@ struct leak_found {
 
 extern struct lock leak_lock;
 
+struct leak_return {
+	size_t bytes;		/* of the buffer; 0: not known */
+	void *evicted;		/* another one, to be freed as well, or NULL */
+};
+
+#define LEAK_REPORTS_MAX	20u	/* of one search; the rest is counted */
+
+#if IS_ENABLED(CONFIG_LEAK)
+
 /* Make the tables, once.  0 or -errno. */
 int leak_init(void) __must_check;
 
@@ -86,11 +97,6 @@ int leak_init(void) __must_check;
  */
 void leak_take(struct ebb_pool *pool, void *buf, size_t size, size_t bytes,
 	       const struct stack_frame *frame);
-
-struct leak_return {
-	size_t bytes;		/* of the buffer; 0: not known */
-	void *evicted;		/* another one, to be freed as well, or NULL */
-};
 
 /*
  * @buf comes back.  The room is the caller's business.  What is kept may be freed
@@ -116,13 +122,81 @@ long leak_find(uint64_t key, uintptr_t stack,
 	       void (*fn)(const struct leak_found *found, void *arg),
 	       void *arg) __must_check;
 
-#define LEAK_REPORTS_MAX	20u	/* of one search; the rest is counted */
-
 /* Write a report of it, as found by @call. */
 void leak_tell(const struct leak_found *found, const char *call);
 
 /* Whether it is time for a search, with level strict. */
 bool leak_is_due(struct ebb_pool *pool);
+
+#else
+
+/* There is no pool with a level, so none of these is called. */
+static inline int leak_init(void)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void leak_take(struct ebb_pool *pool, void *buf, size_t size,
+			     size_t bytes, const struct stack_frame *frame)
+{
+	(void)pool;
+	(void)buf;
+	(void)size;
+	(void)bytes;
+	(void)frame;
+}
+
+static inline enum leak_verdict leak_return(struct ebb_pool *pool, void *buf,
+					    const struct stack_frame *frame,
+					    struct leak_return *ret)
+{
+	(void)pool;
+	(void)buf;
+	(void)frame;
+	*ret = (struct leak_return){ 0 };
+	return LEAK_FREE;
+}
+
+static inline int leak_touch(struct ebb_pool *pool, void *buf,
+			     const struct stack_frame *frame)
+{
+	(void)pool;
+	(void)buf;
+	(void)frame;
+	return -ENOENT;
+}
+
+static inline void leak_forget(uint64_t key, void (*fn)(void *buf))
+{
+	(void)key;
+	(void)fn;
+}
+
+static inline long leak_find(uint64_t key, uintptr_t stack,
+			     void (*fn)(const struct leak_found *found,
+					void *arg),
+			     void *arg)
+{
+	(void)key;
+	(void)stack;
+	(void)fn;
+	(void)arg;
+	return -EOPNOTSUPP;
+}
+
+static inline void leak_tell(const struct leak_found *found, const char *call)
+{
+	(void)found;
+	(void)call;
+}
+
+static inline bool leak_is_due(struct ebb_pool *pool)
+{
+	(void)pool;
+	return false;
+}
+
+#endif
 
 /* This thread is past its last destructor: its stack will be nobody's. */
 void leak_note_exit(void);

@@ -48,6 +48,8 @@ void profile_init(void);
 /* What takes locks and memory.  Context: a constructor. */
 void profile_start(void);
 
+#if IS_ENABLED(CONFIG_PROFILE)
+
 /* @ptr of @bytes, just allocated by who @frame returns to, is a sample. */
 void profile_take(void *ptr, size_t bytes, const struct stack_frame *frame);
 
@@ -59,6 +61,31 @@ void profile_take(void *ptr, size_t bytes, const struct stack_frame *frame);
 struct profile_sample profile_forget(const void *ptr);
 
 void profile_restore(const void *ptr, struct profile_sample sample);
+
+#else
+
+static inline void profile_take(void *ptr, size_t bytes,
+				const struct stack_frame *frame)
+{
+	(void)ptr;
+	(void)bytes;
+	(void)frame;
+}
+
+static inline struct profile_sample profile_forget(const void *ptr)
+{
+	(void)ptr;
+	return (struct profile_sample){ 0 };
+}
+
+static inline void profile_restore(const void *ptr,
+				   struct profile_sample sample)
+{
+	(void)ptr;
+	(void)sample;
+}
+
+#endif
 
 /*
  * Write all to @fd, a file, as text in the format heap_v2, which pprof reads, with

@@ -128,7 +128,13 @@ void report_postfork_child(void);
  * Find out where this library is, so that its frames are left out of stacks.
  * Context: no lock held; may be called again.
  */
+#if IS_ENABLED(CONFIG_GUARD) || IS_ENABLED(CONFIG_LEAK)
 void report_know_own(void);
+#else
+static inline void report_know_own(void)
+{
+}
+#endif
 
 /* Guard mode is on: misuse that free() finds is reported in this format. */
 void report_init(void);

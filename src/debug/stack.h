@@ -50,7 +50,15 @@ static inline uintptr_t stack_pc(const struct stack_frame *frame)
 }
 
 /* Load what @unwind needs.  Context: at start, no lock held; may allocate. */
+#if IS_ENABLED(CONFIG_PROFILE) || IS_ENABLED(CONFIG_GUARD) || \
+	IS_ENABLED(CONFIG_LEAK)
 void stack_init(bool unwind);
+#else
+static inline void stack_init(bool unwind)
+{
+	(void)unwind;
+}
+#endif
 
 /*
  * Return addresses from @frame on, whose own is the first; returns how many.

@@ -67,7 +67,13 @@ struct trap_source {
  * Look for libc's functions, whether or not there will be traps: sigaction() may
  * be called in a signal handler, where dlsym() must not.  Context: a constructor.
  */
+#if IS_ENABLED(CONFIG_GUARD)
 void trap_find_libc(void);
+#else
+static inline void trap_find_libc(void)
+{
+}
+#endif
 
 /* Add a source, at start, before trap_start(); @source lives for ever. */
 void trap_add(const struct trap_source *source);

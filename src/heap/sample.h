@@ -68,9 +68,6 @@ uint64_t sample_mean(void);
 /* A new heap of the calling thread, or one that gets used again. */
 void sample_open(struct heap *heap);
 
-/* Whether an object of @size bytes that comes from no magazine is sampled. */
-bool sample_draw(size_t size);
-
 /* The slot without its mark, as it would be in the magazine otherwise. */
 static inline uintptr_t sample_unmark(uintptr_t slot)
 {
@@ -79,9 +76,6 @@ static inline uintptr_t sample_unmark(uintptr_t slot)
 	return slot & MAGAZINE_SAMPLED_ZERO ? slot & ~MAGAZINE_SAMPLE_FLAGS :
 					      slot & ~MAGAZINE_FLAGS;
 }
-
-/* The marked slot was taken from the magazine: where the next one is. */
-void sample_next(struct heap *heap, unsigned int class);
 
 /* @nr slots came to the empty magazine. */
 void sample_refilled(struct heap *heap, unsigned int class, size_t nr);
@@ -106,9 +100,45 @@ static inline void sample_flushed(struct heap *heap, unsigned int class,
  */
 void sample_by_time(struct heap *heap);
 
+#if HEAP_MARKS
+
+/* Whether an object of @size bytes that comes from no magazine is sampled. */
+bool sample_draw(size_t size);
+
+/* The marked slot was taken from the magazine: where the next one is. */
+void sample_next(struct heap *heap, unsigned int class);
+
 /* For who changes a magazine: take the mark off the place, and put it there. */
 void sample_hide_mark(struct heap *heap, unsigned int class);
 void sample_show_mark(struct heap *heap, unsigned int class);
+
+#else
+
+static inline bool sample_draw(size_t size)
+{
+	(void)size;
+	return false;
+}
+
+static inline void sample_next(struct heap *heap, unsigned int class)
+{
+	(void)heap;
+	(void)class;
+}
+
+static inline void sample_hide_mark(struct heap *heap, unsigned int class)
+{
+	(void)heap;
+	(void)class;
+}
+
+static inline void sample_show_mark(struct heap *heap, unsigned int class)
+{
+	(void)heap;
+	(void)class;
+}
+
+#endif
 
 /* One is to be pushed, and has been. */
 static inline void sample_push_begin(struct heap *heap, unsigned int class)

@@ -18,13 +18,31 @@
 
 #include "base/compiler.h"
 
+/* What became of it, in words. */
+const char *name_describe(void);
+
+#if IS_ENABLED(CONFIG_VMA_NAME)
+
 /* [@addr, @addr + @len) is the window, or a part of it: all that is mapped. */
 void name_give(char *addr, size_t len);
 
 /* The same of a part that was mapped anew; nothing if there are no names. */
 void name_renewed(char *addr, size_t len);
 
-/* What became of it, in words. */
-const char *name_describe(void);
+#else
+
+static inline void name_give(char *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+
+static inline void name_renewed(char *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+
+#endif
 
 #endif

@@ -124,7 +124,7 @@ static int reserve_piece(char *at, size_t len)
 {
 	int err = map_reserve_at(at, len);
 
-	if (!err && IS_ENABLED(CONFIG_VMA_NAME))
+	if (!err)
 		name_renewed(at, len);
 	return err;
 }

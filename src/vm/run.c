@@ -433,8 +433,7 @@ struct slab *run_alloc_for(size_t bytes, size_t align, enum run_state *ret_was)
 /* What was mapped anew can merge with what is around it. */
 static void name_part(const struct slab *first, size_t nr)
 {
-	if (IS_ENABLED(CONFIG_VMA_NAME))
-		name_renewed(slab_base(first), nr << SLAB_SHIFT);
+	name_renewed(slab_base(first), nr << SLAB_SHIFT);
 }
 
 /*

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 #
 # ebbmalloc tests - Torture in other builds: assertions, injected failures,
-# sanitizers, the other compiler, and no optional kernel facility
+# sanitizers, the other compiler, no optional kernel facility, no optimisation
 #
 # Each build lies in its own directory below $EBB_BUILD/builds, and is made
 # anew only where something changed.  BUILD_SECONDS is the length of each run.
@@ -50,7 +50,16 @@ watched()
 		torture "$@"
 }
 
-plan 17
+# At -O0 a compiler leaves out only what is below a plain if (0); what else calls
+# a part that is not built has to find a stub in its header.
+unoptimised()
+{
+	make -s -C "$EBB_TOP" O="$EBB_BUILD/builds/O0" tinyconfig &&
+		make -s -C "$EBB_TOP" O="$EBB_BUILD/builds/O0" CFLAGS=-O0 \
+			W=e lib tools
+}
+
+plan 18
 check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
 check "it passes" torture ubsan "$fast"
 check "it passes with failing kernel calls" \
@@ -80,5 +89,6 @@ check "tiny config builds" build tiny tinyconfig
 check "it passes the contract of malloc" run_in tiny api/malloc_test
 # Linked with those of the sources that are left.
 check "it passes a unit test over several floors" run_in tiny unit/page_test
+check "and without optimisation" unoptimised
 check "all config builds without warnings" build all allconfig W=1e
 finish
