@@ -25,18 +25,15 @@
 /* This thread's heap, if it has one that it may use now. */
 static inline struct heap *usable_heap(bool nested)
 {
-	struct heap *heap = load_dependent(&tcb.heap);
-
-	return nested || heap == EMPTY_HEAP ? NULL : heap;
+	return nested ? NULL : tcb_heap();
 }
 
 /*
- * The newest slot of the magazine for @size; NULL: the slow path has to see to
- * it.  The bracket is left with the slot, and only then.
+ * The newest slot of @heap's magazine for @size; NULL: the slow path has to see
+ * to it.  The bracket is left with the slot, and only then.
  */
-__always_inline_ void *fast_alloc(size_t size)
+__always_inline_ void *fast_pop(struct heap *heap, size_t size)
 {
-	struct heap *heap = load_dependent(&tcb.heap);
 	struct magazine *mag;
 	void *ptr;
 
@@ -53,6 +50,11 @@ __always_inline_ void *fast_alloc(size_t size)
 	*heap_key_of(ptr) = 0;
 	tcb_leave(&tcb);
 	return ptr;
+}
+
+__always_inline_ void *fast_alloc(size_t size)
+{
+	return fast_pop(load_dependent(&tcb.heap), size);
 }
 
 /* The same for what shall be aligned: as in sizeclass_for(), what overflows

@@ -21,6 +21,7 @@
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
+#include "heap/meter.h"
 #include "heap/misuse.h"
 #include "heap/outbox.h"
 #include "heap/sample.h"
@@ -46,12 +47,20 @@ __always_inline_ void push(struct magazine *mag, void *ptr)
 	mag->top++;
 }
 
-/* The same while there is a heap profile: what it covers is allocated later. */
-static void push_counted(struct heap *heap, unsigned int class, void *ptr)
+/* What is pushed while there is a heap profile covers what is allocated later. */
+static cold void push_profiled(struct heap *heap, unsigned int class, void *ptr)
 {
 	sample_push_begin(heap, class);
 	push(heap_magazine(heap, class), ptr);
 	sample_push_end(heap, class);
+}
+
+static inline void push_any(struct heap *heap, unsigned int class, void *ptr)
+{
+	if (unlikely(heap_profiled))
+		push_profiled(heap, class, ptr);
+	else
+		push(heap_magazine(heap, class), ptr);
 }
 
 /* @ptr is in a slab of ours: push it, after the tests that cost more. */
@@ -66,10 +75,7 @@ static void free_own(struct heap *heap, struct slab_hot *hot, void *ptr,
 				 check_slot(hot, ptr, call));
 	if (mag->top == mag->end)
 		magazine_flush_half(heap, hot->class);
-	if (unlikely(heap_profiled))
-		push_counted(heap, hot->class, ptr);
-	else
-		push(mag, ptr);
+	push_any(heap, hot->class, ptr);
 }
 
 /* @ptr is in a slab of another heap: it leaves in company. */
@@ -99,13 +105,34 @@ static void free_slot(struct slab_hot *hot, void *ptr, bool nested,
 		free_foreign(heap, hot, ptr, call);
 }
 
+/* A guarded object is about to be freed. */
+static void note_guarded(void *ptr, const char *call,
+			 const struct stack_frame *frame)
+{
+	if (meter_on())
+		meter_freed(guard_usable(ptr, call, frame));
+}
+
 /* @ptr is not in the range. */
 static cold void free_other(void *ptr, const char *call,
 			    const struct stack_frame *frame)
 {
 	if (!guard_owns(ptr))
 		misuse_die_pointer(call, ptr);
+	note_guarded(ptr, call, frame);
 	guard_free(ptr, call, frame);
+}
+
+/*
+ * What is in the range is about to be freed, if it is an object: before that,
+ * since then another thread may get it, and be sampled.
+ */
+static cold void note_freed(void *ptr)
+{
+	if (heap_profiled)
+		(void)profile_forget(ptr);
+	if (meter_on())
+		meter_freed(object_usable(ptr));
 }
 
 static void free_any(void *ptr, bool nested, const char *call)
@@ -116,9 +143,8 @@ static void free_any(void *ptr, bool nested, const char *call)
 		free_other(ptr, call, FRAME);
 		return;
 	}
-	/* First: once it is free another thread may get it, and be sampled. */
-	if (unlikely(heap_profiled))
-		(void)profile_forget(ptr);
+	if (unlikely(load_relaxed(&heap_noted)))
+		note_freed(ptr);
 	hot = slab_hot(slab_of(ptr));
 	switch (load_acquire(&hot->kind)) {
 	case SLAB_KIND_CLASS:
@@ -133,18 +159,19 @@ static void free_any(void *ptr, bool nested, const char *call)
 }
 
 /*
- * With a heap profile every free takes the slow path.  What the fast one would
- * have done otherwise is done here.
+ * With a heap profile every free takes the slow path, and so does every one of a
+ * thread that is metered.  What the fast one would have done otherwise is done
+ * here.
  */
 static bool free_counted(void *ptr)
 {
-	struct heap *heap = load_dependent(&tcb.heap);
+	struct heap *heap = tcb_heap();
 	struct slab *slab = slab_of(ptr);
 	struct magazine *mag;
 	struct slab_hot *hot;
 	unsigned int slot;
 
-	if (!range_contains(ptr))
+	if (!heap || !range_contains(ptr))
 		return false;
 	hot = slab_hot(slab);
 	if (load_relaxed(&hot->owner) != heap || slab_keys_may_be_gone(slab) ||
@@ -153,16 +180,16 @@ static bool free_counted(void *ptr)
 	mag = heap_magazine(heap, hot->class);
 	if (mag->top == mag->end || *heap_key_of(ptr) == heap_key(ptr))
 		return false;
-	(void)profile_forget(ptr);
+	note_freed(ptr);
 	stranger_take_in(heap, slab, slot);
-	push_counted(heap, hot->class, ptr);
+	push_any(heap, hot->class, ptr);
 	tcb_leave(&tcb);
 	return true;
 }
 
 static noinline void free_slow(void *ptr)
 {
-	if (unlikely(heap_profiled) && free_counted(ptr))
+	if (unlikely(load_relaxed(&heap_noted)) && free_counted(ptr))
 		return;
 	if (likely(ptr))
 		free_any(ptr, false, "free");
@@ -173,6 +200,7 @@ static noinline void free_slow(void *ptr)
 /* Inside the bracket: a guarded object, in the frame that free() has. */
 static cold void free_guarded(void *ptr)
 {
+	note_guarded(ptr, "free", FRAME);
 	guard_free(ptr, "free", FRAME);
 	tcb_leave(&tcb);
 	init_after_slow(__builtin_return_address(0), true);

@@ -163,6 +163,7 @@ static size_t size_of(const struct mallctl_row *row)
 		[MALLCTL_SIZE] = sizeof(size_t),
 		[MALLCTL_SSIZE] = sizeof(size_t),
 		[MALLCTL_U64] = sizeof(uint64_t),
+		[MALLCTL_POINTER] = sizeof(void *),
 		[MALLCTL_TEXT] = sizeof(const char *),
 	};
 

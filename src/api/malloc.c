@@ -30,6 +30,7 @@
 #include "heap/heap.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
+#include "heap/meter.h"
 #include "heap/sample.h"
 #include "reclaim/inband.h"
 
@@ -209,24 +210,36 @@ static cold void *alloc_otherwise(size_t align, size_t size,
 	return ptr ?: alloc_again(align, size, got);
 }
 
-static size_t usable_of(const void *ptr)
+static cold void note_any(void *ptr, bool sampled,
+			  const struct stack_frame *frame)
 {
-	const struct slab_hot *hot = slab_hot(slab_of(ptr));
+	size_t usable = guard_owns(ptr) ? guard_usable(ptr, "malloc", frame) :
+					  object_usable(ptr);
 
-	return load_relaxed(&hot->kind) == SLAB_KIND_CLASS ?
-	       sizeclasses[hot->class].size : large_usable(ptr);
+	if (sampled)
+		profile_take(ptr, usable, frame);
+	if (meter_on())
+		meter_took(usable);
 }
 
-static cold void note_sample(void *ptr, const struct stack_frame *frame)
+/* Who keeps count of what is allocated hears of @ptr, unless it is NULL. */
+static inline void note_taken(void *ptr, const struct got *got,
+			      const struct stack_frame *frame)
 {
-	profile_take(ptr, usable_of(ptr), frame);
+	if (unlikely(load_relaxed(&heap_noted)) && ptr)
+		note_any(ptr, IS_ENABLED(CONFIG_PROFILE) && got->sampled,
+			 frame);
 }
 
-static inline void see_to_sample(void *ptr, const struct got *got,
-				 const struct stack_frame *frame)
+/* What the fast path would do if it counted: see heap/meter.h. */
+static cold void *take_metered(size_t align, size_t size)
 {
-	if (IS_ENABLED(CONFIG_PROFILE) && unlikely(got->sampled) && ptr)
-		note_sample(ptr, frame);
+	struct heap *heap = load_dependent(&tcb.behind);
+	void *ptr = heap ? fast_pop(heap, ALIGN_UP(size, align)) : NULL;
+
+	if (ptr)
+		meter_took(object_usable(ptr));
+	return ptr;
 }
 
 /* Inside the bracket: whatever the fast path could not do. */
@@ -234,12 +247,17 @@ __always_inline_ void *alloc_slow(size_t align, size_t size,
 				  const struct stack_frame *frame, bool *ret_zero)
 {
 	struct got got = { 0 };
-	void *ptr = alloc_any(align, size, false, &got);
+	void *ptr = meter_on() ? take_metered(align, size) : NULL;
 
+	if (unlikely(ptr)) {
+		*ret_zero = false;
+		return ptr;
+	}
+	ptr = alloc_any(align, size, false, &got);
 	tcb_leave(&tcb);
 	if (unlikely(!ptr))
 		ptr = alloc_otherwise(align, size, frame, &got);
-	see_to_sample(ptr, &got, frame);
+	note_taken(ptr, &got, frame);
 	init_after_slow((const void *)stack_pc(frame), false);
 	if (unlikely(!ptr))
 		errno = ENOMEM;
@@ -270,7 +288,7 @@ static cold void *alloc_nested(size_t align, size_t size,
 
 	if (unlikely(!ptr) && guard_mode)
 		ptr = alloc_guarded(&want, &got);
-	see_to_sample(ptr, &got, frame);
+	note_taken(ptr, &got, frame);
 	if (!ptr)
 		errno = ENOMEM;
 	*ret_zero = got.zero;

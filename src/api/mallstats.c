@@ -33,6 +33,7 @@
 #include "debug/guard.h"
 #include "ebb/jemalloc.h"
 #include "heap/drain.h"
+#include "heap/meter.h"
 #include "heap/tally.h"
 #include "os/map.h"
 #include "reclaim/counters.h"
@@ -50,6 +51,7 @@ enum mallctl_kind {
 	KIND_PAGES,		/* the same, in pages */
 	KIND_LIVE,		/* enum live */
 	KIND_CLASS,		/* enum of_class, of the class in the name */
+	KIND_METER,		/* enum of_meter, of the calling thread */
 	KIND_DEED,		/* enum deed */
 };
 
@@ -83,10 +85,19 @@ enum of_class {
 	CLASS_SLOTS,
 };
 
+enum of_meter {
+	THREAD_ALLOCATED,
+	THREAD_FREED,
+	THREAD_ALLOCATED_AT,
+	THREAD_FREED_AT,
+	THREAD_PEAK,
+};
+
 enum deed {
 	DEED_PURGE,
 	DEED_DECAY,
 	DEED_FLUSH,
+	DEED_RESET_PEAK,
 };
 
 enum text {
@@ -162,6 +173,12 @@ static const struct mallctl_row rows[] = {
 	FACT("thread.tcache.enabled", BOOL, KEEP, 1),
 	ROW("thread.tcache.flush", VOID, READ, DEED, DEED_FLUSH),
 	ROW("thread.idle", VOID, READ, DEED, DEED_FLUSH),
+	ROW("thread.allocated", U64, READ, METER, THREAD_ALLOCATED),
+	ROW("thread.deallocated", U64, READ, METER, THREAD_FREED),
+	ROW("thread.allocatedp", POINTER, READ, METER, THREAD_ALLOCATED_AT),
+	ROW("thread.deallocatedp", POINTER, READ, METER, THREAD_FREED_AT),
+	ROW("thread.peak.read", U64, READ, METER, THREAD_PEAK),
+	ROW("thread.peak.reset", VOID, READ, DEED, DEED_RESET_PEAK),
 
 	FACT("arena.#.initialized", BOOL, READ, 1),
 	ROW("arena.#.decay", VOID, READ, DEED, DEED_DECAY),
@@ -342,6 +359,24 @@ static uint64_t live_of(enum live which)
 	return 0;
 }
 
+static uint64_t metered(enum of_meter which)
+{
+	meter_begin();
+	switch (which) {
+	case THREAD_ALLOCATED:
+		return load_relaxed(meter_counter(METER_ALLOCATED));
+	case THREAD_FREED:
+		return load_relaxed(meter_counter(METER_FREED));
+	case THREAD_ALLOCATED_AT:
+		return (uintptr_t)meter_counter(METER_ALLOCATED);
+	case THREAD_FREED_AT:
+		return (uintptr_t)meter_counter(METER_FREED);
+	case THREAD_PEAK:
+		return meter_peak();
+	}
+	return 0;
+}
+
 uint64_t mallctl_get(const struct mallctl_ref *ref)
 {
 	const struct mallctl_row *row = ref->row;
@@ -357,6 +392,8 @@ uint64_t mallctl_get(const struct mallctl_ref *ref)
 		return row->what == CLASS_SIZE ?
 		       sizeclasses[ref->index].size :
 		       sizeclasses[ref->index].nr_slots;
+	case KIND_METER:
+		return metered((enum of_meter)row->what);
 	case KIND_FACT:
 	case KIND_TEXT:
 	case KIND_DEED:
@@ -401,6 +438,10 @@ int mallctl_do(const struct mallctl_ref *ref)
 		return purge_due(&result) ? -EFAULT : 0;
 	case DEED_FLUSH:
 		return drain_mine() ? 0 : -EFAULT;
+	case DEED_RESET_PEAK:
+		meter_begin();
+		meter_reset_peak();
+		return 0;
 	}
 	return -ENOENT;
 }

@@ -24,6 +24,7 @@
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/large.h"
+#include "heap/meter.h"
 #include "heap/misuse.h"
 #include "heap/sample.h"
 #include "reclaim/batch.h"
@@ -107,6 +108,8 @@ static bool in_bracket_resize(void *ptr, size_t usable, size_t size)
 		return size <= usable;
 	tcb_enter(&tcb);
 	fits = fits_in_place(ptr, usable, size);
+	if (meter_on() && fits)
+		meter_resized(usable, object_usable(ptr));
 	tcb_leave(&tcb);
 	return fits;
 }
@@ -128,6 +131,8 @@ static void *move_pages(void *ptr, size_t usable, size_t size)
 		return NULL;
 	tcb_enter(&tcb);
 	moved = large_move(ptr, size);
+	if (meter_on() && moved)
+		meter_resized(usable, large_usable(moved));
 	tcb_leave(&tcb);
 	return moved;
 }

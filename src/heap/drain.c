@@ -65,6 +65,21 @@ static struct heap *heap_new(void)
 	return heap;
 }
 
+static void close_gate(struct tcb *t)
+{
+	store_relaxed(&t->heap, EMPTY_HEAP);
+	store_relaxed(&t->behind, NULL);
+}
+
+static void open_gate(struct heap *heap)
+{
+	struct heap **gate = heap->metered ? &heap->tcb->behind :
+					     &heap->tcb->heap;
+
+	/* Pairs with malloc() and free(), which load it. */
+	store_release(gate, heap);
+}
+
 struct heap *drain_open_heap(void)
 {
 	int tid = sys_gettid();
@@ -93,7 +108,8 @@ struct heap *drain_open_heap(void)
 		add_relaxed(&account.nr_heaps, 1);
 		thread.heap = heap;
 		thread.state = THREAD_ALIVE;
-		store_release(&tcb.heap, heap);
+		heap->metered = thread.metered;
+		open_gate(heap);
 	}
 	lock_release(&drain_lock);
 	return heap;
@@ -110,7 +126,7 @@ void drain_close_heap(void)
 	lock_take(&drain_lock);
 	thread.state = THREAD_GONE;
 	thread.heap = NULL;
-	store_relaxed(&tcb.heap, EMPTY_HEAP);
+	close_gate(&tcb);
 	magazine_flush_all(heap);
 	/* Who reads accounts finds it in the heap, or there. */
 	charge_close(heap, true);
@@ -198,7 +214,7 @@ static bool drain_gate(bool force, bool *ret_left)
 		if (part == DRAIN_NOTHING)
 			continue;
 		heap->gated = (uint8_t)part;
-		store_relaxed(&heap->tcb->heap, EMPTY_HEAP);
+		close_gate(heap->tcb);
 		any = true;
 	}
 	return any;
@@ -240,8 +256,7 @@ static void drain_gated(bool may_take, bool *ret_left)
 		else
 			empty_aside(heap);
 		heap->gated = DRAIN_NOTHING;
-		/* Pairs with malloc() and free(), which load it. */
-		store_release(&heap->tcb->heap, heap);
+		open_gate(heap);
 	}
 }
 
@@ -310,6 +325,19 @@ bool drain_mine(void)
 	drain_own();
 	lock_release(&drain_lock);
 	return true;
+}
+
+cold void drain_meter(void)
+{
+	lock_take(&drain_lock);
+	thread.metered = true;
+	store_relaxed(&heap_noted, true);
+	if (thread.heap) {
+		close_gate(&tcb);
+		thread.heap->metered = true;
+		open_gate(thread.heap);
+	}
+	lock_release(&drain_lock);
 }
 
 void drain_for_each_held(void (*fn)(struct heap *heap, void *arg), void *arg)

@@ -20,6 +20,8 @@
  *     not 0 the heap is left alone.
  * (4) The drainer stores the heap pointer back, with release, so that the
  *     thread finds the emptied magazines.
+ * The gate of a thread that is metered is tcb->behind, its tcb->heap the empty
+ * heap at all times (heap/meter.h).
  *
  * A thread that is stopped or sleeps inside the allocator delays nobody; its
  * heap is left for a later pass.
@@ -29,7 +31,7 @@
  * in the bracket, goes by the bypass.
  *
  * Locking: drain_lock guards the lists of heaps, and every change of a
- * registered thread's tcb->heap.  Rank 3, before orphan_lock.
+ * registered thread's tcb->heap and tcb->behind.  Rank 3, before orphan_lock.
  *
  * Fork: drain_after_fork() closes the heaps of threads that are gone; those
  * that were inside the allocator lose what was in their magazines.
@@ -64,6 +66,12 @@ int drain_caches(bool force, bool *ret_left);
  * Context: as drain_caches().
  */
 bool drain_mine(void) __must_check;
+
+/*
+ * The calling thread is metered from now on, and its heap lies behind the other
+ * gate (heap/meter.h).  Context: inside the bracket, no lock of floor 3 or below.
+ */
+void drain_meter(void);
 
 /*
  * Whether the slot @ptr of a slab in use is really free: by its bit, or in a

@@ -25,6 +25,7 @@ bool heap_checked;
 bool heap_watched;
 bool heap_for_all;
 bool heap_sized;
+bool heap_noted;
 #if IS_ENABLED(CONFIG_PROFILE)
 bool heap_profiled;
 #endif
@@ -116,9 +117,9 @@ void heap_init_bins(struct heap *heap)
 
 struct heap *heap_get(void)
 {
-	struct heap *heap = load_dependent(&tcb.heap);
+	struct heap *heap = tcb_heap();
 
-	if (likely(heap != EMPTY_HEAP))
+	if (likely(heap))
 		return heap;
 	if (thread.state != THREAD_NEW || heap_checked)
 		return NULL;

@@ -103,6 +103,8 @@ struct tcb {
 	struct heap *heap;	/* the gate; the empty heap while closed */
 	uintptr_t busy;
 	uint64_t pool_busy;	/* key of the pool whose credit it changes */
+	struct heap *behind;	/* the gate of a thread that is metered, whose
+				 * @heap is the empty one; NULL: closed */
 };
 
 /* Room of a pool drawn in advance; see heap/pool.h. */
@@ -167,12 +169,21 @@ struct heap {
 				 * page, or did */
 	uint8_t gated;		/* drain_lock: enum drain_part, behind the gate
 				 * at this moment */
+	bool metered;		/* drain_lock: its thread is, heap/meter.h */
 	/* What a thread that hardly allocates needs ends in the small store. */
 	struct bin bins[NR_CLASSES];
 	void *outbox_store[OUTBOX_SLOTS];
 	void *small_store[SMALL_PLACES];	/* [0] stays NULL */
 	struct bin_lists lists[NR_CLASSES];
 	void *big_store[];	/* grown magazines; see magazine.c */
+};
+
+/* See heap/meter.h. */
+struct meter {
+	uint64_t allocated;
+	uint64_t freed;
+	int64_t peak;		/* of the difference, since it was ... */
+	int64_t peak_from;	/* ... this */
 };
 
 /* What only slow paths need to know of a thread. */
@@ -188,6 +199,8 @@ struct thread {
 	bool registered;	/* its destructor will run at thread exit */
 	bool unwinding;		/* inside backtrace(): not once more */
 	uint16_t charge;	/* its account; 0: none yet */
+	bool metered;		/* each of its calls is counted: heap/meter.h */
+	struct meter meter;
 };
 
 extern __thread struct tcb tcb __attribute__((tls_model("initial-exec"),
@@ -219,6 +232,12 @@ extern bool heap_profiled __attribute__((visibility("hidden")));
 #else
 #define heap_profiled	false
 #endif
+
+/*
+ * Who takes a slow path looks whether it is to be noted: heap_profiled, or some
+ * thread is metered (atomic; heap/meter.h).
+ */
+extern bool heap_noted __attribute__((visibility("hidden")));
 
 /* Slots in magazines may be marked: by the profile, or for guard mode. */
 #if IS_ENABLED(CONFIG_PROFILE) || IS_ENABLED(CONFIG_GUARD)
@@ -266,6 +285,14 @@ __always_inline_ void tcb_leave(struct tcb *t)
 {
 	barrier();
 	store_release(&t->busy, 0);
+}
+
+/* The heap behind this thread's gate; NULL: it is closed, or there is none. */
+static inline struct heap *tcb_heap(void)
+{
+	struct heap *heap = load_dependent(&tcb.heap);
+
+	return likely(heap != EMPTY_HEAP) ? heap : load_dependent(&tcb.behind);
 }
 
 static inline uintptr_t heap_key(const void *ptr)

@@ -13,6 +13,7 @@
 #ifndef EBB_HEAP_LARGE_H
 #define EBB_HEAP_LARGE_H
 
+#include "heap/sizeclass.h"
 #include "vm/range.h"
 
 #define LARGE_MOVE_MIN	(4 * MIB)
@@ -46,6 +47,15 @@ bool large_is_leaving(const void *ptr);
 static inline size_t large_usable(const void *ptr)
 {
 	return slab_of(ptr)->run_bytes;
+}
+
+/* The same of a slot or a large object. */
+static inline size_t object_usable(const void *ptr)
+{
+	const struct slab_hot *hot = slab_hot(slab_of(ptr));
+
+	return load_relaxed(&hot->kind) == SLAB_KIND_CLASS ?
+	       sizeclasses[hot->class].size : large_usable(ptr);
 }
 
 /*

@@ -60,6 +60,7 @@ void sample_init(uint64_t mean, uint64_t seed)
 	mean_bytes = mean;
 	begin(seed);
 	heap_profiled = true;
+	heap_noted = true;
 }
 #endif
 

@@ -92,7 +92,7 @@ TEST_F(mallctl, what_is_unknown_is_enoent)
 		"arena.4097.purge", "arena.-1.purge", "arena.1x.purge",
 		"arena.99999999999999999999.purge", "arena.#.purge",
 		"arenas.bin.72.size", "arenas.bin.4096.size", "arenas.create",
-		"tcache.create", "prof.dump", "thread.allocatedp",
+		"tcache.create", "prof.dump", "thread.allocate",
 		"stats.arenas.3.resident", "arenas.bin.size",
 	};
 	size_t len = 8, mib[8], miblen = 8;
