@@ -327,6 +327,15 @@ bool drain_mine(void)
 	return true;
 }
 
+void drain_tables(void)
+{
+	if (!stranger_bytes() ||
+	    !lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
+		return;
+	stranger_trim();
+	lock_release(&drain_lock);
+}
+
 cold void drain_meter(void)
 {
 	lock_take(&drain_lock);

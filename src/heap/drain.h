@@ -74,6 +74,12 @@ bool drain_mine(void) __must_check;
 void drain_meter(void);
 
 /*
+ * Give back tables of strangers that are not in use (heap/stranger.h), if who
+ * holds drain_lock lets go.  Context: no lock of floor 3 or below.
+ */
+void drain_tables(void);
+
+/*
  * Whether the slot @ptr of a slab in use is really free: by its bit, or in a
  * magazine or outbox.  For a slot that bears its key, since a key can also be
  * what a program copied from memory that it never wrote.

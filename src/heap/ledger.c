@@ -89,7 +89,7 @@ static void add_slot(struct charge *keeper, const void *ptr)
 	if (load_relaxed(&hot->kind) != SLAB_KIND_CLASS ||
 	    !slab_slot(hot, ptr, &slot))
 		return;
-	holder = charge_at(stranger_charge(slab_of(ptr), hot, slot));
+	holder = charge_at(stranger_guess(slab_of(ptr), hot, slot));
 	if (!holder)
 		return;
 	size = sizeclasses[hot->class].size;

@@ -3,10 +3,18 @@
  * ebbmalloc - Strangers: slots that are charged to another account than their
  * slab's
  *
- * Tables are of powers of two bytes, cut from runs of one slab and never given
- * back to the floor below.  Free ones lie on a list for each size, with
- * stranger_lock; who retires a slab, perhaps below other locks, pushes its
- * table on a stack instead, which only the holder of the lock empties.
+ * Tables are of powers of two bytes, cut from runs of one slab.  Free ones lie on
+ * a list for each size, with stranger_lock; who retires a slab, perhaps below
+ * other locks, pushes its table on a stack instead, which only the holder of the
+ * lock empties.
+ *
+ * A run counts its tables that are in use or on such a stack.  When there are
+ * none a pass takes those it has off the lists, and gives the run back
+ * (stranger_trim()).  Who looks at a table of a slab that may be retired at any
+ * moment is the reader of accounts alone, and both have drain_lock.
+ *
+ * Fork: where a vanished thread had stranger_lock the child forgets the lists
+ * and runs there were: tables may be used again, but those runs stay.
  */
 #include <string.h>
 
@@ -27,6 +35,10 @@ static struct free_table *tables[NR_ORDERS];	/* stranger_lock */
 static struct free_table *retired[NR_ORDERS];	/* atomic; popped all at once */
 static char *uncut;				/* stranger_lock */
 static size_t uncut_bytes;			/* stranger_lock */
+static struct list_head runs;			/* stranger_lock */
+static uint32_t nr_runs;			/* on it; read anywhere */
+static uint32_t nr_idle;			/* of them without one in use */
+static uint32_t turn;				/* of the runs on the list */
 
 /* === Tables =============================================================== */
 
@@ -43,6 +55,21 @@ static unsigned int order_of(unsigned int class)
 	       bit_highest(bytes - 1) + 1 - ORDER_MIN;
 }
 
+/*
+ * One more or less of the tables of @table's run is in use.  Context:
+ * stranger_lock held.
+ */
+static void count_in_use(const void *table, int more)
+{
+	struct slab *run = slab_of(table);
+
+	if (run->tables.turn != turn)
+		return;
+	nr_idle -= !run->tables.nr;
+	run->tables.nr += (uint32_t)more;
+	nr_idle += !run->tables.nr;
+}
+
 /* What is left of the last run becomes tables as large as can be. */
 static cold void cut_rest(void)
 {
@@ -57,39 +84,71 @@ static cold void cut_rest(void)
 		}
 }
 
+/* A run of which nothing is cut yet; false: there is no memory. */
+static cold bool add_run(void)
+{
+	enum run_state was;
+	struct slab *run = run_alloc(1, 1, &was);
+
+	if (!run)
+		return false;
+	cut_rest();
+	guard_hand_out(slab_base(run), SLAB_SIZE);
+	run->tables.nr = 0;
+	run->tables.turn = turn;
+	store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
+	if (!nr_runs)
+		list_init(&runs);
+	list_add(&run->link, &runs);
+	store_relaxed(&nr_runs, nr_runs + 1);
+	nr_idle++;
+	uncut = slab_base(run);
+	uncut_bytes = SLAB_SIZE;
+	return true;
+}
+
 static cold void *cut_table(unsigned int order)
 {
 	size_t bytes = (size_t)1 << (order + ORDER_MIN);
-	enum run_state was;
-	struct slab *run;
 	char *table;
 
-	if (uncut_bytes < bytes) {
-		run = run_alloc(1, 1, &was);
-		if (!run)
-			return NULL;
-		cut_rest();
-		guard_hand_out(slab_base(run), SLAB_SIZE);
-		store_relaxed(&slab_hot(run)->kind, SLAB_KIND_META);
-		uncut = slab_base(run);
-		uncut_bytes = SLAB_SIZE;
-	}
+	if (uncut_bytes < bytes && !add_run())
+		return NULL;
 	table = uncut;
 	uncut += bytes;
 	uncut_bytes -= bytes;
 	return table;
 }
 
-static void *take_table(unsigned int order)
+/* What was retired lies on the list. */
+static void collect(unsigned int order)
 {
-	struct free_table *table = tables[order];
+	struct free_table *table = NULL, *next;
 
-	if (!table && load_relaxed(&retired[order]))
+	if (load_relaxed(&retired[order]))
 		/* Pairs with put_table(). */
 		table = xchg_acquire(&retired[order], NULL);
-	if (!table)
-		return cut_table(order);
-	tables[order] = table->next;
+	for (; table; table = next) {
+		next = table->next;
+		count_in_use(table, -1);
+		table->next = tables[order];
+		tables[order] = table;
+	}
+}
+
+static void *take_table(unsigned int order)
+{
+	struct free_table *table;
+
+	if (!tables[order])
+		collect(order);
+	table = tables[order];
+	if (table)
+		tables[order] = table->next;
+	else
+		table = cut_table(order);
+	if (table)
+		count_in_use(table, 1);
 	return table;
 }
 
@@ -100,7 +159,7 @@ static void put_table(unsigned int order, void *at)
 
 	do
 		table->next = head;
-	/* Pairs with take_table(). */
+	/* Pairs with collect(). */
 	while (!cas_acq_rel(&retired[order], &head, table));
 }
 
@@ -136,10 +195,61 @@ static uint16_t *table_of(struct slab *slab)
 
 void stranger_forget(struct slab *slab)
 {
-	if (slab->charges)
-		put_table(order_of(slab_hot(slab)->class), slab->charges);
-	/* It is a run now, whose users of before had no size. */
-	slab->run_bytes = 0;
+	uint16_t *charges = slab->charges;
+
+	/* First, so that nobody finds one that was given back. */
+	store_relaxed(&slab->charges, NULL);
+	if (charges)
+		put_table(order_of(slab_hot(slab)->class), charges);
+}
+
+/* Those of runs that have none in use leave the list. */
+static void unlist_idle(struct free_table **list)
+{
+	while (*list) {
+		const struct slab *run = slab_of(*list);
+
+		if (run->tables.turn == turn && !run->tables.nr)
+			*list = (*list)->next;
+		else
+			list = &(*list)->next;
+	}
+}
+
+/* None of its tables is in use, or on a list. */
+static void give_back(struct slab *run)
+{
+	list_del(&run->link);
+	store_relaxed(&nr_runs, nr_runs - 1);
+	nr_idle--;
+	if (uncut_bytes && slab_of(uncut) == run)
+		uncut_bytes = 0;
+	store_relaxed(&slab_hot(run)->kind, SLAB_KIND_NONE);
+	run->run_bytes = 0;
+	run_free(run, 1, RUN_DIRTY);
+}
+
+uint64_t stranger_bytes(void)
+{
+	return (uint64_t)load_relaxed(&nr_runs) << SLAB_SHIFT;
+}
+
+cold void stranger_trim(void)
+{
+	struct slab *run, *tmp;
+
+	if (!lock_try_for(&stranger_lock, LOCK_PATIENCE_MS))
+		return;
+	for (unsigned int order = 0; order < NR_ORDERS; order++)
+		collect(order);
+	if (nr_idle) {
+		for (unsigned int order = 0; order < NR_ORDERS; order++)
+			unlist_idle(&tables[order]);
+		list_for_each_entry_safe(run, tmp, &runs, link)
+			if (!run->tables.nr)
+				give_back(run);
+	}
+	lock_release(&stranger_lock);
 }
 
 cold void stranger_after_fork(void)
@@ -149,6 +259,8 @@ cold void stranger_after_fork(void)
 		return;
 	memset(tables, 0, sizeof(tables));
 	uncut_bytes = 0;
+	nr_runs = nr_idle = 0;
+	turn++;
 	lock_reset(&stranger_lock);
 }
 
@@ -189,6 +301,24 @@ cold bool stranger_any(const struct slab *slab)
 		    any_of_four(slab, hot->charge, charges, slot))
 			return true;
 	return false;
+}
+
+__guesses unsigned int stranger_guess(const struct slab *slab,
+				      const struct slab_hot *hot,
+				      unsigned int slot)
+{
+	unsigned int of_slab = load_acquire(&hot->charge);
+	const uint16_t *charges, *entry;
+
+	if (likely(stranger_none(hot)))
+		return of_slab;
+	charges = load_acquire(&slab->charges);
+	entry = charges + slot;
+	/* It may be a size by now, or a table for fewer slots. */
+	if (!charges || !range_contains(charges) ||
+	    slab_of(entry) != slab_of(charges))
+		return of_slab;
+	return load_guess(entry) ?: of_slab;
 }
 
 /* The heap's thread takes over what @holder has: freed, and cached by it. */

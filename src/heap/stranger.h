@@ -264,8 +264,24 @@ void stranger_free_one(struct slab *slab, unsigned int slot);
  */
 bool stranger_adopt(struct slab *slab, unsigned int id) __must_check;
 
+/*
+ * The same for who looks at a slab that may be retired, and serve others, at any
+ * moment: a guess.  Context: drain_lock held.
+ */
+unsigned int stranger_guess(const struct slab *slab,
+			    const struct slab_hot *hot, unsigned int slot);
+
 /* A slab that was retired needs no table. */
 void stranger_forget(struct slab *slab);
+
+/* Bytes of runs of tables, in use or not. */
+uint64_t stranger_bytes(void);
+
+/*
+ * Give back runs that have no table in use; they are dirty.  Context: drain_lock
+ * held, not that of the floor below.
+ */
+void stranger_trim(void);
 
 /* Whether a slot in use may be one. */
 bool stranger_any(const struct slab *slab);
@@ -381,6 +397,15 @@ static inline bool stranger_any(const struct slab *slab)
 {
 	(void)slab;
 	return false;
+}
+
+static inline uint64_t stranger_bytes(void)
+{
+	return 0;
+}
+
+static inline void stranger_trim(void)
+{
 }
 
 static inline void stranger_after_fork(void)

@@ -6,6 +6,7 @@
 #include "debug/guard.h"
 #include "debug/profile.h"
 #include "heap/sample.h"
+#include "heap/stranger.h"
 #include "heap/tally.h"
 #include "os/guard_mark.h"
 #include "reclaim/counters.h"
@@ -135,7 +136,7 @@ void counters_read(uint64_t values[EBB_NR_COUNTERS])
 
 uint64_t counters_metadata(uint64_t heap_bytes)
 {
-	return tally_table_bytes() + heap_bytes +
+	return tally_table_bytes() + heap_bytes + stranger_bytes() +
 	       (heap_profiled ? profile_bytes() : 0) +
 	       (guard_mode ? guard_bytes() : 0);
 }

@@ -337,6 +337,7 @@ static void pass_run(struct pass *pass)
 		else
 			pass->result->aging |= left;
 		orphan_reap();
+		drain_tables();
 	}
 	pass->result->cached_left = load_relaxed(&account.cached);
 	pass->now_ms = clock_coarse_ms();

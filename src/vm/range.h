@@ -98,6 +98,10 @@ struct slab {
 		size_t run_bytes;	/* run head: bytes promised to the user */
 		uint16_t *charges;	/* of a class: set once, until it is
 					 * retired; heap/stranger.h */
+		struct {		/* of a run of such tables, ... */
+			uint32_t nr;	/* ... those in use */
+			uint32_t turn;
+		} tables;
 	};
 
 	uint64_t free[SLAB_WORDS];	/* slot n: bit n % 64 of word n / 64;

@@ -328,4 +328,207 @@ TEST_F(account, of_a_child_is_a_copy)
 	end(&worker);
 }
 
+/* === What accounts need themselves ======================================== */
+
+#define NR_TINY		40000u	/* of 16 bytes: ten slabs' */
+#define TABLES		(10 * 8 * KIB)
+#define TRIMMED_ROUNDS	25u
+#define NR_OWNERS	3u
+
+/*
+ * What somebody takes and leaves behind.  On a stack of its own, since of those
+ * that libc keeps another thread frees what belongs to them, whenever it likes.
+ */
+struct legacy {
+	char stack[256 * KIB] __attribute__((aligned(64)));
+	void *objects[NR_TINY];
+	unsigned int nr;
+	int tid;
+};
+
+static void *leave(void *arg)
+{
+	struct legacy *legacy = arg;
+
+	legacy->tid = own_tid();
+	for (unsigned int i = 0; i < legacy->nr; i++)
+		legacy->objects[i] = malloc(16);
+	return NULL;
+}
+
+static bool have_left(struct legacy *legacy)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	return !pthread_attr_init(&attr) &&
+	       !pthread_attr_setstack(&attr, legacy->stack,
+				      sizeof(legacy->stack)) &&
+	       !pthread_create(&thread, &attr, leave, legacy) &&
+	       !pthread_join(thread, NULL) && !pthread_attr_destroy(&attr);
+}
+
+static void free_every_other(struct legacy *legacy, unsigned int from)
+{
+	for (unsigned int i = from; i < legacy->nr; i += 2)
+		free(legacy->objects[i]);
+}
+
+/* Half of each slab is free, and so the slabs are adopted: each has a table. */
+static void adopt(struct legacy *legacy)
+{
+	free_every_other(legacy, 0);
+	for (unsigned int i = 0; i < legacy->nr; i += 2)
+		legacy->objects[i] = malloc(16);
+}
+
+static uint64_t metadata(void)
+{
+	struct ebb_heap_counts counts;
+
+	return ebb_heap_count(&counts) ? 0 : counts.meta_bytes;
+}
+
+TEST_F(account, tables_go_when_nothing_needs_them)
+{
+	static struct legacy legacy = { .nr = NR_TINY };
+	uint64_t before = 0;
+
+	for (int round = 0; round < 3; round++) {
+		uint64_t with, after;
+
+		ASSERT_TRUE(have_left(&legacy));
+		adopt(&legacy);
+		/* In use, so a purge does not touch them. */
+		ASSERT_EQ(0, ebb_purge(NULL));
+		with = metadata();
+		EXPECT_EQ(NR_TINY / 2 * 16, counts_of(legacy.tid).live);
+		free_every_other(&legacy, 0);
+		ASSERT_EQ(0, ebb_purge(NULL));
+		EXPECT_EQ(NR_TINY / 2 * 16, counts_of(legacy.tid).live);
+		EXPECT_LE(with, metadata());
+		free_every_other(&legacy, 1);
+		ASSERT_EQ(0, ebb_purge(NULL));
+		after = metadata();
+		EXPECT_LE(after + TABLES, with);
+		/* Once the heap has grown to about what it needs. */
+		if (round)
+			EXPECT_GT(before + 64 * KIB, after);
+		before = after;
+	}
+}
+
+static bool end_trims;			/* atomic */
+
+static void *trim_always(void *arg)
+{
+	(void)arg;
+	while (!__atomic_load_n(&end_trims, __ATOMIC_RELAXED))
+		(void)ebb_purge(NULL);
+	return NULL;
+}
+
+/* While someone trims, who holds the lock may not let go for a while. */
+static uint64_t live_of(int tid)
+{
+	counts_t counts;
+
+	do
+		counts = counts_of(tid);
+	while (counts.tid == -EAGAIN);
+	return counts.live;
+}
+
+struct owner {
+	pthread_t thread;
+	struct legacy legacy;
+	unsigned int nr_wrong;
+};
+
+static void *own_and_free(void *arg)
+{
+	struct owner *owner = arg;
+	struct legacy *legacy = &owner->legacy;
+
+	for (unsigned int round = 0; round < TRIMMED_ROUNDS; round++) {
+		uint64_t before, half;
+
+		legacy->nr = NR_TINY >> round % 4;
+		half = legacy->nr / 2 * 16;
+		if (!have_left(legacy))
+			abort();
+		before = live_of(0);
+		adopt(legacy);
+		owner->nr_wrong += live_of(legacy->tid) != half;
+		owner->nr_wrong += live_of(0) != before + half;
+		free_every_other(legacy, 1);
+		owner->nr_wrong += live_of(0) != before + half;
+		free_every_other(legacy, 0);
+		owner->nr_wrong += live_of(0) != before;
+		owner->nr_wrong += counts_of(legacy->tid).tid != -ESRCH &&
+				   live_of(legacy->tid);
+	}
+	return NULL;
+}
+
+/* Nor while others do: none is given back that is in use. */
+TEST_F(account, tables_go_while_others_come)
+{
+	static struct owner owners[NR_OWNERS];
+	pthread_t trimmer;
+
+	ASSERT_EQ(0, pthread_create(&trimmer, NULL, trim_always, NULL));
+	for (unsigned int i = 0; i < NR_OWNERS; i++)
+		ASSERT_EQ(0, pthread_create(&owners[i].thread, NULL,
+					    own_and_free, &owners[i]));
+	for (unsigned int i = 0; i < NR_OWNERS; i++) {
+		pthread_join(owners[i].thread, NULL);
+		EXPECT_EQ(0, owners[i].nr_wrong);
+	}
+	__atomic_store_n(&end_trims, true, __ATOMIC_RELAXED);
+	pthread_join(trimmer, NULL);
+}
+
+/* In the child, whatever its parent's threads were at. */
+static int inherit(void)
+{
+	static struct legacy legacy = { .nr = NR_TINY };
+	uint64_t before;
+
+	if (!have_left(&legacy))
+		return 2;
+	before = live_of(0);
+	adopt(&legacy);
+	if (live_of(0) != before + NR_TINY / 2 * 16 ||
+	    live_of(legacy.tid) != NR_TINY / 2 * 16)
+		return 3;
+	free_every_other(&legacy, 0);
+	free_every_other(&legacy, 1);
+	if (ebb_purge(NULL) || live_of(0) != before)
+		return 4;
+	return 0;
+}
+
+TEST_F(account, tables_come_and_go_in_children)
+{
+	static struct owner owner;
+	pthread_t trimmer;
+
+	ASSERT_EQ(0, pthread_create(&trimmer, NULL, trim_always, NULL));
+	ASSERT_EQ(0, pthread_create(&owner.thread, NULL, own_and_free, &owner));
+	for (int i = 0; i < 20; i++) {
+		int status;
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(inherit());
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	pthread_join(owner.thread, NULL);
+	EXPECT_EQ(0, owner.nr_wrong);
+	__atomic_store_n(&end_trims, true, __ATOMIC_RELAXED);
+	pthread_join(trimmer, NULL);
+}
+
 TEST_HARNESS_MAIN
