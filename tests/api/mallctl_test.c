@@ -82,6 +82,34 @@ TEST_F(mallctl, facts)
 	EXPECT_EQ(-1, GET(ssize_t, "arena.0.muzzy_decay_ms"));
 }
 
+/* What Rust's jemalloc-ctl, folly and MariaDB know, but for heap profiles. */
+TEST_F(mallctl, knows_what_programs_ask)
+{
+	static const char *const names[] = {
+		"arenas.narenas", "background_thread", "config.malloc_conf",
+		"epoch", "max_background_threads", "opt.abort",
+		"opt.background_thread", "opt.dss", "opt.junk",
+		"opt.lg_tcache_max", "opt.narenas", "opt.oversize_threshold",
+		"opt.percpu_arena", "opt.prof", "opt.tcache", "opt.zero",
+		"stats.active", "stats.allocated", "stats.mapped",
+		"stats.metadata", "stats.metadata_thp", "stats.resident",
+		"stats.retained", "thread.allocated", "thread.allocatedp",
+		"thread.arena", "thread.deallocated", "thread.deallocatedp",
+		"thread.tcache.enabled", "version",
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		uint64_t value;
+		size_t len = sizeof(value), mib[4], miblen = 4;
+
+		/* What is not as long says so, and how long it is. */
+		if (mallctl(names[i], &value, &len, NULL, 0))
+			EXPECT_EQ(0, mallctl(names[i], &value, &len, NULL, 0))
+				TH_LOG("%s", names[i]);
+		EXPECT_EQ(0, mallctlnametomib(names[i], mib, &miblen));
+	}
+}
+
 TEST_F(mallctl, what_is_unknown_is_enoent)
 {
 	static const char *const names[] = {
