@@ -18,6 +18,7 @@
 #define add_relaxed(p, v)	__atomic_fetch_add((p), (v), __ATOMIC_RELAXED)
 #define add_release(p, v)	__atomic_fetch_add((p), (v), __ATOMIC_RELEASE)
 #define sub_relaxed(p, v)	__atomic_fetch_sub((p), (v), __ATOMIC_RELAXED)
+#define sub_release(p, v)	__atomic_fetch_sub((p), (v), __ATOMIC_RELEASE)
 #define or_relaxed(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_RELAXED)
 #define or_release(p, v)	__atomic_fetch_or((p), (v), __ATOMIC_RELEASE)
 #define add_seq_cst(p, v)	__atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)

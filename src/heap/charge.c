@@ -48,13 +48,17 @@ unsigned int charge_end(void)
 	return load_relaxed(&nr_threads) + CHARGE_FIRST;
 }
 
-/* Bytes that an account holds whose heap is closed, or that never had one. */
+/*
+ * Bytes that an account holds whose heap is closed, or that never had one.  What
+ * was taken is read last: so whatever comes and goes meanwhile, 0 is 0 then.
+ */
 static uint64_t held(const struct charge *charge)
 {
-	return load_relaxed(&charge->sum.taken) -
-	       load_relaxed(&charge->sum.returned) -
-	       load_relaxed(&charge->sum.freed) -
-	       load_relaxed(&charge->by_others);
+	uint64_t gone = load_acquire(&charge->sum.returned) +
+			load_acquire(&charge->sum.freed) +
+			load_acquire(&charge->by_others);
+
+	return load_relaxed(&charge->sum.taken) - gone;
 }
 
 static cold bool make_chunk(unsigned int nr)
@@ -88,15 +92,32 @@ static bool is_gone(int tid)
 	       sys_tgkill(sys_getpid(), tid, 0) == -ESRCH;
 }
 
+/*
+ * Nothing is held, nor will be: only who is not gone, or has pinned it, adds to
+ * an account that holds nothing, so that is looked for first.
+ */
+static cold bool is_left(const struct charge *charge)
+{
+	/* Pairs with charge_unpin(). */
+	return !load_acquire(&charge->pins) && is_gone(charge->tid) &&
+	       !held(charge);
+}
+
 /* Whether the account is left, and is the caller's from now on. */
 static cold bool take_left(struct charge *charge)
 {
-	uint32_t state = load_acquire(&charge->state);
+	uint32_t state = load_acquire(&charge->state), taken = CHARGE_FREE;
 
+	/* Mostly something is held, which is seen without a system call. */
 	if ((state != CHARGE_ENDED && state != CHARGE_BARE) || held(charge) ||
-	    load_relaxed(&charge->pins) || !is_gone(charge->tid) ||
+	    !is_left(charge) ||
 	    !cas_acq_rel(&charge->state, &state, CHARGE_FREE))
 		return false;
+	/* It may have been another's in between, who has ended as well. */
+	if (!is_left(charge)) {
+		(void)cas_acq_rel(&charge->state, &taken, state);
+		return false;
+	}
 	store_relaxed(&charge->by_others, 0);
 	memset(&charge->sum, 0, sizeof(charge->sum));
 	charge->name[0] = '\0';
@@ -204,7 +225,8 @@ unsigned int charge_pin(void)
 
 void charge_unpin(unsigned int id)
 {
-	sub_relaxed(&charge_at(id)->pins, 1);
+	/* Pairs with is_left(). */
+	sub_release(&charge_at(id)->pins, 1);
 }
 
 cold void charge_after_fork(void)

@@ -336,10 +336,11 @@ bool stranger_note(struct slab *slab, unsigned int word, uint64_t mask,
 	uint16_t *charges;
 
 	/*
-	 * Pairs with stranger_adopt(): they were claimed by an atomic before, so
-	 * who changes the account sees them taken, or we see the change.
+	 * Pairs with stranger_adopt(): they were claimed before, so who changes
+	 * the account sees them taken, or we see the change.
 	 */
-	if (load_seq_cst(&slab_hot(slab)->charge) == id &&
+	fence_seq_cst();
+	if (load_acquire(&slab_hot(slab)->charge) == id &&
 	    !load_acquire(&slab->charges))
 		return true;
 	charges = table_of(slab);
@@ -488,6 +489,8 @@ cold bool stranger_adopt(struct slab *slab, unsigned int id)
 	}
 	/* Pairs with stranger_charge(): the entries and the bin first. */
 	xchg_seq_cst(&hot->charge, (uint16_t)id);
+	/* Pairs with stranger_note(). */
+	fence_seq_cst();
 	/*
 	 * A spare slab's slots may have been taken meanwhile by who it was
 	 * charged to, who saw no need to note it.
