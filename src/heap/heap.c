@@ -173,6 +173,7 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 		state = RUN_CLEAN;
 	else if (holes)
 		state = RUN_PART;
+	slab->run_backed = (uint16_t)(backed >> map_page_shift);
 	run_cache_free(heap, slab, 1, state);
 	return true;
 }

@@ -89,7 +89,8 @@ struct bin_lists {
 struct cached_run {
 	struct slab *run;
 	uint32_t nr_slabs;
-	uint32_t state;		/* enum run_state */
+	uint16_t state;		/* enum run_state */
+	uint16_t backed;	/* its run_backed */
 };
 
 struct run_cache {

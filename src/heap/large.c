@@ -97,9 +97,13 @@ uint64_t large_unbacked(void)
 /* The run is used up to run_bytes; what is behind was in state @was. */
 static void offer_tail(struct slab *run, enum run_state was)
 {
+	unsigned int used = run_pages_used(run->run_bytes);
+
 	run->given = was == RUN_PART && tail_bytes(run);
-	if (was != RUN_CLEAN)
+	if (was != RUN_CLEAN && run->run_backed > used)
 		tail_offer(run);
+	else
+		run->run_backed = (uint16_t)used;
 }
 
 /* The same as large_alloc(), with the tail not on offer yet. */
@@ -172,8 +176,7 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 	else
 		charge_sub(slab_hot(run)->charge, run->run_bytes);
 	if (tail_free(run))
-		run_cache_free(heap, run, run->run_len,
-			       run->given ? RUN_PART : RUN_DIRTY);
+		run_cache_free(heap, run, run->run_len, tail_run_state(run));
 	account_look(run_dirty_bytes());
 }
 
@@ -211,6 +214,12 @@ bool large_resize(void *ptr, size_t size)
 	else
 		charge_sub(slab_hot(run)->charge, before - bytes);
 	run->run_bytes = bytes;
+	/* Another slab is its last one now, of which nothing is known. */
+	if (slabs_for(bytes) != slabs_for(before))
+		run->run_backed = (uint16_t)run_pages_all();
+	else
+		run->run_backed = (uint16_t)max(run->run_backed + 0u,
+						run_pages_used(bytes));
 	if (offered || bytes < before)
 		tail_offer(run);
 	if (bytes < before)

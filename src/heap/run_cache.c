@@ -2,6 +2,8 @@
 /*
  * ebbmalloc - Run caches: short runs that a thread freed, to be taken again
  */
+#include <limits.h>
+
 #include "heap/run_cache.h"
 
 static void remove_entry(struct heap *heap, unsigned int at)
@@ -25,20 +27,28 @@ static void free_oldest(struct heap *heap)
 	run_free(oldest.run, oldest.nr_slabs, (enum run_state)oldest.state);
 }
 
-static struct slab *take(struct heap *heap, size_t nr, enum run_state *ret_was)
+/* The one of @nr slabs that comes nearest to @want pages, the newest of these. */
+static struct slab *take(struct heap *heap, size_t nr, unsigned int want,
+			 enum run_state *ret_was)
 {
 	struct run_cache *cache = &heap->runs;
+	unsigned int best = RUN_CACHE_RUNS, least = UINT_MAX;
+	struct cached_run found;
 
-	for (unsigned int at = cache->nr; at--;) {
-		struct cached_run found = cache->entries[at];
+	for (unsigned int at = cache->nr; at-- && least;) {
+		unsigned int off = run_misfit(cache->entries[at].backed, want);
 
-		if (found.nr_slabs != nr)
+		if (cache->entries[at].nr_slabs != nr || off >= least)
 			continue;
-		remove_entry(heap, at);
-		*ret_was = (enum run_state)found.state;
-		return found.run;
+		least = off;
+		best = at;
 	}
-	return NULL;
+	if (best == RUN_CACHE_RUNS)
+		return NULL;
+	found = cache->entries[best];
+	remove_entry(heap, best);
+	*ret_was = (enum run_state)found.state;
+	return found.run;
 }
 
 struct slab *run_cache_alloc(struct heap *heap, size_t bytes, size_t align,
@@ -48,7 +58,7 @@ struct slab *run_cache_alloc(struct heap *heap, size_t bytes, size_t align,
 	struct slab *run = NULL;
 
 	if (heap && heap->runs.nr && align == 1 && nr <= RUN_CACHE_LEN)
-		run = take(heap, nr, ret_was);
+		run = take(heap, nr, run_pages_used(bytes), ret_was);
 	return run ?: run_alloc_for(bytes, align, ret_was);
 }
 
@@ -75,7 +85,7 @@ void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
 	       cache->nr_slabs + nr > RUN_CACHE_SLABS)
 		free_oldest(heap);
 	cache->entries[cache->nr++] = (struct cached_run){
-		run, (uint32_t)nr, (uint32_t)state,
+		run, (uint32_t)nr, (uint16_t)state, run->run_backed,
 	};
 	store_relaxed(&cache->nr_slabs, cache->nr_slabs + (uint32_t)nr);
 	store_relaxed(&cache->turn, cache->turn + 1);

@@ -7,7 +7,8 @@
  * vm_lock for it, which all threads share.
  *
  * Model: up to RUN_CACHE_RUNS runs of RUN_CACHE_LEN slabs at most, together
- * RUN_CACHE_SLABS; the newest of the wanted length is taken, the oldest makes
+ * RUN_CACHE_SLABS; of the wanted length that is taken of which about as many
+ * pages are backed as will be used, the newest of several; the oldest makes
  * room.  Nothing is cached below the admin's bound (option limit), where free
  * memory must be anybody's.
  *

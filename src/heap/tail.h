@@ -58,6 +58,22 @@ static inline unsigned int tail_pages(const struct slab *run)
 					end);
 }
 
+/* It was given back.  Context: the reclaimer, before it settles the claim. */
+static inline void tail_gone(struct slab *run)
+{
+	store_relaxed(&run->given, 1);
+	run->run_backed = (uint16_t)run_pages_used(run->run_bytes);
+}
+
+/* What a large object's run becomes when it is free. */
+static inline enum run_state tail_run_state(const struct slab *run)
+{
+	bool part = run->run_len == 1 ? run->run_backed < run_pages_all() :
+					run->given;
+
+	return part ? RUN_PART : RUN_DIRTY;
+}
+
 /* The large object @run is the caller's: its tail may be given back. */
 static inline void tail_offer(struct slab *run)
 {

@@ -316,11 +316,11 @@ static void settle_tail(struct pass *pass, const struct claim *claim, bool done)
 	size_t bytes;
 
 	if (done)
-		store_relaxed(&run->given, 1);
+		tail_gone(run);
 	if (!(done ? tail_settle(run) : tail_refused(run)))
 		return;
 	bytes = (size_t)run->run_len << SLAB_SHIFT;
-	run_free(run, run->run_len, run->given ? RUN_PART : RUN_DIRTY);
+	run_free(run, run->run_len, tail_run_state(run));
 	sub_relaxed(&run_counters.tails_freed, bytes);
 	/* Who freed it looked before it counted as dirty, as did this pass. */
 	pass->result->aging = true;

@@ -77,7 +77,12 @@ struct slab {
 	uint32_t dirty_queued;	/* 1: in that queue, or being pushed */
 	uint32_t refill_tick;	/* owner stores, reclaimer reads: last refill */
 	uint16_t nr_slots;	/* set by slab_init */
-	uint16_t scan_word;	/* owner only: where the next refill looks */
+	union {
+		uint16_t scan_word;	/* of a class; owner only: where the
+					 * next refill looks */
+		uint16_t run_backed;	/* run head: pages of its last slab
+					 * that may be backed; see vm/run.h */
+	};
 	uint8_t swept;		/* reclaimer only: on its aging list */
 	uint8_t displaced;	/* run head, vm_lock: moved here by mremap */
 	uint8_t uncommitted;	/* vm_lock: PROT_NONE, commit before use */

@@ -3,6 +3,8 @@
  * ebbmalloc - Runs of slabs
  */
 
+#include <limits.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "os/map.h"
@@ -19,9 +21,11 @@ static void count_locked(uint64_t *counter, uint64_t delta)
 }
 
 /*
- * Lengths up to LINEAR slabs have a bin each, longer ones four bins for each
- * doubling; the last bin takes all that is longer still.
+ * Runs of one slab have a bin for each number of pages that are backed.  Lengths
+ * up to LINEAR slabs have a bin each, longer ones four bins for each doubling; the
+ * last bin takes all that is longer still.
  */
+#define SINGLES		(SLAB_PAGES_MAX + 1u)
 #define LINEAR_BITS	5
 #define LINEAR		(1u << LINEAR_BITS)
 #define NR_BINS		128u
@@ -58,17 +62,25 @@ static struct slab *oldest_of(struct run_index *index)
 	return list_first(&index->by_age, struct slab, age);
 }
 
-/* The bin a free run of @nr slabs is kept in. */
+/* The first bin that may have runs of @nr slabs. */
 static unsigned int bin_of(size_t nr)
 {
 	unsigned int high, bin;
 
+	if (nr == 1)
+		return 0;
 	if (nr < LINEAR)
-		return (unsigned int)nr;
+		return SINGLES + (unsigned int)nr;
 	high = bit_highest(nr);
-	bin = LINEAR + (high - LINEAR_BITS) * 4 +
+	bin = SINGLES + LINEAR + (high - LINEAR_BITS) * 4 +
 	      (unsigned int)(nr >> (high - 2) & 3);
 	return min(bin, NR_BINS - 1);
+}
+
+/* The bin the free run @first of @nr slabs is kept in. */
+static unsigned int bin_for(const struct slab *first, size_t nr)
+{
+	return nr == 1 ? first->run_backed : bin_of(nr);
 }
 
 static void set_ends(struct slab *first, size_t nr, enum run_state state)
@@ -77,6 +89,12 @@ static void set_ends(struct slab *first, size_t nr, enum run_state state)
 
 	first->run_len = last->run_len = (uint32_t)nr;
 	first->run_state = last->run_state = (uint8_t)state;
+}
+
+/* As invariant (5) says of what is known by its state alone. */
+static void set_backed(struct slab *first, enum run_state state)
+{
+	first->run_backed = state == RUN_CLEAN ? 0 : (uint16_t)run_pages_all();
 }
 
 static bool is_indexed(const struct slab *slab)
@@ -89,9 +107,12 @@ static void index_insert(struct slab *first, size_t nr, enum run_state state,
 			 uint64_t stamp_ms, struct list_head *after)
 {
 	struct run_index *index = &indexes[state];
-	unsigned int bin = bin_of(nr);
+	unsigned int bin;
 
 	make_ready(index);
+	if (nr > 1 || state != RUN_PART)
+		set_backed(first, state);
+	bin = bin_for(first, nr);
 	set_ends(first, nr, state);
 	first->stamp_ms = stamp_ms;
 	list_add(&first->link, &index->bins[bin]);
@@ -106,7 +127,7 @@ static void index_insert(struct slab *first, size_t nr, enum run_state state,
 static void index_remove(struct slab *first)
 {
 	struct run_index *index = &indexes[first->run_state];
-	unsigned int bin = bin_of(first->run_len);
+	unsigned int bin = bin_for(first, first->run_len);
 
 	list_del(&first->link);
 	list_del(&first->age);
@@ -230,6 +251,12 @@ static struct slab *run_carve(struct slab *run, size_t skip, size_t nr,
 	bool uncommitted = run->uncommitted;
 
 	index_remove(run);
+	/* Of a longer one it is not known which of its slabs lack pages. */
+	if (len > 1) {
+		set_backed(run, state);
+		set_backed(run + skip, state);
+		set_backed(run + min(skip + nr, len - 1), state);
+	}
 	if (skip) {
 		index_insert(run, skip, state, stamp_ms, after);
 		run[skip - 1].uncommitted = uncommitted;
@@ -348,9 +375,54 @@ static bool run_recommit(struct slab *first, size_t nr)
 	return true;
 }
 
+/* A run of one slab of which about @want pages are backed; *@ret_off: misfit. */
+static struct slab *single_near(struct run_index *index, unsigned int want,
+				unsigned int *ret_off)
+{
+	uint64_t filled = index->filled[0] & bits_range(0, SINGLES);
+	uint64_t below = filled & bits_range(0, want);
+	unsigned int more = UINT_MAX, less = UINT_MAX, bin;
+
+	if (!filled)
+		return NULL;
+	if (filled != below)
+		more = bit_lowest(filled ^ below) - want;
+	if (below)
+		less = want - bit_highest(below);
+	bin = more <= less ? want + more : want - less;
+	*ret_off = min(more, less);
+	return list_first(&index->bins[bin], struct slab, link);
+}
+
+/* One slab, dirty or part: that which comes nearest to @bytes. */
+static struct slab *alloc_single(size_t bytes, enum run_state *ret_was)
+{
+	unsigned int want = run_pages_used(bytes), least = UINT_MAX, off;
+	struct slab *best = NULL;
+
+	for (int state = RUN_DIRTY; state <= RUN_PART; state++) {
+		struct slab *run = single_near(&indexes[state], want, &off);
+
+		if (run && off < least) {
+			best = run;
+			least = off;
+		}
+	}
+	if (!best)
+		return NULL;
+	*ret_was = (enum run_state)best->run_state;
+	return run_carve(best, 0, 1, RUN_USED);
+}
+
 static struct slab *alloc_indexed(size_t nr, size_t align, size_t bytes,
 				  enum run_state *ret_was)
 {
+	struct slab *single = NULL;
+
+	if (nr == 1 && align == 1)
+		single = alloc_single(bytes, ret_was);
+	if (single)
+		return single;
 	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
 		struct slab *run = index_find(&indexes[state], nr, align,
 					      bytes);
@@ -385,6 +457,7 @@ static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
 		return NULL;
 	skip = skip_to(first, align);
 	set_ends(first + skip, nr, RUN_USED);
+	set_backed(first + skip, RUN_CLEAN);
 	if (!locked || align == 1)
 		return first + skip;
 	if (skip)

@@ -11,6 +11,12 @@
  * first.  Neighbours in the same state coalesce; a run that is given back
  * becomes clean and coalesces then.
  *
+ * Runs of one slab, which slabs and many large objects are, are also told apart
+ * by how many of their pages are backed (run_backed), and a request for one gets
+ * that, dirty or part, which comes nearest to what it will use: what is backed
+ * beyond that lies idle behind the object, and what is missing has to be faulted
+ * in.
+ *
  * Invariants:
  * (1) The first and the last slab of every run, used or free, carry its
  *     state; a free one also its length, at both ends.
@@ -18,6 +24,9 @@
  * (3) A run in state LEAVING is in no index and nobody else's.
  * (4) The stamp of a free run is not later than the time its youngest part
  *     was freed: memory is given back early at most, never late.
+ * (5) No more than run_backed pages of a run's last slab are backed, if it is in
+ *     use by a large object, cached, or free, part and one slab long; of all other
+ *     free runs it is none where clean, else all.
  *
  * Locking: vm_lock, for everything but range_take_fresh(nr, false).  A
  * signal handler that interrupted the holder must not wait: it takes fresh
@@ -28,6 +37,7 @@
 #define EBB_VM_RUN_H
 
 #include "base/lock.h"
+#include "os/map.h"
 #include "vm/range.h"
 
 extern struct lock vm_lock;
@@ -43,6 +53,25 @@ struct run_counters {
 };
 
 extern struct run_counters run_counters;
+
+/* Pages of a slab. */
+static inline unsigned int run_pages_all(void)
+{
+	return (unsigned int)(SLAB_SIZE >> map_page_shift);
+}
+
+/* Pages of its last slab that a run uses, if it is for @bytes, not 0. */
+static inline unsigned int run_pages_used(size_t bytes)
+{
+	return (unsigned int)(((bytes - 1) & (SLAB_SIZE - 1)) >>
+			      map_page_shift) + 1;
+}
+
+/* By how many pages a run misses what is wanted. */
+static inline unsigned int run_misfit(unsigned int backed, unsigned int want)
+{
+	return backed > want ? backed - want : want - backed;
+}
 
 static inline uint64_t run_dirty_bytes(void)
 {
@@ -67,7 +96,7 @@ struct slab *run_alloc_for(size_t bytes, size_t align,
 
 /*
  * Return a run of @nr slabs.  @state: what it is from now on, RUN_CLEAN only if
- * all of it reads as zero and is not backed.
+ * all of it reads as zero and is not backed; with RUN_PART run_backed is set.
  * Context: any, as run_alloc(); a stopped holder of vm_lock is not waited for.
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);

@@ -308,10 +308,84 @@ TEST_F(page, runs_are_handed_out_to_whom_they_fit)
 	for (size_t i = 0; i < ARRAY_LEN(pages); i++)
 		large_free(NULL, slab_base(run[i][0]), "free");
 	EXPECT_EQ(run[2][0], slab_of(large_alloc(NULL, 13 * size, 1, &zero)));
-	EXPECT_EQ(run[0][0], slab_of(large_alloc(NULL, 11 * size, 1, &zero)));
-	EXPECT_EQ(run[3][0], slab_of(large_alloc(NULL, 9 * size, 1, &zero)));
-	/* None is large enough: the largest. */
-	EXPECT_EQ(run[1][0], slab_of(large_alloc(NULL, 16 * size, 1, &zero)));
+	EXPECT_EQ(run[1][0], slab_of(large_alloc(NULL, 11 * size, 1, &zero)));
+	/* A larger one is no better than a smaller one that is nearer. */
+	EXPECT_EQ(run[3][0], slab_of(large_alloc(NULL, 12 * size, 1, &zero)));
+	EXPECT_EQ(run[0][0], slab_of(large_alloc(NULL, 12 * size, 1, &zero)));
+}
+
+/* Bytes of free runs in @state that come of freeing @ptr. */
+static uint64_t made(enum run_state state, const void *ptr)
+{
+	uint64_t before = run_counters.in_state[state];
+
+	large_free(NULL, (void *)(uintptr_t)ptr, "free");
+	return run_counters.in_state[state] - before;
+}
+
+TEST_F(page, what_is_backed_of_a_run_is_known_when_it_is_free)
+{
+	size_t size = map_page_size;
+	struct slab *run;
+	bool zero;
+	void *p;
+
+	if (SLAB_SIZE / map_page_size < 16)
+		SKIP(return, "less than 16 pages in a slab");
+	/* Nothing was behind it, so there is nothing to give back. */
+	p = large_alloc(NULL, 9 * size, 1, &zero);
+	run = slab_of(p);
+	EXPECT_EQ(TAIL_NONE, run->tail);
+	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
+	EXPECT_EQ(9, run->run_backed);
+
+	/* As long as it ever was: behind the shorter one it stays. */
+	ASSERT_EQ(p, large_alloc(NULL, 14 * size, 1, &zero));
+	EXPECT_EQ(TAIL_NONE, run->tail);
+	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
+	ASSERT_EQ(p, large_alloc(NULL, 11 * size, 1, &zero));
+	EXPECT_EQ(TAIL_DIRTY, run->tail);
+	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
+	EXPECT_EQ(14, run->run_backed);
+
+	/* Until it is given back. */
+	ASSERT_EQ(p, large_alloc(NULL, 11 * size, 1, &zero));
+	ASSERT_TRUE(tail_claim(run, TAIL_DIRTY));
+	tail_gone(run);
+	ASSERT_FALSE(tail_settle(run));
+	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
+	EXPECT_EQ(11, run->run_backed);
+
+	/* Grown to its end, all of it is. */
+	ASSERT_EQ(p, large_alloc(NULL, 11 * size, 1, &zero));
+	ASSERT_TRUE(large_resize(p, SLAB_SIZE));
+	EXPECT_EQ(SLAB_SIZE, made(RUN_DIRTY, p));
+}
+
+/* Not where they may be is known, but how many. */
+TEST_F(page, what_was_a_slab_fits_by_its_pages)
+{
+	unsigned int all = run_pages_all();
+	struct slab *run[3];
+	bool zero;
+
+	if (all < 16)
+		SKIP(return, "less than 16 pages in a slab");
+	for (unsigned int i = 0; i < 3; i++) {
+		run[i] = run_alloc(1, 1, NULL);
+		ASSERT_NE(NULL, run_alloc(1, 1, NULL));
+	}
+	run[0]->run_backed = 12;
+	run_free(run[0], 1, RUN_PART);
+	run_free(run[1], 1, RUN_DIRTY);
+	run_free(run[2], 1, RUN_CLEAN);
+	EXPECT_EQ(run[0], slab_of(large_alloc(NULL, 13 * map_page_size, 1,
+					      &zero)));
+	EXPECT_EQ(run[1], slab_of(large_alloc(NULL, 9 * map_page_size, 1,
+					      &zero)));
+	EXPECT_EQ(run[2], slab_of(large_alloc(NULL, 16 * map_page_size, 1,
+					      &zero)));
+	EXPECT_TRUE(zero);
 }
 
 /* A large object in place of a longer one, and so with something behind it. */
