@@ -15,11 +15,14 @@
 static struct lock fork_lock = LOCK_INIT(0);
 static uint32_t nr_inside;
 static bool fork_took;		/* fork_lock, by who forks */
+static __thread bool own_table __attribute__((tls_model("initial-exec")));
 
 void fd_window_enter(void)
 {
 	bool alone;
 
+	if (own_table)
+		return;
 	add_seq_cst(&nr_inside, 1);
 	/* Pairs with fd_window_prefork(): the count, then the lock. */
 	if (likely(!load_seq_cst(&fork_lock.word)) || lock_is_mine(&fork_lock))
@@ -36,9 +39,16 @@ void fd_window_leave(void)
 {
 	uint32_t nr = load_relaxed(&nr_inside);
 
+	if (own_table)
+		return;
 	/* 0: a child that was forked in here, by a handler. */
 	while (nr && !cas_acq_rel(&nr_inside, &nr, nr - 1))
 		;
+}
+
+void fd_window_use_private_table(void)
+{
+	own_table = true;
 }
 
 void fd_window_prefork(bool may_wait)

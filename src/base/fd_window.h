@@ -5,8 +5,7 @@
  * What it is: between fd_window_enter() and fd_window_leave() this thread may
  * have descriptors in the application's table.  A fork waits until nobody has
  * any, and who is about to open one waits for the fork, so that a child finds
- * nothing of ours.  The reclaimer's own table needs none of this, but does no
- * harm to it.
+ * nothing of ours.  A thread with a table of its own neither counts nor waits.
  *
  * Model: who enters counts itself and then looks whether there is a fork; who
  * forks takes the lock and then looks at the count: of the two at least one sees
@@ -29,6 +28,9 @@
 
 void fd_window_enter(void);
 void fd_window_leave(void);
+
+/* The calling thread has a table of its own from now on. */
+void fd_window_use_private_table(void);
 
 /* @may_wait: this thread is in no window itself, below a handler. */
 void fd_window_prefork(bool may_wait);

@@ -27,6 +27,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/fd_window.h"
 #include "base/log.h"
 #include "base/param.h"
 #include "base/sys.h"
@@ -333,6 +334,7 @@ static const char *make_table(void)
 {
 	if (fdtable_leave())
 		return "no private file table (close_range and unshare fail)";
+	fd_window_use_private_table();
 	log_use_private_table(sys_getpid(), may_getfd());
 	return NULL;
 }

@@ -118,6 +118,29 @@ TEST(who_enters_does_not_wait_for_ever)
 	pthread_join(thread, NULL);
 }
 
+/* Often enough that waiting each time would take longer than we do. */
+static void *enter_own(void *arg)
+{
+	fd_window_use_private_table();
+	for (int i = 0; i < 100; i++) {
+		fd_window_enter();
+		fd_window_leave();
+	}
+	store_release(&inside, 1);
+	return arg;
+}
+
+TEST(who_has_its_own_table_waits_for_no_fork)
+{
+	pthread_t thread;
+
+	fd_window_prefork(true);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, enter_own, NULL));
+	EXPECT_TRUE(WAIT_FOR(load_acquire(&inside)));
+	fd_window_postfork_parent();
+	pthread_join(thread, NULL);
+}
+
 /* A handler forks in there: the child's count is made anew, and not below 0. */
 TEST(a_child_forked_inside_counts_from_nothing)
 {
