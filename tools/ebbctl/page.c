@@ -103,7 +103,7 @@ static void clean_text(char *text, size_t size)
 	clean(text, size, '\0');
 }
 
-static void clean_lines(char *text, size_t size)
+void page_clean_lines(char *text, size_t size)
 {
 	clean(text, size, '\n');
 }
@@ -115,8 +115,8 @@ static void clean_all(struct ebb_page *page)
 	clean_text(head->version, sizeof(head->version));
 	clean_text(head->comm, sizeof(head->comm));
 	clean_text(head->reclaimer, sizeof(head->reclaimer));
-	clean_lines(head->cgroup, sizeof(head->cgroup));
-	clean_lines(page->text, sizeof(page->text));
+	page_clean_lines(head->cgroup, sizeof(head->cgroup));
+	page_clean_lines(page->text, sizeof(page->text));
 	for (unsigned int i = 0; i < EBB_NR_SIGNALS_MAX; i++) {
 		clean_text(page->signals[i].name,
 			   sizeof(page->signals[i].name));

@@ -23,6 +23,12 @@ bool page_read(int dir_fd, const char *name, struct ebb_page *ret_page,
 /* A file in such a directory, to be read, whatever lies there; -1 with errno. */
 int page_open(int dir_fd, const char *name);
 
+/*
+ * Make the @size bytes at @text, the last of which ends it, lines that are
+ * harmless for terminals and JSON.
+ */
+void page_clean_lines(char *text, size_t size);
+
 /* Only how often it was written, in @ret_seq; false if that cannot be read. */
 bool page_seq(int dir_fd, const char *name, uint64_t *ret_seq);
 

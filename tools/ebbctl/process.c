@@ -68,6 +68,46 @@ bool process_refresh(struct process *process)
 	return page_read(process->dir_fd, EBB_PAGE_FILE, &process->page, &why);
 }
 
+/* All of @fd, or what came of it. */
+static char *read_all(int fd, size_t len, size_t *ret_len)
+{
+	char *text = malloc(len + 1);
+	ssize_t got = 1;
+
+	*ret_len = 0;
+	while (text && got > 0 && *ret_len < len) {
+		got = read(fd, text + *ret_len, len - *ret_len);
+		if (got < 0) {
+			free(text);
+			return NULL;
+		}
+		*ret_len += (size_t)got;
+	}
+	if (text)
+		text[*ret_len] = '\0';
+	return text;
+}
+
+char *process_read(const struct process *process, const char *name,
+		   size_t most, size_t *ret_len)
+{
+	int fd = page_open(process->dir_fd, name), err;
+	char *text = NULL;
+	struct stat st;
+	bool ok = fd >= 0 && !fstat(fd, &st);
+
+	if (ok && (!S_ISREG(st.st_mode) || st.st_size > (off_t)most ||
+		   (st.st_uid && st.st_uid != process->uid)))
+		errno = EPERM;
+	else if (ok)
+		text = read_all(fd, (size_t)st.st_size, ret_len);
+	err = errno;
+	if (fd >= 0)
+		close(fd);
+	errno = err;
+	return text;
+}
+
 void process_put(struct process *process)
 {
 	if (!process)

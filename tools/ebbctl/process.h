@@ -53,6 +53,14 @@ struct process *process_of_args(int argc, char **argv, const char *usage,
 /* Read its page again; false if it is gone. */
 bool process_refresh(struct process *process);
 
+/*
+ * All of @name, a file beside its page, with a final zero byte: a regular one, of
+ * its user or root, and of @most bytes at most, whatever the process put there.
+ * To be freed; NULL with errno.
+ */
+char *process_read(const struct process *process, const char *name,
+		   size_t most, size_t *ret_len);
+
 /* Whether it is the same process as when it was found. */
 bool process_lives(const struct process *process);
 

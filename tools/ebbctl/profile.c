@@ -6,8 +6,6 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 #include "ebb/stat_page.h"
 #include "ebbctl.h"
 #include "output.h"
@@ -31,51 +29,16 @@ static const char usage[] =
 
 #define PROFILE_MAX	(1 << 30)	/* the process may put there anything */
 
-/* All of @fd, or what came of it; NULL with errno. */
-static char *read_all(int fd, size_t len, size_t *ret_len)
-{
-	char *text = malloc(len + 1);
-	ssize_t got = 1;
-
-	*ret_len = 0;
-	while (text && got > 0 && *ret_len < len) {
-		got = read(fd, text + *ret_len, len - *ret_len);
-		if (got < 0) {
-			free(text);
-			return NULL;
-		}
-		*ret_len += (size_t)got;
-	}
-	return text;
-}
-
-/* Its file, if that is of its own user or root; else NULL, and a message. */
-static char *read_profile(const struct process *process, size_t *ret_len)
-{
-	int fd = page_open(process->dir_fd, EBB_PROFILE_FILE);
-	char *text = NULL;
-	struct stat st;
-	bool ok = fd >= 0 && !fstat(fd, &st);
-
-	if (ok && (!S_ISREG(st.st_mode) || st.st_size > PROFILE_MAX ||
-		   (st.st_uid && st.st_uid != process->uid)))
-		errno = EPERM;
-	else if (ok)
-		text = read_all(fd, (size_t)st.st_size, ret_len);
-	if (!text)
-		message("%s/" EBB_PROFILE_FILE " cannot be read: %s",
-			process->dir, strerror(errno));
-	if (fd >= 0)
-		close(fd);
-	return text;
-}
-
 static int fetch(const struct process *process, const char *path)
 {
 	size_t len;
-	char *text = read_profile(process, &len);
+	char *text = process_read(process, EBB_PROFILE_FILE, PROFILE_MAX,
+				  &len);
 	bool ok = text && output_put(path, 0600, text, len);
 
+	if (!text)
+		message("%s/" EBB_PROFILE_FILE " cannot be read: %s",
+			process->dir, strerror(errno));
 	free(text);
 	return ok ? STATUS_OK : STATUS_FAILED;
 }

@@ -130,47 +130,40 @@ static void print_event_json(const struct process *process,
 }
 
 /*
- * The whole text of @report, if it is still there: false if not.  The process
- * may have written another since, or what it likes.
+ * The whole text of @report, to be freed; NULL if it is not there any more.  The
+ * process may have written another since, or what it likes.
  */
-static bool read_report(const struct process *process,
-			const struct ebb_verdict *report, char *text,
-			size_t size)
+static char *read_report(const struct process *process,
+			 const struct ebb_verdict *report)
 {
-	int fd = page_open(process->dir_fd, EBB_REPORT_FILE);
-	ssize_t part = 0;
-	size_t len = 0;
+	size_t len;
+	char *text = process_read(process, EBB_REPORT_FILE, REPORT_TEXT, &len);
 	const char *head;
 
-	if (fd < 0)
-		return false;
-	while (len < size - 1 &&
-	       (part = read(fd, text + len, size - 1 - len)) > 0)
-		len += (size_t)part;
-	close(fd);
-	for (size_t i = 0; i < len; i++)
-		if (((unsigned char)text[i] < ' ' && text[i] != '\n') ||
-		    text[i] == 0x7f)
-			text[i] = '?';
-	text[len] = '\0';
-	head = part < 0 ? NULL : strstr(text, "]: ");
-	return head && !strncmp(head + 3, report->text, strlen(report->text));
+	if (!text)
+		return NULL;
+	page_clean_lines(text, len + 1);
+	head = strstr(text, "]: ");
+	if (head && !strncmp(head + 3, report->text, strlen(report->text)))
+		return text;
+	free(text);
+	return NULL;
 }
 
 static void print_report(const struct watch *watch,
 			 const struct process *process,
 			 const struct ebb_verdict *report)
 {
-	static char text[REPORT_TEXT];
 	struct json out = { .out = stdout };
-	bool whole = read_report(process, report, text, sizeof(text));
-	const char *more = whole ? strchr(text, '\n') : NULL;
+	char *text = read_report(process, report);
+	const char *more = text ? strchr(text, '\n') : NULL;
 
 	if (!watch->json) {
 		print_begin(process, report->time_ms);
 		printf("report   %s\n", report->text);
 		if (more)
 			fputs(more + 1, stdout);
+		free(text);
 		return;
 	}
 	json_open(&out, NULL, '{');
@@ -178,9 +171,10 @@ static void print_report(const struct watch *watch,
 	json_text(&out, "name", process->page.head.comm);
 	json_number(&out, "seen_ms", report->time_ms);
 	json_text(&out, "report", report->text);
-	json_text(&out, "text", whole ? text : NULL);
+	json_text(&out, "text", text);
 	json_close(&out, '}');
 	putchar('\n');
+	free(text);
 }
 
 static void print_lost(const struct watch *watch, const struct process *process,
