@@ -354,7 +354,7 @@ int attr_put_texts(int dir_fd)
 	int err = file_put(dir_fd, ERROR_FILE, 0400, "", 0, NULL);
 
 	err = err ?: file_put(dir_fd, EBB_PROFILE_FILE, 0400, "", 0, NULL);
-	return err ?: board_put_report(dir_fd, true);
+	return err ?: board_put_no_report(dir_fd);
 }
 
 static void put_error(int dir_fd, const char *why)

@@ -49,7 +49,6 @@ static uint64_t walk_after_us;		/* no walk before this */
 static uint64_t nr_verdicts;
 static uint64_t nr_reports;		/* of guard mode, up to the last shown */
 static uint64_t nr_earlier;		/* before this page was begun */
-static uint64_t nr_put;			/* whose text was put beside the page */
 
 /* Control characters could be taken for the end of a line or a field. */
 static void copy_text(char *to, size_t size, const char *from)
@@ -81,14 +80,26 @@ static bool new_report(struct report_last *ret_last)
 	return true;
 }
 
-static bool take_report(void)
+bool board_take_report(int dir_fd)
 {
+	static char text[IS_ENABLED(CONFIG_GUARD) ? REPORT_MAX : 1];
 	struct report_last last;
+	size_t len;
 
 	if (!new_report(&last))
 		return false;
+	len = report_read_text(last.nr, text);
+	if (len && dir_fd >= 0)
+		err_ignore(file_put(dir_fd, EBB_REPORT_FILE, 0400, text, len,
+				    NULL));
 	board_verdict(EBB_VERDICT_REPORT, 0, last.head);
 	return true;
+}
+
+int board_put_no_report(int dir_fd)
+{
+	return nr_reports != nr_earlier ? 0 :
+	       file_put(dir_fd, EBB_REPORT_FILE, 0400, "", 0, NULL);
 }
 
 /* === Beginning ============================================================ */
@@ -136,7 +147,7 @@ void board_begin(const struct place_self *self)
 	nr_verdicts = 0;
 	/* Those before, our parent's perhaps, are not of this page. */
 	(void)new_report(&earlier);
-	nr_earlier = nr_put = nr_reports;
+	nr_earlier = nr_reports;
 	walk_after_us = 0;
 	nr_rows_before = 0;
 }
@@ -407,8 +418,6 @@ void board_gather(enum ebb_page_state state, uint64_t features)
 		history_histogram((enum ebb_histogram_id)i,
 				  &page.histograms[i]);
 	head->events.used = history_events(page.events);
-	/* What board_report() had no chance to. */
-	(void)take_report();
 	head->features = features;
 	copy_text(head->reclaimer, sizeof(head->reclaimer), reclaimer_state());
 	if (small_file_read("/proc/self/cgroup", head->cgroup,
@@ -432,40 +441,21 @@ void board_verdict(const char *name, int err, const char *text)
 						(uint64_t)EBB_NR_VERDICTS);
 }
 
-int board_put_report(int dir_fd, bool anyway)
-{
-	static char text[IS_ENABLED(CONFIG_GUARD) ? REPORT_MAX : 1];
-	struct report_last last;
-	size_t len = 0;
-
-	if (IS_ENABLED(CONFIG_GUARD) && report_read_last(&last) &&
-	    last.nr != nr_earlier && (anyway || last.nr != nr_put))
-		len = report_read_text(last.nr, text);
-	if (len)
-		nr_put = last.nr;
-	else if (!anyway)
-		return 0;
-	return file_put(dir_fd, EBB_REPORT_FILE, 0400, text, len, NULL);
-}
-
 void board_report(const char *path, uint32_t uid)
 {
-	int dir, fd;
+	int dir = place_open(path, uid), fd = -EBADF;
 
-	if (!take_report())
-		return;
-	seal(page.head.state);
-	dir = place_open(path, uid);
-	if (dir < 0)
-		return;
-	/* Who sees it on the page finds the text. */
-	err_ignore(board_put_report(dir, false));
-	fd = file_open(dir, EBB_PAGE_FILE, O_WRONLY);
+	if (board_take_report(dir)) {
+		seal(page.head.state);
+		if (dir >= 0)
+			fd = file_open(dir, EBB_PAGE_FILE, O_WRONLY);
+	}
 	if (fd >= 0) {
 		(void)sys_call4(SYS_pwrite64, fd, (long)&page, sizeof(page), 0);
 		sys_close(fd);
 	}
-	sys_close(dir);
+	if (dir >= 0)
+		sys_close(dir);
 }
 
 uint64_t board_nr_verdicts(void)

@@ -39,10 +39,14 @@ void board_verdict(const char *name, int err, const char *text);
 void board_report(const char *path, uint32_t uid);
 
 /*
- * Put the whole text of the last report into EBB_REPORT_FILE, if it is not there;
- * with @anyway also an empty one.  Before the page that tells of it.
+ * A report that was written and is not shown yet: its whole text goes into
+ * EBB_REPORT_FILE, unless @dir_fd is below 0, and it is shown with the next page.
+ * False: there is none.
  */
-int board_put_report(int dir_fd, bool anyway) __must_check;
+bool board_take_report(int dir_fd);
+
+/* As long as there was none on this page: an empty file. */
+int board_put_no_report(int dir_fd) __must_check;
 
 /* How many there were. */
 uint64_t board_nr_verdicts(void);

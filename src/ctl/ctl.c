@@ -224,7 +224,8 @@ static int show(int dir, bool on_thread, bool page_only)
 	uint64_t stamp = board_stamp();
 	int err;
 
-	err_ignore(board_put_report(dir, false));
+	/* What board_report() had no chance to. */
+	(void)board_take_report(dir);
 	board_gather(on_thread ? EBB_PAGE_RUNNING : EBB_PAGE_INBAND,
 		     features(on_thread));
 	err = write_page(dir, on_thread);

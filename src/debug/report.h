@@ -109,7 +109,16 @@ bool report_read_last(struct report_last *ret_last);
  * for it.  Returns its length; 0: it is not the last one, or another thread is
  * writing one.
  */
+#if IS_ENABLED(CONFIG_GUARD) || IS_ENABLED(CONFIG_LEAK)
 size_t report_read_text(uint64_t nr, char buf[REPORT_MAX]);
+#else
+static inline size_t report_read_text(uint64_t nr, char *buf)
+{
+	(void)nr;
+	(void)buf;
+	return 0;
+}
+#endif
 
 /*
  * Called with a report that was written, before the process ends: for a floor
