@@ -60,8 +60,6 @@ void fd_window_prefork(bool may_wait)
 	if (!fork_took || !may_wait)
 		return;
 	fence_seq_cst();
-	if (!load_seq_cst(&nr_inside))
-		return;
 	until_ms = clock_ms() + FD_WINDOW_PATIENCE_MS;
 	while (load_seq_cst(&nr_inside) && clock_ms() < until_ms)
 		sys_call2(SYS_nanosleep, (long)&ts, 0);

@@ -106,18 +106,6 @@ TEST(fork_does_not_wait_for_ever)
 	pthread_join(thread, NULL);
 }
 
-/* Nor does who opens something for a fork. */
-TEST(who_enters_does_not_wait_for_ever)
-{
-	pthread_t thread;
-
-	fd_window_prefork(true);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, enter, NULL));
-	EXPECT_TRUE(WAIT_FOR(load_acquire(&inside)));
-	fd_window_postfork_parent();
-	pthread_join(thread, NULL);
-}
-
 /* Often enough that waiting each time would take longer than we do. */
 static void *enter_own(void *arg)
 {
@@ -130,15 +118,30 @@ static void *enter_own(void *arg)
 	return arg;
 }
 
-TEST(who_has_its_own_table_waits_for_no_fork)
+/* Whether a thread that runs @fn comes through before the fork is over. */
+static bool enters_during_a_fork(void *(*fn)(void *arg))
 {
 	pthread_t thread;
+	bool through;
 
 	fd_window_prefork(true);
-	ASSERT_EQ(0, pthread_create(&thread, NULL, enter_own, NULL));
-	EXPECT_TRUE(WAIT_FOR(load_acquire(&inside)));
+	if (pthread_create(&thread, NULL, fn, NULL))
+		return false;
+	through = WAIT_FOR(load_acquire(&inside));
 	fd_window_postfork_parent();
 	pthread_join(thread, NULL);
+	return through;
+}
+
+/* Who opens something does not, either. */
+TEST(who_enters_does_not_wait_for_ever)
+{
+	EXPECT_TRUE(enters_during_a_fork(enter));
+}
+
+TEST(who_has_its_own_table_waits_for_no_fork)
+{
+	EXPECT_TRUE(enters_during_a_fork(enter_own));
 }
 
 /* A handler forks in there: the child's count is made anew, and not below 0. */
