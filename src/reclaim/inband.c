@@ -32,6 +32,7 @@
 #define FREE_ROOM	(256 * (int64_t)MIB)	/* where there is no limit yet */
 #define WORTH_IT	(256 * KIB)	/* dirty memory that is worth a purge */
 #define GRANT_MIN	(256 * (int64_t)KIB)	/* where there is no room left */
+#define GRANT_CRAWL	(16 * (int64_t)KIB)	/* and a pass of ours goes on */
 #define MARGIN_SHARE	8		/* of the limit: not more than that */
 #define PROMISED_SHARE	4		/* of the limit: more is not held back */
 #define GRANT_SHARE	2		/* of headroom: others spend it, too */
@@ -55,6 +56,7 @@ static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
 static uint64_t room_after_us;		/* no purge for `limit' before this */
 static uint64_t room_useless;		/* free bytes that did not go then */
+static bool crawling;			/* a pass goes on and on */
 static uint32_t nr_grants;		/* read anywhere */
 
 static bool found;			/* @view is; cleared by anybody */
@@ -282,11 +284,19 @@ static uint64_t want_at_least(uint64_t want)
 	return max(want, (uint64_t)1);
 }
 
+/* What a pass has in hand: free soon, and counted nowhere else. */
+static uint64_t leaving(void)
+{
+	return load_relaxed(&run_counters.in_state[RUN_LEAVING]) +
+	       load_relaxed(&run_counters.tails_freed);
+}
+
 /*
  * Free memory of our own.  Little of it is known to be dirty: still, what
  * threads have in their caches may be much, and is worth one look (@anyway).
+ * -ENODATA: it was not worth it; -EBUSY: another pass went on all that time.
  */
-static bool purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
+static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
@@ -297,14 +307,16 @@ static bool purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 		.try = true,
 	};
 	struct purge_result result;
+	int err;
 
-	if (purge_dirty_estimate() < WORTH_IT && !anyway)
-		return false;
-	if (purge_run(&order, &result))
-		return false;
+	if (purge_dirty_estimate() + leaving() < WORTH_IT && !anyway)
+		return -ENODATA;
+	err = purge_run(&order, &result);
+	if (err)
+		return err;
 	add_stat(&stats.nr_purges, 1);
 	add_stat(&stats.purged_bytes, result.clean_bytes);
-	return result.clean_bytes >= WORTH_IT;
+	return result.clean_bytes >= WORTH_IT ? 0 : -ENODATA;
 }
 
 static void nap(void)
@@ -317,6 +329,9 @@ static void nap(void)
 /*
  * Purge, else wait for others, until there is room or the time is up.  For
  * what is only @owed, own dirty memory is given back; it is no reason to wait.
+ * Waiting for a pass of our own is never in vain, however long it takes: its
+ * thread may have no CPU, and what may be given back waits for it.  Until it
+ * is through, threads go on in small steps.
  */
 static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 {
@@ -329,9 +344,11 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 	while (!has_margin(*limit, without(headroom, owed), 2) &&
 	       now - start < budget) {
 		uint64_t left_us = budget - (now - start);
+		int err = purge_own(without(owed, headroom),
+				    (uint32_t)(left_us / 1000) + 1, anyway);
 
-		if (!purge_own(without(owed, headroom),
-			       (uint32_t)(left_us / 1000) + 1, anyway)) {
+		crawling = err == -EBUSY;
+		if (err && !crawling) {
 			if (now < wait_after_us ||
 			    has_margin(*limit, headroom, 1))
 				break;
@@ -386,6 +403,8 @@ static void look_and_grant(void)
 		headroom = make_room(&limit, headroom, owed);
 		/* What was taken meanwhile had been looked at, too. */
 		before = load_relaxed(&account.room);
+	} else {
+		crawling = false;
 	}
 	/*
 	 * An object that nobody means to touch shall not keep everything else
@@ -394,7 +413,8 @@ static void look_and_grant(void)
 	sampled(limit, without(headroom, min(owed, limit / PROMISED_SHARE)),
 		before);
 	if (load_relaxed(&account.room) <= 0)
-		grant(GRANT_MIN, load_relaxed(&account.room));
+		grant(crawling ? GRANT_CRAWL : GRANT_MIN,
+		      load_relaxed(&account.room));
 }
 
 void inband_look(void)
@@ -420,16 +440,15 @@ bool inband_make_room(size_t size)
 	};
 	struct purge_result result = { 0 };
 	uint64_t bound = load_relaxed(&account.backed_max);
-	uint64_t leaving;
+	uint64_t in_hand;
 	bool worth_it = false;
 
 	if (lock_holds_any())
 		return false;
 	/* What a pass has in hand will be free, too. */
-	leaving = load_relaxed(&run_counters.in_state[RUN_LEAVING]) +
-		  load_relaxed(&run_counters.tails_freed);
+	in_hand = leaving();
 	/* What it gave back already lies beside it, and joins it in the end. */
-	if (size > (bound ?: purge_free_most() + leaving +
+	if (size > (bound ?: purge_free_most() + in_hand +
 		    load_relaxed(&run_counters.in_state[RUN_CLEAN]))) {
 		if (bound)
 			add_relaxed(&stats.nr_refused, 1);
@@ -438,7 +457,7 @@ bool inband_make_room(size_t size)
 	lock_take(&inband_lock);
 	if ((purge_free_most() >= room_useless + WORTH_IT ||
 	     clock_us() >= room_after_us) && !purge_run(&order, &result))
-		worth_it = result.clean_bytes || leaving;
+		worth_it = result.clean_bytes || in_hand;
 	room_useless = worth_it ? 0 : purge_free_most();
 	if (!worth_it)
 		room_after_us = clock_us() + ROOM_US;

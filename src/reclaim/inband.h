@@ -23,8 +23,9 @@
  * Invariants:
  * (1) The bytes of a sample are granted once, whoever spends them.
  * (2) A thread stays here for inband_ms and what one batch of advice takes.
- * (3) Waiting that did not help is not repeated for a while that doubles, from
- *     tick_min_ms to a second.
+ * (3) Waiting for others that did not help is not repeated for a while that
+ *     doubles, from tick_min_ms to a second.  A pass of our own is waited for
+ *     each time, and little is granted then: its thread may have no CPU.
  * (4) Until memory was dirty or `limit' is set nothing is read.
  *
  * Locking: inband_lock (rank 5, before pass_lock), held while one thread

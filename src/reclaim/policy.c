@@ -443,8 +443,11 @@ struct policy_state policy_note(const struct policy_decision *decision,
 			backed_off(max(state.forced_gap_ms, conf->tick_min_ms),
 				   1, tick_max_ms);
 		state.forced_after_ms = now_ms + state.forced_gap_ms;
-		state.low_answered = true;
-		state.pending = PRESSURE_NONE;
+		/* Who cut it short wants no more than it needs itself. */
+		if (!result->cut) {
+			state.low_answered = true;
+			state.pending = PRESSURE_NONE;
+		}
 	} else if (state.pending == PRESSURE_MILD) {
 		state.pending = PRESSURE_NONE;
 	}

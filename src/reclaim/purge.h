@@ -36,6 +36,7 @@ struct purge_result {
 	uint64_t live_bytes;	/* estimate: in slots and runs handed out */
 	bool aging;		/* something will be old enough later */
 	bool undrained;		/* caches of other threads cannot be taken */
+	bool cut;		/* ended early, for who waited for a turn */
 };
 
 /*
@@ -48,8 +49,8 @@ uint64_t purge_lazy_taken(void);
 
 /*
  * Run one pass.  Passes exclude each other: a second caller waits for the
- * pass in progress, which if it is not forced ends early, and then does its
- * own, so what was freed before the call is covered, unless it only tries:
+ * pass in progress, which ends early unless it is forced by a call, and then
+ * does its own, so what was freed before the call is covered, unless it only tries:
  * -EBUSY.  -EDEADLK where the calling thread is inside a pass already (a signal
  * handler), and nothing is done.
  */

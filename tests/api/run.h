@@ -14,7 +14,7 @@
 /* How to run a program, and what came of it. */
 struct run {
 	const char *program;	/* path */
-	char *argv[8];
+	char *argv[9];
 	const char *preload;	/* NULL: none */
 	const char *conf;	/* EBB_CONF; NULL: none */
 	bool close_std;		/* without file descriptors 0, 1 and 2 */

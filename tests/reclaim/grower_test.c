@@ -125,6 +125,32 @@ TEST_F(grower, the_thread_and_threads_of_the_program_work_together)
 	EXPECT_EQ(0, self->run.status);
 }
 
+/* The host has no CPU for it, mostly; it may hold what others wait for. */
+TEST_F(grower, a_thread_that_gets_no_cpu_keeps_nobody_from_making_room)
+{
+	char stalled[PATH_MAX];
+
+	NEEDS_HEADROOM();
+	NEEDS_GROUP();
+	self->run.program = beside(stalled, "../api/stalled");
+	ASSERT_EQ(0, access(self->run.program, X_OK));
+	self->run.argv[0] = stalled;
+	self->run.argv[1] = (char *)"100";
+	self->run.argv[2] = (char *)"2000";
+	self->run.argv[3] = self->grower;
+	self->run.argv[4] = (char *)"burst";
+	self->run.argv[5] = (char *)"4";
+	self->run.argv[6] = (char *)"40";
+	self->run.argv[7] = (char *)"24";
+	ASSERT_TRUE(run_below(&self->run, &self->group, 68));
+	EXPECT_EQ(0, self->run.status);
+	if (strstr(self->run.output, "stalls: "))
+		SKIP(return, "cannot stop it: %s",
+		     strstr(self->run.output, "stalls: "));
+	EXPECT_NE(NULL, strstr(self->run.output, "stalls "));
+	EXPECT_EQ(NULL, strstr(self->run.output, "stalls 0"));
+}
+
 /* What it promises is not in the kernel's count yet. */
 TEST_F(grower, a_large_object_beside_what_was_just_freed_survives)
 {

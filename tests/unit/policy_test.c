@@ -425,6 +425,25 @@ TEST_F(policy, forced_passes_are_ten_ms_apart)
 	EXPECT_TRUE(self->out.order.force);
 }
 
+/* A thread that waited for its turn wanted some memory, others still want it. */
+TEST_F(policy, a_forced_pass_that_was_cut_short_is_run_again)
+{
+	const struct purge_result cut = { .clean_bytes = MIB, .cut = true };
+
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	self->in.state = policy_note(&self->out, &self->in.conf, &cut,
+				     self->in.now_ms);
+	self->in.pressure = PRESSURE_NONE;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+
+	self->in.now_ms += 10;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	EXPECT_TRUE(self->out.order.force);
+}
+
 TEST_F(policy, forced_passes_that_find_nothing_back_off_to_a_second)
 {
 	uint32_t gap = 0;

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+/*
+ * ebbmalloc tests - A program whose reclaimer gets no CPU
+ *
+ * stalled STOP_MS RUN_US PROGRAM [ARGUMENT]...: runs the program, stops its
+ * thread ebb-reclaim each time it may have run for RUN_US, and lets it go on
+ * after STOP_MS: what a thread sees of a host that has no CPU for it, wherever
+ * it is.  No other thread is stopped.  Ends as the program does.
+ *
+ * Prints "stalls N", the number of times, or "stalls: " and why there are none.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+#include "common.h"
+
+#define THREAD	"ebb-reclaim\n"
+
+/* The thread of that name in @pid; 0: none. */
+static pid_t find_thread(pid_t pid)
+{
+	char path[64], name[32];
+	struct dirent *entry;
+	pid_t found = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+	dir = opendir(path);
+	while (dir && !found && (entry = readdir(dir))) {
+		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm",
+			 (int)pid, entry->d_name);
+		if (read_file(path, name, sizeof(name)) > 0 &&
+		    !strcmp(name, THREAD))
+			found = (pid_t)strtol(entry->d_name, NULL, 10);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
+/* Stop @tid again and again until it ends; the number of times. */
+static unsigned long stall(pid_t tid, useconds_t stop_us, useconds_t run_us)
+{
+	unsigned long nr = 0;
+	int status;
+
+	for (;; nr++) {
+		usleep(run_us);
+		/* Fails where it has ended, which waitpid() tells. */
+		(void)ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
+		if (waitpid(tid, &status, __WALL) != tid ||
+		    !WIFSTOPPED(status))
+			return nr;
+		usleep(stop_us);
+		(void)ptrace(PTRACE_CONT, tid, NULL, NULL);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	pid_t pid, tid = 0;
+	int status;
+
+	if (argc < 4)
+		return 2;
+	pid = fork();
+	if (!pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execv(argv[3], argv + 3);
+		_exit(127);
+	}
+	while (!(tid = find_thread(pid)) && !waitpid(pid, &status, WNOHANG))
+		usleep(1000);
+	if (!tid)
+		printf("stalls: it has no reclaimer\n");
+	else if (ptrace(PTRACE_SEIZE, tid, NULL, NULL))
+		printf("stalls: %s\n", strerror(errno));
+	else
+		printf("stalls %lu\n",
+		       stall(tid, (useconds_t)atoi(argv[1]) * 1000,
+			     (useconds_t)atoi(argv[2])));
+	fflush(stdout);
+	if (tid)
+		waitpid(pid, &status, __WALL);
+	if (WIFSIGNALED(status))
+		raise(WTERMSIG(status));
+	return WEXITSTATUS(status);
+}
