@@ -398,13 +398,12 @@ static void look_and_grant(void)
 		return;
 	}
 	owed = promised(limit);
+	crawling = false;
 	if (!has_margin(limit, without(headroom, owed), 2) &&
 	    param_int(EBB_ATTR_RECLAIM)) {
 		headroom = make_room(&limit, headroom, owed);
 		/* What was taken meanwhile had been looked at, too. */
 		before = load_relaxed(&account.room);
-	} else {
-		crawling = false;
 	}
 	/*
 	 * An object that nobody means to touch shall not keep everything else
