@@ -8,8 +8,6 @@
 #include "base/sys.h"
 #include "reclaim/gauge.h"
 
-#define CACHE_AGE_MS	100
-
 struct gauge_files {
 	const char *usage;
 	const char *limit[2];		/* NULL: no second one */
@@ -174,7 +172,6 @@ int gauge_open(struct gauge_set *set, const struct cgroup_view *view,
 	set->view = view;
 	set->hold = hold;
 	set->nr = 0;
-	set->cache_ms = 0;
 	set->min_fd = v2 && hold ? open_kept(set, 0, "memory.min") : -1;
 	for (unsigned int level = 0; level < CGROUP_MAX_LEVELS; level++)
 		for (unsigned int i = 0; i < nr_files; i++) {
@@ -211,27 +208,21 @@ unsigned int gauge_tell(const struct gauge_set *set, int notes_fd)
 	return nr;
 }
 
-uint64_t gauge_droppable(struct gauge_set *set, unsigned int index,
-			 uint64_t now_ms)
+uint64_t gauge_droppable(struct gauge_set *set, unsigned int index)
 {
-	unsigned int level = set->gauges[index].level;
+	uint64_t bytes = 0;
 	int fd;
 
-	if (set->cache_ms && set->cache_level == level &&
-	    now_ms - set->cache_ms < CACHE_AGE_MS)
-		return set->cache_bytes;
-	set->cache_level = level;
-	set->cache_ms = now_ms;
-	set->cache_bytes = 0;
-	fd = cgroup_open(&set->view->memory, level, "memory.stat", O_RDONLY);
+	fd = cgroup_open(&set->view->memory, set->gauges[index].level,
+			 "memory.stat", O_RDONLY);
 	if (fd < 0)
 		return 0;
 	if (cgroup_read_text(fd, set->text, sizeof(set->text)) > 0)
-		set->cache_bytes = cgroup_parse_key(set->text,
+		bytes = cgroup_parse_key(set->text,
 			set->view->version == CGROUP_V1 ?
 			"total_inactive_file" : "inactive_file");
 	sys_close(fd);
-	return set->cache_bytes;
+	return bytes;
 }
 
 bool gauge_protected(struct gauge_set *set)

@@ -9,7 +9,7 @@
  *	v2	memory.current below memory.high and memory.max
  * and headroom is the least of (limit - usage) over all gauges.  File cache
  * that the kernel can drop is room, too, but memory.stat, which tells how
- * much there is, is dearer to read by an order of magnitude.
+ * much there is, takes 17 us to read: it is for where room is short.
  *
  * Limits are read anew each time, since an admin may change them at run time.
  * Usage moves in steps of 256 KiB per CPU.
@@ -39,9 +39,6 @@ struct gauge_set {
 	unsigned int nr;
 	struct gauge gauges[GAUGE_MAX];
 	int min_fd;			/* memory.min of the own level, or -1 */
-	unsigned int cache_level;
-	uint64_t cache_ms;		/* when the cache was read; 0: never */
-	uint64_t cache_bytes;
 	char text[GAUGE_TEXT];
 };
 
@@ -70,10 +67,10 @@ int gauge_read_one(struct gauge_set *set, unsigned int index,
 
 /*
  * Bytes of file cache at the level of gauge @index that the kernel can drop at
- * once; read anew when what is known is older than a tenth of a second.
+ * once, as of now: what is remembered of it would be room twice as soon as the
+ * kernel has dropped it.
  */
-uint64_t gauge_droppable(struct gauge_set *set, unsigned int index,
-			 uint64_t now_ms);
+uint64_t gauge_droppable(struct gauge_set *set, unsigned int index);
 
 /*
  * Add the limits' files to @notes_fd (cgroup_notes_open()); how many of them

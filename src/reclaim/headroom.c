@@ -96,8 +96,8 @@ static int headroom_sample(struct source *source, struct signals *signals)
 	signals->soft = reading.soft;
 	if (reading.limit != CGROUP_NO_LIMIT &&
 	    reading.room < reading.limit / CACHE_SHARE)
-		signals->headroom += gauge_droppable(&gauges, reading.tightest,
-						     signals->now_ms);
+		signals->headroom += gauge_droppable(&gauges,
+						     reading.tightest);
 	signals->protected = gauge_protected(&gauges);
 	if (reading.limit != CGROUP_NO_LIMIT && !told &&
 	    source_may_hold_fds())

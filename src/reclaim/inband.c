@@ -241,8 +241,7 @@ static bool look_open(uint64_t *ret_limit, uint64_t *ret_headroom)
 	*ret_limit = reading.limit;
 	if (reading.limit != CGROUP_NO_LIMIT &&
 	    reading.room <= 2 * margin_of(reading.limit))
-		reading.room += gauge_droppable(&gauges, reading.tightest,
-						now / 1000);
+		reading.room += gauge_droppable(&gauges, reading.tightest);
 	*ret_headroom = reading.room;
 	return true;
 }

@@ -105,6 +105,42 @@ TEST_F(grower, without_reclaim_the_burst_is_killed)
 	EXPECT_EQ(256 + SIGKILL, self->run.status);
 }
 
+/* A file of @mib MiB in the cache, clean, charged to @group; its descriptor. */
+static int cache_file(const struct group *group, const char *beside_it,
+		      size_t mib)
+{
+	static char mebibyte[MIB];
+	char path[PATH_MAX + 16];
+	bool good = group_enter(group);
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.XXXXXX", beside_it);
+	fd = mkostemp(path, O_CLOEXEC);
+	unlink(path);
+	for (size_t i = 0; good && i < mib; i++)
+		good = write(fd, mebibyte, MIB) == (ssize_t)MIB;
+	good = good && !fsync(fd);
+	group_write(group->parent, "cgroup.procs", "0");
+	return good ? fd : -1;
+}
+
+/* The kernel drops it as soon as there is need: then it is no room any more. */
+TEST_F(grower, file_cache_is_room_only_once)
+{
+	int fd;
+
+	NEEDS_GROUP();
+	group_set_limit(&self->group, 64 * MIB);
+	fd = cache_file(&self->group, self->grower, 16);
+	ASSERT_LE(0, fd);
+	set_burst(&self->run, "1", "40");
+	self->run.conf = NO_THREAD;
+	ASSERT_TRUE(run_below(&self->run, &self->group, 64));
+	close(fd);
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+}
+
 /* All spend the same headroom; each byte of it is granted once. */
 TEST_F(grower, threads_do_not_spend_the_same_room_twice)
 {
