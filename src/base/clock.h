@@ -2,8 +2,8 @@
 /*
  * ebbmalloc - The monotonic clock
  *
- * glibc answers from the vDSO: no system call that a filter could see, no
- * errno, no cancellation point.  Context: any, signal handlers too.
+ * glibc answers from the vDSO: no system call that a filter could see (but for
+ * clock_cpu_us()), no errno, no cancellation point.  Context: any, signal handlers too.
  */
 #ifndef EBB_BASE_CLOCK_H
 #define EBB_BASE_CLOCK_H
@@ -32,6 +32,12 @@ static inline uint64_t clock_us(void)
 static inline uint64_t clock_ms(void)
 {
 	return clock_ns() / 1000000;
+}
+
+/* What the calling thread had of the CPU: a system call, unlike the others. */
+static inline uint64_t clock_cpu_us(void)
+{
+	return clock_ns_of(CLOCK_THREAD_CPUTIME_ID) / 1000;
 }
 
 /* Milliseconds since 1970: what is shown to others. */

@@ -29,7 +29,8 @@ struct pass {
 	const struct purge_order *order;
 	struct purge_result *result;
 	uint64_t now_ms;
-	uint64_t until_us;	/* when its time is up; 0: never */
+	uint64_t start_us;	/* by the clock, */
+	uint64_t start_cpu_us;	/* and of the CPU; both only with a budget */
 	uint64_t young_bytes;	/* free pages of slabs that stay backed */
 	int64_t slots_cleaned;	/* bytes of slabs given back */
 	bool refused;		/* by the kernel, in the last batches */

@@ -328,6 +328,7 @@ static void nap(void)
 /*
  * Purge, else wait for others, until there is room or the time is up.  For
  * what is only @owed, own dirty memory is given back; it is no reason to wait.
+ * The time of a purge is what it had of the CPU, that of waiting is the clock's.
  * Waiting for a pass of our own is never in vain, however long it takes: its
  * thread may have no CPU, and what may be given back waits for it.  Until it
  * is through, threads go on in small steps.
@@ -336,15 +337,17 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 {
 	uint64_t start = clock_us(), now = start;
 	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
+	uint64_t spent = 0;
 	bool anyway = now >= wait_after_us, waited = false;
 
 	add_stat(&stats.nr_near, 1);
 	notice_post(PRESSURE_SEVERE);
 	while (!has_margin(*limit, without(headroom, owed), 2) &&
-	       now - start < budget) {
-		uint64_t left_us = budget - (now - start);
+	       spent < budget && now - start < budget * PURGE_PATIENCE) {
+		uint64_t before = now, before_cpu = clock_cpu_us();
 		int err = purge_own(without(owed, headroom),
-				    (uint32_t)(left_us / 1000) + 1, anyway);
+				    (uint32_t)((budget - spent) / 1000) + 1,
+				    anyway);
 
 		crawling = err == -EBUSY;
 		if (err && !crawling) {
@@ -356,6 +359,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 		}
 		anyway = false;
 		now = clock_us();
+		spent += err ? now - before : clock_cpu_us() - before_cpu;
 		if (!look(limit, &headroom))
 			break;
 	}

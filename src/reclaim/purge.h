@@ -9,13 +9,17 @@
 
 #define PURGE_NEVER	UINT32_MAX
 
+/* So much more time is a pass given where other threads have the CPU. */
+#define PURGE_PATIENCE	10
+
 /* What a pass shall do; made by policy, or by malloc_trim. */
 struct purge_order {
 	uint32_t lazy_age_ms;	/* free as long as this: MADV_FREE; NEVER: not */
 	uint32_t clean_age_ms;	/* free as long as this: MADV_DONTNEED */
 	uint64_t want_bytes;	/* stop when so many were taken; 0: take all */
 	bool exact;		/* and not take a whole batch more than that */
-	uint32_t budget_ms;	/* stop after this time; 0: no bound */
+	uint32_t budget_ms;	/* stop after so much of the CPU's time, or
+				 * PURGE_PATIENCE times that; 0: no bound */
 	bool drain;		/* take the caches of idle threads, too */
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */

@@ -6,6 +6,9 @@
  * what it has freed beside what it builds.  Without a reclaimer thread only
  * in-band reclaim can keep it alive.
  */
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include "base/compiler.h"
 #include "harness.h"
 #include "api/run.h"
@@ -162,7 +165,8 @@ TEST_F(grower, the_thread_and_threads_of_the_program_work_together)
 }
 
 /* The host has no CPU for it, mostly; it may hold what others wait for. */
-TEST_F(grower, a_thread_that_gets_no_cpu_keeps_nobody_from_making_room)
+TEST_F_TIMEOUT(grower,
+	       a_thread_that_gets_no_cpu_keeps_nobody_from_making_room, 180)
 {
 	char stalled[PATH_MAX];
 
@@ -200,6 +204,51 @@ TEST_F(grower, a_large_object_beside_what_was_just_freed_survives)
 
 	self->run.conf = NO_THREAD;
 	ASSERT_TRUE(run_below(&self->run, &self->group, 52));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+}
+
+#define NR_BUSY	2
+#define NICE	10	/* a twentieth of the CPU is left */
+
+static pid_t start_busy(void)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		;
+}
+
+/* Nor does it come by once more, if other threads had the CPU meanwhile. */
+TEST_F_TIMEOUT(grower, a_large_object_on_a_busy_cpu_survives, 180)
+{
+	pid_t busy[NR_BUSY];
+	cpu_set_t all, one;
+	bool ran;
+
+	NEEDS_GROUP();
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(all), &all));
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	for (int i = 0; i < NR_BUSY; i++)
+		busy[i] = start_busy();
+	/* In a process of the harness's own, which ends with the test. */
+	setpriority(PRIO_PROCESS, 0, NICE);
+	self->run.argv[1] = (char *)"object";
+	self->run.argv[2] = (char *)"32";
+	self->run.argv[3] = (char *)"2";
+	self->run.conf = NO_THREAD ",inband_ms=40";
+	ran = run_below(&self->run, &self->group, 52);
+	for (int i = 0; i < NR_BUSY; i++) {
+		kill(busy[i], SIGKILL);
+		waitpid(busy[i], NULL, 0);
+	}
+	sched_setaffinity(0, sizeof(all), &all);
+	ASSERT_TRUE(ran);
 	EXPECT_EQ(0, self->run.status);
 	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
 }
@@ -322,7 +371,7 @@ TEST_F(grower, handlers_that_interrupt_a_pass_wait_for_nobody)
 
 TEST_F(grower, what_is_written_after_it_was_freed_is_given_back_again)
 {
-	size_t before, with, after;
+	size_t before, after;
 	const char *at;
 
 	self->run.argv[1] = (char *)"stray";
@@ -333,8 +382,7 @@ TEST_F(grower, what_is_written_after_it_was_freed_is_given_back_again)
 	EXPECT_EQ(0, self->run.status);
 	at = strstr(self->run.output, "rss ");
 	ASSERT_NE(NULL, at);
-	ASSERT_EQ(3, sscanf(at, "rss %zu %zu %zu", &before, &with, &after));
-	EXPECT_LE(before + 6 * MIB, with);
+	ASSERT_EQ(2, sscanf(at, "rss %zu %zu", &before, &after));
 	EXPECT_GE(before + 3 * MIB, after);
 	EXPECT_LE(6 * MIB, counter(&self->run, "strays_given_back"));
 }
