@@ -296,7 +296,7 @@ static int run_stray(size_t bytes, unsigned long tries)
 			written += page_size();
 		}
 	/* On a busy machine some of it may have gone again by now. */
-	for (; tries-- && rss_bytes() > before + written / 2;)
+	for (; tries-- && rss_bytes() > before + written / 4;)
 		let_passes_run(100);
 	printf("rss %zu %zu\n", before, rss_bytes());
 	return 0;
