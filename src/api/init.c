@@ -168,6 +168,7 @@ static void reclaim_inband(void)
 		.lazy_age_ms = PURGE_NEVER,
 		.clean_age_ms = decay_ms < 0 ? PURGE_NEVER :
 					       (uint32_t)decay_ms,
+		.yields = true,
 	};
 	struct purge_result result;
 

@@ -58,6 +58,7 @@ int purge_due(struct purge_result *ret_result)
 				      param_int(EBB_ATTR_LAZY_MS) : -1),
 		.clean_age_ms = age_of(param_int(EBB_ATTR_DECAY_MS)),
 		.drain = true,
+		.yields = true,
 	};
 
 	return purge_now(&due, ret_result);

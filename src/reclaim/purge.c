@@ -78,15 +78,10 @@ uint64_t purge_lazy_taken(void)
 	return gone - min(gone, empty);
 }
 
-/*
- * Who waits for a pass of its own needs memory more than this one's order; only
- * a caller who was promised all of it has the others wait.
- */
+/* Who waits for a pass of its own needs memory more than this one's order. */
 static bool is_in_the_way(struct pass *pass)
 {
-	const struct purge_order *order = pass->order;
-
-	if ((!order->force || order->own_table) && load_relaxed(&nr_waiting)) {
+	if (pass->order->yields && load_relaxed(&nr_waiting)) {
 		pass->enough = true;
 		pass->result->cut = true;
 	}

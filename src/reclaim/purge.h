@@ -23,6 +23,8 @@ struct purge_order {
 	bool drain;		/* take the caches of idle threads, too */
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */
+	bool yields;		/* end early for who waits for a turn; no
+				 * call was promised all of it */
 	bool try;		/* wait for the pass in progress for budget_ms
 				 * only, then -EBUSY */
 	bool audit;		/* look for clean memory that is backed */
@@ -53,9 +55,8 @@ uint64_t purge_lazy_taken(void);
 
 /*
  * Run one pass.  Passes exclude each other: a second caller waits for the
- * pass in progress, which ends early unless it is forced by a call, and then
- * does its own, so what was freed before the call is covered, unless it only
- * tries: -EBUSY.  -EDEADLK where the calling thread is inside a pass already (a
+ * pass in progress, which ends early if it yields, and then does its own, so
+ * what was freed before the call is covered, unless it only tries: -EBUSY.  -EDEADLK where the calling thread is inside a pass already (a
  * signal handler), and nothing is done.
  */
 int purge_run(const struct purge_order *order, struct purge_result *ret_result)

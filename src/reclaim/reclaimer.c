@@ -220,6 +220,7 @@ static void run_pass(const struct policy_decision *decision,
 	uint64_t start_us = clock_us();
 
 	order.own_table = own_table;
+	order.yields = true;
 	order.audit = audit_is_due(&order);
 	if (!purge_run(&order, &result)) {
 		last_result = result;
