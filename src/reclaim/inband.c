@@ -56,7 +56,6 @@ static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
 static uint64_t room_after_us;		/* no purge for `limit' before this */
 static uint64_t room_useless;		/* free bytes that did not go then */
-static bool crawling;			/* a pass goes on and on */
 static uint32_t nr_grants;		/* read anywhere */
 
 static bool found;			/* @view is; cleared by anybody */
@@ -328,12 +327,13 @@ static void nap(void)
 /*
  * Purge, else wait for others, until there is room or the time is up.  For
  * what is only @owed, own dirty memory is given back; it is no reason to wait.
- * The time of a purge is what it had of the CPU, that of waiting is the clock's.
+ * The time of a purge is what it had of the CPU, that of waiting the clock's.
  * Waiting for a pass of our own is never in vain, however long it takes: its
  * thread may have no CPU, and what may be given back waits for it.  Until it
- * is through, threads go on in small steps.
+ * is through (@ret_pass), threads go on in small steps.
  */
-static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
+static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
+			  bool *ret_pass)
 {
 	uint64_t start = clock_us(), now = start;
 	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
@@ -349,8 +349,8 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed)
 				    (uint32_t)((budget - spent) / 1000) + 1,
 				    anyway);
 
-		crawling = err == -EBUSY;
-		if (err && !crawling) {
+		*ret_pass = err == -EBUSY;
+		if (err && err != -EBUSY) {
 			if (now < wait_after_us ||
 			    has_margin(*limit, headroom, 1))
 				break;
@@ -387,6 +387,7 @@ static void look_and_grant(void)
 {
 	int64_t before = load_relaxed(&account.room);
 	uint64_t limit, headroom, owed;
+	bool pass_goes_on = false;
 
 	if (before > 0)
 		return;
@@ -401,10 +402,9 @@ static void look_and_grant(void)
 		return;
 	}
 	owed = promised(limit);
-	crawling = false;
 	if (!has_margin(limit, without(headroom, owed), 2) &&
 	    param_int(EBB_ATTR_RECLAIM)) {
-		headroom = make_room(&limit, headroom, owed);
+		headroom = make_room(&limit, headroom, owed, &pass_goes_on);
 		/* What was taken meanwhile had been looked at, too. */
 		before = load_relaxed(&account.room);
 	}
@@ -415,7 +415,7 @@ static void look_and_grant(void)
 	sampled(limit, without(headroom, min(owed, limit / PROMISED_SHARE)),
 		before);
 	if (load_relaxed(&account.room) <= 0)
-		grant(crawling ? GRANT_CRAWL : GRANT_MIN,
+		grant(pass_goes_on ? GRANT_CRAWL : GRANT_MIN,
 		      load_relaxed(&account.room));
 }
 
