@@ -6,12 +6,12 @@
  * neither allocates nor frees meanwhile.  How long it takes until all has aged
  * is the machine's affair; what counts is that it ends.
  */
-#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include "cgroup.h"
 #include "harness.h"
+#include "thread.h"
 
 #define NR_THREADS	3
 #define NR_OBJECTS	1000u
@@ -85,23 +85,10 @@ static void work(pthread_barrier_t *barrier)
 /* "/proc/self/task/TID/status" of the reclaimer; false: there is none. */
 static bool find_status(char *path, size_t size)
 {
-	DIR *dir = opendir("/proc/self/task");
-	struct dirent *entry;
-	char comm[32];
-	bool found = false;
+	pid_t tid = thread_named(getpid(), RECLAIMER);
 
-	while (dir && !found && (entry = readdir(dir))) {
-		snprintf(path, size, "/proc/self/task/%.16s/comm",
-			 entry->d_name);
-		found = read_file(path, comm, sizeof(comm)) > 0 &&
-			!strcmp(comm, "ebb-reclaim\n");
-		if (found)
-			snprintf(path, size, "/proc/self/task/%.16s/status",
-				 entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
+	snprintf(path, size, "/proc/self/task/%d/status", (int)tid);
+	return tid;
 }
 
 /* Allocates nothing. */

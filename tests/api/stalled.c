@@ -9,38 +9,12 @@
  *
  * Prints "stalls N", the number of times, or "stalls: " and why there are none.
  */
-#include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
-#include "common.h"
-
-#define THREAD	"ebb-reclaim\n"
-
-/* The thread of that name in @pid; 0: none. */
-static pid_t find_thread(pid_t pid)
-{
-	char path[64], name[32];
-	struct dirent *entry;
-	pid_t found = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		snprintf(path, sizeof(path), "/proc/%d/task/%.20s/comm",
-			 (int)pid, entry->d_name);
-		if (read_file(path, name, sizeof(name)) > 0 &&
-		    !strcmp(name, THREAD))
-			found = (pid_t)strtol(entry->d_name, NULL, 10);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
+#include "thread.h"
 
 /* Stop @tid again and again until it ends; the number of times. */
 static unsigned long stall(pid_t tid, useconds_t stop_us, useconds_t run_us)
@@ -73,7 +47,7 @@ int main(int argc, char **argv)
 		execv(argv[3], argv + 3);
 		_exit(127);
 	}
-	while (!(tid = find_thread(pid)) && !waitpid(pid, &status, WNOHANG))
+	while (!(tid = thread_named(pid, RECLAIMER)) && !waitpid(pid, &status, WNOHANG))
 		usleep(1000);
 	if (!tid)
 		printf("stalls: it has no reclaimer\n");

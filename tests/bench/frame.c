@@ -2,8 +2,6 @@
 /*
  * ebbmalloc bench - Options, the cgroup, workers, output
  */
-#include <ctype.h>
-#include <dirent.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <sys/mman.h>
@@ -12,6 +10,7 @@
 #include "bench/container.h"
 #include "bench/frame.h"
 #include "bench/swap.h"
+#include "thread.h"
 
 #define MOST_KNOBS	32
 #define MOST_WORKERS	64
@@ -561,32 +560,9 @@ double median(double *values, size_t nr)
 	return percentile(values, nr, 50);
 }
 
-pid_t thread_named(pid_t pid, const char *name)
-{
-	char path[320], buf[64];
-	struct dirent *entry;
-	pid_t found = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
-	dir = opendir(path);
-	while (dir && !found && (entry = readdir(dir))) {
-		if (!isdigit((unsigned char)entry->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", (int)pid,
-			 entry->d_name);
-		if (read_file(path, buf, sizeof(buf)) > 0 &&
-		    !strncmp(buf, name, strlen(name)))
-			found = atoi(entry->d_name);
-	}
-	if (dir)
-		closedir(dir);
-	return found;
-}
-
 pid_t background_thread(pid_t pid)
 {
-	pid_t tid = thread_named(pid, "ebb-reclaim");
+	pid_t tid = thread_named(pid, RECLAIMER);
 
 	return tid ? tid : thread_named(pid, "jemalloc_bg_thd");
 }

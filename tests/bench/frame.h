@@ -141,9 +141,6 @@ static inline uint64_t now_ns(void)
 double percentile(double *values, size_t nr, double percent);
 double median(double *values, size_t nr);
 
-/* The thread of this process, or of @pid, that is called @name; 0: none. */
-pid_t thread_named(pid_t pid, const char *name);
-
 /* The background thread of whatever allocator is at work; 0: none. */
 pid_t background_thread(pid_t pid);
 

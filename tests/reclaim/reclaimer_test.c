@@ -19,6 +19,7 @@
 #include "vm/run.h"
 #include "harness.h"
 #include "refuse.h"
+#include "thread.h"
 #include "backend/filter.h"
 #include "reclaim/own_cgroup.h"
 
@@ -95,23 +96,10 @@ static void fake_free(uint64_t len)
 /* "/proc/self/task/TID" of the reclaimer; false if there is none. */
 static bool thread_dir(char *path, size_t size)
 {
-	DIR *dir = opendir("/proc/self/task");
-	char comm[32], file[128];
-	struct dirent *entry;
-	bool found = false;
+	pid_t tid = thread_named(getpid(), RECLAIMER);
 
-	while (dir && !found && (entry = readdir(dir))) {
-		snprintf(file, sizeof(file), "/proc/self/task/%.16s/comm",
-			 entry->d_name);
-		if (read_file(file, comm, sizeof(comm)) < 0 ||
-		    strcmp(comm, "ebb-reclaim\n"))
-			continue;
-		snprintf(path, size, "/proc/self/task/%.16s", entry->d_name);
-		found = true;
-	}
-	if (dir)
-		closedir(dir);
-	return found;
+	snprintf(path, size, "/proc/self/task/%d", (int)tid);
+	return tid;
 }
 
 /* The text after "@key:\t" in the thread's status, as a number. */
