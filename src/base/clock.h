@@ -3,7 +3,8 @@
  * ebbmalloc - The monotonic clock
  *
  * glibc answers from the vDSO: no system call that a filter could see (but for
- * clock_cpu_us()), no errno, no cancellation point.  Context: any, signal handlers too.
+ * clock_cpu_us()), no errno, no cancellation point.  Context: any, signal
+ * handlers too.
  */
 #ifndef EBB_BASE_CLOCK_H
 #define EBB_BASE_CLOCK_H

@@ -210,11 +210,10 @@ unsigned int gauge_tell(const struct gauge_set *set, int notes_fd)
 
 uint64_t gauge_droppable(struct gauge_set *set, unsigned int index)
 {
+	int fd = cgroup_open(&set->view->memory, set->gauges[index].level,
+			     "memory.stat", O_RDONLY);
 	uint64_t bytes = 0;
-	int fd;
 
-	fd = cgroup_open(&set->view->memory, set->gauges[index].level,
-			 "memory.stat", O_RDONLY);
 	if (fd < 0)
 		return 0;
 	if (cgroup_read_text(fd, set->text, sizeof(set->text)) > 0)

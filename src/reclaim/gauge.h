@@ -9,7 +9,7 @@
  *	v2	memory.current below memory.high and memory.max
  * and headroom is the least of (limit - usage) over all gauges.  File cache
  * that the kernel can drop is room, too, but memory.stat, which tells how
- * much there is, takes 17 us to read: it is for where room is short.
+ * much there is, takes twice as long to read: it is for where room is short.
  *
  * Limits are read anew each time, since an admin may change them at run time.
  * Usage moves in steps of 256 KiB per CPU.

@@ -23,9 +23,9 @@
  * Invariants:
  * (1) The bytes of a sample are granted once, whoever spends them.
  * (2) A thread stays here for inband_ms and what one batch of advice takes,
- *     once it has the lock; PURGE_PATIENCE times as long where it has no CPU for
- *     its purge.  Who comes meanwhile finds the room it made, or does the same
- *     after it.
+ *     once it has the lock; PURGE_PATIENCE times as long where it has no CPU
+ *     for its purge.  Who comes meanwhile finds the room it made, or does the
+ *     same after it.
  * (3) Waiting for others that did not help is not repeated for a while that
  *     doubles, from tick_min_ms to a second.  A pass of our own is waited for
  *     each time, and little is granted then: its thread may have no CPU.

@@ -56,8 +56,9 @@ uint64_t purge_lazy_taken(void);
 /*
  * Run one pass.  Passes exclude each other: a second caller waits for the
  * pass in progress, which ends early if it yields, and then does its own, so
- * what was freed before the call is covered, unless it only tries: -EBUSY.  -EDEADLK where the calling thread is inside a pass already (a
- * signal handler), and nothing is done.
+ * what was freed before the call is covered, unless it only tries: -EBUSY.
+ * -EDEADLK where the calling thread is inside a pass already (a signal
+ * handler), and nothing is done.
  */
 int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 	__must_check;
