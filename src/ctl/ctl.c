@@ -26,6 +26,7 @@
 #include "ebb/abi.h"
 #include "os/probe.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/sibling.h"
 
 #define SHOW_GAP_MS	1000u	/* between two writings of all files */
 #define HASTE_GAP_MS	20u	/* of the page, while there is pressure */
@@ -451,8 +452,10 @@ static uint32_t leave(void)
 {
 	if (!lock_try(&ctl_lock))
 		return READ_GAP_MS;
-	if (!filter_refusal(true))
+	if (!filter_refusal(true)) {
 		remove_all();
+		sibling_exit();
+	}
 	close_all();
 	lock_release(&ctl_lock);
 	/* Pairs with leave_by_thread(). */
@@ -484,6 +487,42 @@ static const struct reclaimer_guest guest = {
 	.begin = begin,
 	.poll_fd = poll_fd,
 	.visit = visit,
+};
+
+/* === Siblings ============================================================= */
+
+/* By who it is that may be asked: the reclaimer, which sees to it itself. */
+static int make_roster_dir(char *path, const char **ret_why)
+{
+	struct place_self who;
+	int fd;
+
+	*ret_why = filter_refusal(true);
+	if (*ret_why)
+		return -EPERM;
+	*ret_why = "the control directory is in use";
+	if (!lock_try(&ctl_lock))
+		return -EAGAIN;
+	place_look_at_self(&who);
+	fd = place_make_side(&who, param_str(EBB_ATTR_CONTROL_DIR),
+			     EBB_ROSTER_DIR, roster_is_abandoned, path,
+			     ret_why);
+	if (fd >= 0)
+		sys_close(fd);
+	lock_release(&ctl_lock);
+	return min(fd, 0);
+}
+
+static bool roster_dir_at(unsigned int i, char *path)
+{
+	return place_side_at(i, param_str(EBB_ATTR_CONTROL_DIR),
+			     EBB_ROSTER_DIR, (uint32_t)sys_call0(SYS_geteuid),
+			     path);
+}
+
+static const struct sibling_places sibling_places = {
+	.make = make_roster_dir,
+	.at = roster_dir_at,
 };
 
 /* === Without the reclaimer ================================================ */
@@ -588,6 +627,7 @@ __startup void ctl_init(char *const *env, bool secure)
 		attr_note_secure();
 	begin_waiting();
 	reclaimer_set_guest(&guest);
+	sibling_set_places(&sibling_places);
 	if (IS_ENABLED(CONFIG_GUARD))
 		report_shown = show_report;
 }
@@ -621,12 +661,14 @@ __startup void ctl_exit(void)
 		return;
 	if (!mine && !lock_try_for(&ctl_lock, WAIT_MS))
 		return;
-	made = ctl.made;
+	made = ctl.made || sibling_has_joined();
 	store_relaxed(&ctl.state, CTL_CLOSED);
 	store_relaxed(&account.show_ms, UINT64_MAX);
 	may_call = made && !probe_filters(-1);
-	if (may_call)
+	if (may_call) {
 		remove_all();
+		sibling_exit();
+	}
 	if (!mine)
 		lock_release(&ctl_lock);
 	if (made && !may_call)

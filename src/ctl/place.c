@@ -281,12 +281,13 @@ static void keep_newest(int dead_fd)
 	}
 }
 
-static int open_dead(int base_fd, uint32_t uid)
+/* A directory of this user's alone, beside PID/. */
+static int open_side(int base_fd, const char *prefix, uint32_t uid)
 {
 	char name[FILE_NAME_SIZE];
 	int fd, err;
 
-	fmt_line(name, sizeof(name), EBB_DEAD_DIR "%u", uid);
+	fmt_line(name, sizeof(name), "%s%u", prefix, uid);
 	err = file_make_dir(base_fd, name, 0700);
 	if (err && err != -EEXIST)
 		return err;
@@ -307,7 +308,7 @@ static void keep_page(const struct sweep *sweep, int dir_fd, const char *pid)
 	if (!read_head(dir_fd, &head) || head.state == EBB_PAGE_EXITED ||
 	    head.time_ms / 10000000000000)
 		return;
-	dead_fd = open_dead(sweep->base_fd, sweep->self->uid);
+	dead_fd = open_side(sweep->base_fd, EBB_DEAD_DIR, sweep->self->uid);
 	if (dead_fd < 0)
 		return;
 	/* 13 digits until the year 2286. */
@@ -409,23 +410,35 @@ enum base {
 	NR_BASES
 };
 
+static void base_path(enum base base, uint32_t uid, char *path)
+{
+	switch (base) {
+	case BASE_RUN:
+		fmt_line(path, PLACE_PATH_MAX, "%s", EBB_DIR_RUN);
+		break;
+	case BASE_RUNTIME:
+		fmt_line(path, PLACE_PATH_MAX, "%s/%s", runtime_dir,
+			 EBB_DIR_RUNTIME);
+		break;
+	default:
+		fmt_line(path, PLACE_PATH_MAX, "%s%u", EBB_DIR_SHM, uid);
+	}
+}
+
 /* Open it, and say where it is. */
 static int open_auto(enum base base, uint32_t uid, char *path)
 {
 	char name[FILE_NAME_SIZE];
 
+	base_path(base, uid, path);
 	switch (base) {
 	case BASE_RUN:
-		fmt_line(path, PLACE_PATH_MAX, "%s", EBB_DIR_RUN);
 		return open_run(uid);
 	case BASE_RUNTIME:
 		if (!runtime_dir[0])
 			return -ENOENT;
-		fmt_line(path, PLACE_PATH_MAX, "%s/%s", runtime_dir,
-			 EBB_DIR_RUNTIME);
 		return open_own(runtime_dir, EBB_DIR_RUNTIME, uid);
 	default:
-		fmt_line(path, PLACE_PATH_MAX, "%s%u", EBB_DIR_SHM, uid);
 		fmt_line(name, sizeof(name), "ebb-%u", uid);
 		return open_own("/dev/shm", name, uid);
 	}
@@ -460,58 +473,132 @@ static int take_over(int base_fd, const struct place_self *self,
 	return fd;
 }
 
-/* PID/ in @base_fd, which is closed. */
-static int make_in(int base_fd, const struct place_self *self, char *path)
+/* What is made in a base: PID/, or a directory beside it. */
+struct making {
+	const struct place_self *self;
+	const char *side;		/* NULL: PID/ */
+	bool (*is_abandoned)(int dir_fd, const char *name, int *ret_fd);
+};
+
+static int make_pid(int base_fd, const struct making *making, const char *name)
+{
+	int err;
+
+	sweep_base(base_fd, making->self);
+	err = file_make_dir(base_fd, name, 0700);
+	if (err == -EEXIST)
+		return take_over(base_fd, making->self, name);
+	return err ?: file_open_dir(base_fd, name);
+}
+
+/* What nobody uses is removed while nobody can begin to. */
+static int make_side(int base_fd, const struct making *making)
+{
+	int fd = open_side(base_fd, making->side, making->self->uid);
+
+	seen.nr = 0;
+	if (fd < 0 || file_for_each(fd, note_name, &seen))
+		return fd;
+	for (unsigned int i = 0; i < seen.nr; i++) {
+		int held;
+
+		if (making->is_abandoned(fd, seen.names[i], &held))
+			err_ignore(file_remove(fd, seen.names[i]));
+		if (held >= 0)
+			sys_close(held);
+	}
+	return fd;
+}
+
+/* In @base_fd, which is closed; its name is added to @path. */
+static int make_in(int base_fd, const struct making *making, char *path)
 {
 	char name[FILE_NAME_SIZE];
 	size_t len = strlen(path);
-	int fd, err;
+	int fd;
 
-	fmt_line(name, sizeof(name), "%u", self->pid);
+	fmt_line(name, sizeof(name), "%s%u", making->side ?: "",
+		 making->side ? making->self->uid : making->self->pid);
 	fmt_line(path + len, PLACE_PATH_MAX - len, "/%s", name);
-	sweep_base(base_fd, self);
-	err = file_make_dir(base_fd, name, 0700);
-	if (err == -EEXIST)
-		fd = take_over(base_fd, self, name);
-	else
-		fd = err ? err : file_open_dir(base_fd, name);
+	fd = making->side ? make_side(base_fd, making) :
+			    make_pid(base_fd, making, name);
 	sys_close(base_fd);
 	return fd;
 }
 
-static int make_named(const struct place_self *self, const char *wanted,
+static int make_named(const struct making *making, const char *wanted,
 		      char *path, const char **ret_why)
 {
-	int fd = open_base(wanted, self->uid, true);
+	int fd = open_base(wanted, making->self->uid, true);
 
 	*ret_why = "control_dir cannot be used: it must exist, be root's or "
 		   "the user's, and nobody else's to write to";
 	if (fd < 0)
 		return fd;
 	fmt_line(path, PLACE_PATH_MAX, "%s", wanted);
-	fd = make_in(fd, self, path);
+	fd = make_in(fd, making, path);
 	if (fd < 0)
 		*ret_why = "PID/ cannot be made in control_dir";
 	return fd;
 }
 
-int place_make(const struct place_self *self, const char *wanted, char *path,
-	       const char **ret_why)
+static int make_anywhere(const struct making *making, const char *wanted,
+			 char *path, const char **ret_why)
 {
 	int fd = -ENOENT;
 
 	if (*wanted == '/')
-		return make_named(self, wanted, path, ret_why);
+		return make_named(making, wanted, path, ret_why);
 	for (enum base base = BASE_RUN; base < NR_BASES; base++) {
-		fd = open_auto(base, self->uid, path);
+		fd = open_auto(base, making->self->uid, path);
 		if (fd >= 0)
-			fd = make_in(fd, self, path);
+			fd = make_in(fd, making, path);
 		if (fd >= 0)
 			return fd;
 	}
 	*ret_why = "neither " EBB_DIR_RUN " nor $XDG_RUNTIME_DIR nor /dev/shm "
 		   "can be used";
 	return fd;
+}
+
+int place_make(const struct place_self *self, const char *wanted, char *path,
+	       const char **ret_why)
+{
+	const struct making making = { .self = self };
+
+	return make_anywhere(&making, wanted, path, ret_why);
+}
+
+int place_make_side(const struct place_self *self, const char *wanted,
+		    const char *name,
+		    bool (*is_abandoned)(int dir_fd, const char *name,
+					 int *ret_fd),
+		    char *path, const char **ret_why)
+{
+	const struct making making = {
+		.self = self,
+		.side = name,
+		.is_abandoned = is_abandoned,
+	};
+
+	return make_anywhere(&making, wanted, path, ret_why);
+}
+
+bool place_side_at(unsigned int i, const char *wanted, const char *name,
+		   uint32_t uid, char *path)
+{
+	if (*wanted == '/') {
+		fmt_line(path, PLACE_PATH_MAX, "%s/%s%u", wanted, name, uid);
+		return !i;
+	}
+	/* Without $XDG_RUNTIME_DIR there is one place less. */
+	i += i >= BASE_RUNTIME && !runtime_dir[0];
+	if (i >= NR_BASES)
+		return false;
+	base_path((enum base)i, uid, path);
+	fmt_line(path + strlen(path), PLACE_PATH_MAX - strlen(path), "/%s%u",
+		 name, uid);
+	return true;
 }
 
 int place_open(const char *path, uint32_t uid)

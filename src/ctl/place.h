@@ -47,6 +47,20 @@ void place_note_environment(char *const *env, bool secure);
 int place_make(const struct place_self *self, const char *wanted, char *path,
 	       const char **ret_why) __must_check;
 
+/*
+ * The directory @name-UID in the same base, made if need be, and empty of what
+ * @is_abandoned says may go.  The rest as with place_make().
+ */
+int place_make_side(const struct place_self *self, const char *wanted,
+		    const char *name,
+		    bool (*is_abandoned)(int dir_fd, const char *name,
+					 int *ret_fd),
+		    char *path, const char **ret_why) __must_check;
+
+/* Where that may be, the @i-th place; false behind the last. */
+bool place_side_at(unsigned int i, const char *wanted, const char *name,
+		   uint32_t uid, char *path);
+
 /* That directory again: a descriptor; -errno where it is gone or not ours. */
 int place_open(const char *path, uint32_t uid) __must_check;
 

@@ -13,6 +13,7 @@
 #include "reclaim/inband.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/sibling.h"
 #include "reclaim/written.h"
 #include "vm/run.h"
 
@@ -56,6 +57,16 @@ static void read_reclaimer(uint64_t *values)
 	values[EBB_COUNTER_SPLITS] = purge_splits();
 	values[EBB_COUNTER_LIMIT] = none_is_zero(stats.limit);
 	values[EBB_COUNTER_HEADROOM] = none_is_zero(stats.headroom);
+}
+
+static void read_siblings(uint64_t *values)
+{
+	struct sibling_stats stats;
+
+	sibling_stats(&stats);
+	values[EBB_COUNTER_SIBLINGS] = stats.nr_others;
+	values[EBB_COUNTER_SIBLINGS_LED] = stats.leads;
+	values[EBB_COUNTER_SIBLINGS_ASKED] = stats.nr_asks;
 }
 
 static void read_inband(uint64_t *values)
@@ -129,6 +140,7 @@ void counters_read(uint64_t values[EBB_NR_COUNTERS])
 	read_heap(values);
 	read_reclaimer(values);
 	read_inband(values);
+	read_siblings(values);
 	read_guard(values);
 	read_marks(values);
 	read_written(values);

@@ -20,6 +20,7 @@
 #include "reclaim/inband.h"
 #include "reclaim/notice.h"
 #include "reclaim/purge.h"
+#include "reclaim/sibling.h"
 #include "vm/run.h"
 
 /*
@@ -39,6 +40,7 @@
 #define STEP_SHARE	64		/* of room: a heap's untold bytes */
 #define STEP_MIN	(4 * (int64_t)KIB)
 #define NAP_US		500
+#define ASK_GAP_US	2000		/* while it waits: who has more by now */
 #define GAP_MAX_US	1000000
 #define REFIND_US	1000000
 #define READ_ALL_US	100000
@@ -54,6 +56,7 @@ static uint64_t read_all_us;		/* until then only that one is read */
 static uint64_t find_after_us;		/* not looked for before this */
 static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
+static bool asked_in_vain;		/* siblings, the last time */
 static uint64_t room_after_us;		/* no purge for `limit' before this */
 static uint64_t room_useless;		/* free bytes that did not go then */
 static uint32_t nr_grants;		/* read anywhere */
@@ -317,6 +320,28 @@ static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 	return result.clean_bytes >= WORTH_IT ? 0 : -ENODATA;
 }
 
+/* Ask those who share the limit; how many bytes may come of it. */
+static uint64_t ask_siblings(uint64_t limit, uint64_t headroom, uint64_t owed)
+{
+	uint64_t want = 2 * margin_of(limit) + owed;
+	uint64_t ret;
+
+	fd_window_enter();
+	ret = sibling_ask(&view, want_at_least(without(want, headroom)));
+	fd_window_leave();
+	return ret;
+}
+
+static bool may_have_siblings(void)
+{
+	bool ret;
+
+	fd_window_enter();
+	ret = sibling_may_be();
+	fd_window_leave();
+	return ret;
+}
+
 static void nap(void)
 {
 	struct timespec ts = { 0, NAP_US * 1000 };
@@ -330,14 +355,15 @@ static void nap(void)
  * The time of a purge is what it had of the CPU, that of waiting the clock's.
  * Waiting for a pass of our own is never in vain, however long it takes: its
  * thread may have no CPU, and what may be given back waits for it.  Until it
- * is through (@ret_pass), threads go on in small steps.
+ * is through, or siblings that were asked are (@ret_pass), threads go on in
+ * small steps.
  */
 static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 			  bool *ret_pass)
 {
 	uint64_t start = clock_us(), now = start;
 	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
-	uint64_t spent = 0;
+	uint64_t spent = 0, hoped = 0, ask_after_us = 0;
 	bool anyway = now >= wait_after_us, waited = false;
 
 	add_stat(&stats.nr_near, 1);
@@ -349,10 +375,14 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 				    (uint32_t)((budget - spent) / 1000) + 1,
 				    anyway);
 
-		*ret_pass = err == -EBUSY;
+		if (err && now >= ask_after_us) {
+			hoped = ask_siblings(*limit, headroom, owed);
+			ask_after_us = now + ASK_GAP_US;
+		}
+		*ret_pass = err == -EBUSY || hoped;
 		if (err && err != -EBUSY) {
-			if (now < wait_after_us ||
-			    has_margin(*limit, headroom, 1))
+			if (has_margin(*limit, headroom, 1) ||
+			    (now < wait_after_us && (!hoped || asked_in_vain)))
 				break;
 			waited = true;
 			nap();
@@ -368,6 +398,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 	if (has_margin(*limit, headroom, 1)) {
 		add_stat(&stats.nr_helped, 1);
 		wait_gap_us = 0;
+		asked_in_vain = false;
 	} else if (waited) {
 		uint64_t least = (uint64_t)param_int(EBB_ATTR_TICK_MIN_MS) *
 				 1000;
@@ -375,6 +406,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 		wait_gap_us = min(max(wait_gap_us * 2, least),
 				  (uint64_t)GAP_MAX_US);
 		wait_after_us = now + wait_gap_us;
+		asked_in_vain = hoped;
 	}
 	add_stat(&stats.spent_us, now - start);
 	store_relaxed(&stats.worst_us, max(stats.worst_us, now - start));
@@ -391,9 +423,9 @@ static void look_and_grant(void)
 
 	if (before > 0)
 		return;
-	/* Nothing to give back: whose cgroup this is may wait. */
+	/* Nothing to give back, by anybody: whose cgroup this is may wait. */
 	if (!load_relaxed(&found) && !param_int(EBB_ATTR_LIMIT) &&
-	    purge_free_most() < WORTH_IT) {
+	    purge_free_most() < WORTH_IT && !may_have_siblings()) {
 		grant(FIRST_ROOM, before);
 		return;
 	}

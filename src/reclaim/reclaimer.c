@@ -42,6 +42,7 @@
 #include "reclaim/policy.h"
 #include "reclaim/purge.h"
 #include "reclaim/reclaimer.h"
+#include "reclaim/sibling.h"
 #include "reclaim/sleep.h"
 #include "reclaim/source.h"
 
@@ -149,6 +150,7 @@ static void hear_sources(struct signals *signals)
 	struct inband_mark mark = inband_mark();
 
 	signals_init(signals, clock_ms());
+	signals->spare = purge_free_most();
 	sleep_dispatch(signals);
 	if (source_refind("", signals->now_ms))
 		inband_forget();
@@ -538,6 +540,7 @@ void reclaimer_postfork_child(void)
 	store_relaxed(&nr_forking, 0);
 	sleep_postfork_child();
 	source_reset_all();
+	sibling_postfork_child();
 	advise_postfork_child();
 	if (load_relaxed(&thread_state) == THREAD_RUNNING)
 		store_relaxed(&account.wake_level,

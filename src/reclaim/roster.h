@@ -116,6 +116,17 @@ int roster_ask(const char *path, uint32_t uid, struct roster_request *request,
  * then it may be removed, and the file is locked through *@ret_fd until that is
  * closed (-1: nothing to close).
  */
+#if IS_ENABLED(CONFIG_SIBLINGS)
 bool roster_is_abandoned(int dir_fd, const char *name, int *ret_fd);
+#else
+static inline bool roster_is_abandoned(int dir_fd, const char *name,
+				       int *ret_fd)
+{
+	(void)dir_fd;
+	(void)name;
+	*ret_fd = -1;
+	return false;
+}
+#endif
 
 #endif

@@ -43,7 +43,7 @@
 
 /*
  * Headroom first: see source_headroom_bit(); watch before psi, which gives way
- * to it.
+ * to it; siblings last, who are told what the others said.
  */
 static const struct {
 	const char *name;
@@ -62,6 +62,8 @@ static const struct {
 	  IS_ENABLED(CONFIG_PSI) ? &psi_source : NULL },
 	{ "app", "CONFIG_APP_CALL",
 	  IS_ENABLED(CONFIG_APP_CALL) ? &app_source : NULL },
+	{ "siblings", "CONFIG_SIBLINGS",
+	  IS_ENABLED(CONFIG_SIBLINGS) ? &sibling_source : NULL },
 };
 
 _Static_assert(ARRAY_SIZE(table) <= 32, "signals.by_source is one word");

@@ -31,6 +31,8 @@ struct signals {
 	enum pressure pressure;
 	uint32_t by_source;	/* sources that said so, bit = index */
 	bool limits_changed;	/* somebody wrote to a limit's file */
+	uint64_t spare;		/* bytes that could be given back, at most: set
+				 * before they are asked */
 };
 
 static inline void signals_init(struct signals *signals, uint64_t now_ms)
@@ -212,5 +214,6 @@ extern struct source cgroup1_source;
 extern struct source psi_source;
 extern struct source watch_source;
 extern struct source app_source;
+extern struct source sibling_source;
 
 #endif

@@ -66,6 +66,9 @@ static inline bool make_base(char *base)
 /* Its path, where it is not the one beside the test. */
 static const char *subject_program;
 
+/* What it does before it becomes that program; NULL: nothing. */
+static void (*subject_prepare)(void);
+
 static inline void subject_exec(const char *conf, const char *more, int in,
 				int out)
 {
@@ -82,6 +85,8 @@ static inline void subject_exec(const char *conf, const char *more, int in,
 		 library_path(library));
 	snprintf(conf_item, sizeof(conf_item), "EBB_CONF=%s", conf);
 	snprintf(more_item, sizeof(more_item), "%s", more ? more : "NONE=");
+	if (subject_prepare)
+		subject_prepare();
 	dup2(in, 0);
 	dup2(out, 1);
 	execve(path, argv, env);

@@ -18,7 +18,7 @@ HEAD = struct.Struct("<8sIIQ4I7Q32s16s64s512s")
 SECTION = struct.Struct("<4I")
 LIVE, CACHED, DIRTY, LAZY, CLEAN = range(5)
 PRESSURE, GIVEN_BACK, LIMIT, HEADROOM = 12, 18, 25, 26
-NR_COUNTERS = 49
+NR_COUNTERS = 52
 
 
 def start_ticks(pid):

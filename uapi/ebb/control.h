@@ -61,6 +61,7 @@ enum ebb_attr_id {
 	EBB_ATTR_INBAND_WANT,
 	EBB_ATTR_MARGIN_CPU,
 	EBB_ATTR_MARGIN_THREAD,
+	EBB_ATTR_SIBLINGS,
 	EBB_ATTR_AUDIT_MS,
 	EBB_ATTR_NOTIFY_MS,
 	EBB_ATTR_CHECK,
@@ -367,6 +368,14 @@ static const struct ebb_attr ebb_attrs[] = {
 		.def = INT64_C(64) << 10, .def_text = "64K",
 		.since = "0.1",
 		.help = "headroom that in-band reclaim leaves for each thread",
+	},
+	[EBB_ATTR_SIBLINGS] = {
+		.name = "siblings", .type = EBB_TYPE_BOOL, .unit = "",
+		.min = 0, .max = 1, .def = 1, .def_text = "on",
+		.zero = "nobody is asked, and nobody is heard",
+		.flags = EBB_FLAG_START,
+		.since = "0.1",
+		.help = "ask the cgroup's other processes to give memory back",
 	},
 	[EBB_ATTR_AUDIT_MS] = {
 		.name = "audit_ms", .type = EBB_TYPE_MS, .unit = "ms",

@@ -40,6 +40,7 @@
 #define EBB_PROFILE_FILE	"heap_profile"
 #define EBB_REPORT_FILE		"report"
 #define EBB_DEAD_DIR		"dead-"		/* beside PID/; and the user */
+#define EBB_ROSTER_DIR		"siblings-"	/* the same */
 #define EBB_DEAD_MAX		8		/* pages kept there, per user */
 
 #define EBB_PAGE_MAGIC		"ebbpage"	/* with its final zero byte */
@@ -184,6 +185,9 @@ enum ebb_counter {
 	EBB_COUNTER_SCANNED,
 	EBB_COUNTER_SCAN_TIME,
 	EBB_COUNTER_PAGED_OUT,
+	EBB_COUNTER_SIBLINGS,
+	EBB_COUNTER_SIBLINGS_LED,
+	EBB_COUNTER_SIBLINGS_ASKED,
 	EBB_NR_COUNTERS
 };
 
@@ -358,6 +362,15 @@ static const struct ebb_counter_info ebb_counters[] = {
 	[EBB_COUNTER_PAGED_OUT] = { "paged_out", "bytes", EBB_TOTAL,
 		"ebb_paged_out_bytes_total", "0.1",
 		"cold memory advised to be paged out (cold_out)" },
+	[EBB_COUNTER_SIBLINGS] = { "siblings", "", EBB_GAUGE,
+		"ebb_siblings", "0.1",
+		"other processes of the cgroup that can be asked for memory" },
+	[EBB_COUNTER_SIBLINGS_LED] = { "siblings_led", "", EBB_GAUGE,
+		"ebb_siblings_led", "0.1",
+		"1: this process passes on to them what the kernel says" },
+	[EBB_COUNTER_SIBLINGS_ASKED] = { "siblings_asked", "", EBB_TOTAL,
+		"ebb_siblings_asked_total", "0.1",
+		"times that they were asked to give memory back" },
 };
 
 /* === Histograms =========================================================== */
