@@ -11,7 +11,8 @@ cxx_flags = -std=gnu++17 $(filter-out -std=% -Wstrict-prototypes \
 	-Wmissing-prototypes,$($(area)_CFLAGS)) $(extra) $(depfile)
 
 quiet_cmd_cc_o_c   = CC      $(@:$(O)/%=%)
-      cmd_cc_o_c   = $(CC) $(c_flags) -c -o $@ $<
+      cmd_cc_o_c   = $(CC) $(c_flags) -c -o $@ $<$(if $(filter \
+	$(@F),$(hot-y)), && $(OBJCOPY) --rename-section .text=.text.hot $@)
 quiet_cmd_cxx_o_cc = CXX     $(@:$(O)/%=%)
       cmd_cxx_o_cc = $(CXX) $(cxx_flags) -c -o $@ $<
 quiet_cmd_cpp_i_c  = CPP     $(@:$(O)/%=%)

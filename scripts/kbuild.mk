@@ -9,6 +9,7 @@
 #	obj-y += lock.o			lock.o from lock.c (or lock.cc)
 #	obj-$(CONFIG_PSI) += psi.o	only where the configuration says so
 #	obj-y += base/			a directory, with a Kbuild of its own
+#	hot-y += lock.o			of these, those whose code is linked first
 #	CFLAGS_lock.o := -O3		more flags for one object
 #	ccflags-y := -I...		more flags for all objects here
 #
@@ -21,6 +22,7 @@ include scripts/include.mk
 include $(O)/include/config/auto.conf
 
 obj-y :=
+hot-y :=
 ccflags-y :=
 include $(dir)/Kbuild
 

@@ -13,7 +13,9 @@
 #define unlikely(x)	__builtin_expect(!!(x), 0)
 
 #define noinline	__attribute__((__noinline__))
-#define cold		__attribute__((__cold__, __noinline__))
+/* Not in .text.unlikely, which linkers put first: see src/Kbuild. */
+#define cold		__attribute__((__cold__, __noinline__,		\
+				       section(".text.cold")))
 /* Run by every process: beside what else is run then, see src/Kbuild. */
 #define __startup	__attribute__((__noinline__, section(".text.startup")))
 /*

@@ -17,7 +17,7 @@ static uint32_t nr_inside;
 static bool fork_took;		/* fork_lock, by who forks */
 static __thread bool own_table __attribute__((tls_model("initial-exec")));
 
-void fd_window_enter(void)
+__startup void fd_window_enter(void)
 {
 	bool alone;
 
@@ -35,7 +35,7 @@ void fd_window_enter(void)
 		lock_release(&fork_lock);
 }
 
-void fd_window_leave(void)
+__startup void fd_window_leave(void)
 {
 	uint32_t nr = load_relaxed(&nr_inside);
 

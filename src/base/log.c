@@ -75,7 +75,8 @@ static void put_str(struct fmt_out *out, const char *s)
 		put_char(out, *s);
 }
 
-static void put_number(struct fmt_out *out, uint64_t n, unsigned int base)
+static __startup void put_number(struct fmt_out *out, uint64_t n,
+				 unsigned int base)
 {
 	char digits[20];	/* of UINT64_MAX, in decimal */
 	unsigned int nr = 0;
@@ -106,7 +107,7 @@ static bool skip_length(const char **fmt)
 }
 
 /* The conversions of one argument that is a number. */
-static void put_argument(struct fmt_out *out, char conv, uint64_t n)
+static __startup void put_argument(struct fmt_out *out, char conv, uint64_t n)
 {
 	switch (conv) {
 	case 'd':
@@ -122,7 +123,7 @@ static void put_argument(struct fmt_out *out, char conv, uint64_t n)
 	}
 }
 
-size_t fmt_vline(char *buf, size_t size, const char *fmt, va_list ap)
+__startup size_t fmt_vline(char *buf, size_t size, const char *fmt, va_list ap)
 {
 	struct fmt_out out = { .buf = buf, .size = size };
 	bool wide;
@@ -158,7 +159,7 @@ size_t fmt_vline(char *buf, size_t size, const char *fmt, va_list ap)
 	return out.len;
 }
 
-size_t fmt_line(char *buf, size_t size, const char *fmt, ...)
+__startup size_t fmt_line(char *buf, size_t size, const char *fmt, ...)
 {
 	va_list ap;
 	size_t len;
@@ -318,7 +319,7 @@ void ebb_bug(const char *fmt, ...)
 
 /* === Target =============================================================== */
 
-void log_init(void)
+__startup void log_init(void)
 {
 	struct stat st;
 

@@ -353,12 +353,12 @@ static unsigned int string_slot(enum ebb_attr_id id)
 	ebb_bug("option %d is not a string", (int)id);
 }
 
-int64_t param_int(enum ebb_attr_id id)
+__startup int64_t param_int(enum ebb_attr_id id)
 {
 	return load_relaxed(&changes[id]) ^ ebb_attrs[id].def;
 }
 
-const char *param_str(enum ebb_attr_id id)
+__startup const char *param_str(enum ebb_attr_id id)
 {
 	/* Pairs with set_string(). */
 	const char *now = load_acquire(&strings[string_slot(id)].now);

@@ -214,7 +214,7 @@ static int open_read(const char *path)
 }
 
 /* One name=value a line; lines that begin with # are comments.  False: none. */
-static bool load_file(enum load_pass pass, const char *path)
+static __startup bool load_file(enum load_pass pass, const char *path)
 {
 	struct origin from = { .pass = pass, .name = path };
 	struct reader r = { .separator = '\n' };
@@ -271,7 +271,7 @@ static const char *lookup_in_proc(char *buf)
 
 /* === Loading ============================================================== */
 
-void param_load_from(const struct param_sources *sources)
+__startup void param_load_from(const struct param_sources *sources)
 {
 	const char *file = sources->file;
 	enum load_pass pass;
@@ -287,7 +287,7 @@ void param_load_from(const struct param_sources *sources)
 	}
 }
 
-void param_load(void)
+__startup void param_load(void)
 {
 	struct param_sources sources = { .file = EBB_CONF_FILE };
 	char early[CHUNK_MAX];

@@ -27,7 +27,7 @@ static long read_it(const char *path, char *buf, size_t size)
 	return ret < 0 ? ret : (long)len;
 }
 
-long small_file_read(const char *path, char *buf, size_t size)
+__startup long small_file_read(const char *path, char *buf, size_t size)
 {
 	long ret;
 

@@ -34,7 +34,7 @@ static void next_turn(struct heap *heap)
 	store_relaxed(&heap->turn, (uint16_t)(heap->turn + 1));
 }
 
-void drain_init(void)
+__startup void drain_init(void)
 {
 	list_init(&heaps);
 	orphan_heap.charge = CHARGE_NOBODY;
@@ -80,7 +80,7 @@ static void open_gate(struct heap *heap)
 	store_release(gate, heap);
 }
 
-struct heap *drain_open_heap(void)
+__startup struct heap *drain_open_heap(void)
 {
 	int tid = sys_gettid();
 	struct heap *heap;
