@@ -20,7 +20,7 @@
 
 _Static_assert(CHUNK * sizeof(struct charge) <= SLAB_SIZE, "one slab a chunk");
 
-bool charge_keeps_accounts, charge_counts_frees;
+__startup_data bool charge_keeps_accounts, charge_counts_frees;
 
 static struct charge first[NR_FIRST];
 static struct charge *chunks[NR_CHUNKS];	/* atomic */

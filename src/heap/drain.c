@@ -25,8 +25,8 @@ enum drain_part {
 	DRAIN_ALL,
 };
 
-static struct list_head heaps;		/* drain_lock */
-static struct heap *closed;		/* drain_lock */
+static __startup_data struct list_head heaps;		/* drain_lock */
+static __startup_data struct heap *closed;		/* drain_lock */
 
 /* From now on it is nobody's, or another's: known by who remembers the turn. */
 static void next_turn(struct heap *heap)

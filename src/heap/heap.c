@@ -21,16 +21,16 @@ __thread struct tcb tcb __attribute__((tls_model("initial-exec"))) = {
 };
 __thread struct thread thread __attribute__((tls_model("initial-exec")));
 
-bool heap_checked;
-bool heap_watched;
-bool heap_for_all;
-bool heap_sized;
-bool heap_noted;
+__startup_data bool heap_checked;
+__startup_data bool heap_watched;
+__startup_data bool heap_for_all;
+__startup_data bool heap_sized;
+__startup_data bool heap_noted;
 #if IS_ENABLED(CONFIG_PROFILE)
-bool heap_profiled;
+__startup_data bool heap_profiled;
 #endif
 #if HEAP_MARKS
-bool heap_marked;
+__startup_data bool heap_marked;
 #endif
 
 /* A place for the tops of the empty heap's magazines to point past. */

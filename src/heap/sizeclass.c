@@ -13,7 +13,7 @@
 #define SHARE_MAX_SLOTS	128u
 #define SHARE_MAX_BYTES	(4u << 10)
 
-struct sizeclass sizeclasses[NR_CLASSES];
+__startup_data struct sizeclass sizeclasses[NR_CLASSES];
 
 static uint32_t class_size(unsigned int class)
 {

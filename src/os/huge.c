@@ -19,8 +19,8 @@ enum allowed {
 	ALWAYS,
 };
 
-static int advice;		/* 0: none is given */
-static size_t folio;
+static __startup_data int advice;	/* 0: none is given */
+static __startup_data size_t folio;
 static const char *why = "not looked at";
 
 /* Which word of "always inherit madvise [never]" is chosen. */

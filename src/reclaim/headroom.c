@@ -19,7 +19,7 @@
 #define CACHE_SHARE	4	/* of the limit: below it the cache is read */
 
 /* Reclaimer thread only. */
-static struct gauge_set gauges = { .min_fd = -1 };
+static struct gauge_set gauges;
 static bool told;			/* notes were opened, or tried to be */
 
 static void headroom_close(struct source *source)
