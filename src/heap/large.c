@@ -185,6 +185,17 @@ bool large_is_leaving(const void *ptr)
 	return load_relaxed(&slab_of(ptr)->tail) == TAIL_LEAVING;
 }
 
+/*
+ * To copy what is at least doubled costs no more than the faults of what is
+ * added, and leaves memory as it is that would be backed for good.  Below
+ * `limit' there may be no room for both.
+ */
+static bool may_move(size_t before, size_t bytes)
+{
+	return before < LARGE_MOVE_MIN && bytes / 2 >= before &&
+	       !load_relaxed(&account.backed_max);
+}
+
 bool large_resize(void *ptr, size_t size)
 {
 	struct slab *run = slab_of(ptr);
@@ -196,7 +207,8 @@ bool large_resize(void *ptr, size_t size)
 		return false;
 	if (!tail_take(run, &offered))
 		return false;
-	if (!run_resize(run, run->run_len, slabs_for(bytes))) {
+	if (!run_resize(run, run->run_len, slabs_for(bytes),
+			may_move(before, bytes))) {
 		if (offered)
 			tail_offer(run);
 		return false;

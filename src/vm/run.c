@@ -542,12 +542,26 @@ void run_free(struct slab *first, size_t nr, enum run_state state)
 	release();
 }
 
-static bool grow_in_place(struct slab *first, size_t nr, size_t more)
+/* Whether there is a free run of @nr slabs that is backed. */
+static bool backed_fits(size_t nr)
+{
+	for (int state = RUN_DIRTY; state < RUN_CLEAN; state++)
+		if (index_find(&indexes[state], nr, 1, nr << SLAB_SHIFT))
+			return true;
+	return false;
+}
+
+static bool grow_in_place(struct slab *first, size_t nr, size_t more,
+			  bool may_move)
 {
 	size_t end = slab_index(first) + nr;
 	struct slab *next = first + nr;
+	bool last = end >= load_relaxed(&range.fresh) >> SLAB_SHIFT;
 
-	if (end >= load_relaxed(&range.fresh) >> SLAB_SHIFT) {
+	if (may_move && (last || next->run_state == RUN_CLEAN) &&
+	    backed_fits(nr + more))
+		return false;
+	if (last) {
 		/* The last run of all: fresh space follows. */
 		struct slab *got = range_take_fresh(more, true);
 
@@ -566,7 +580,7 @@ static bool grow_in_place(struct slab *first, size_t nr, size_t more)
 	return false;
 }
 
-bool run_resize(struct slab *first, size_t nr, size_t new_nr)
+bool run_resize(struct slab *first, size_t nr, size_t new_nr, bool may_move)
 {
 	bool done = true;
 
@@ -577,7 +591,7 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr)
 	lock_take(&vm_lock);
 	deferred_drain();
 	if (new_nr > nr) {
-		done = grow_in_place(first, nr, new_nr - nr);
+		done = grow_in_place(first, nr, new_nr - nr, may_move);
 	} else {
 		/* Both ends first: what joins neighbours looks at them. */
 		set_ends(first, new_nr, RUN_USED);

@@ -101,8 +101,12 @@ struct slab *run_alloc_for(size_t bytes, size_t align,
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);
 
-/* Have the used run @first, of @nr slabs, become @new_nr slabs in place. */
-bool run_resize(struct slab *first, size_t nr, size_t new_nr);
+/*
+ * Have the used run @first, of @nr slabs, become @new_nr slabs in place.
+ * @may_move: false rather than with slabs that are not backed, if there is a
+ * free run, backed, that would hold all of it.
+ */
+bool run_resize(struct slab *first, size_t nr, size_t new_nr, bool may_move);
 
 /*
  * For the reclaimer: take out of the index the oldest free run in @state

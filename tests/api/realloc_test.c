@@ -171,6 +171,27 @@ TEST_F(realloc, stays_where_it_is_within_its_usable_size)
 	}
 }
 
+/* Though it is the last object of all, with fresh memory behind it. */
+TEST_F(realloc, doubled_uses_what_is_backed_and_free)
+{
+	size_t half = 3 * MIB / 2, before;
+	char *freed = malloc(2 * half), *wall = malloc(100 * KIB);
+	char *p = malloc(half);
+
+	ASSERT_TRUE(freed && wall && p);
+	memset(freed, 1, 2 * half);
+	memset(p, 2, half);
+	free(freed);
+	before = rss_bytes();
+	p = realloc(p, 2 * half);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(2, p[half - 1]);
+	memset(p, 3, 2 * half);
+	EXPECT_GE(before + half / 2, rss_bytes());
+	free(p);
+	free(wall);
+}
+
 TEST_F(realloc, keeps_errno_when_it_succeeds)
 {
 	char *p = NULL;
