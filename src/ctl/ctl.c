@@ -503,6 +503,11 @@ static int make_roster_dir(char *path, const char **ret_why)
 	*ret_why = "the control directory is in use";
 	if (!lock_try(&ctl_lock))
 		return -EAGAIN;
+	*ret_why = "the process ends";
+	if (ctl.state == CTL_CLOSED) {
+		lock_release(&ctl_lock);
+		return -EOPNOTSUPP;
+	}
 	place_look_at_self(&who);
 	fd = place_make_side(&who, param_str(EBB_ATTR_CONTROL_DIR),
 			     EBB_ROSTER_DIR, roster_is_abandoned, path,
@@ -513,11 +518,10 @@ static int make_roster_dir(char *path, const char **ret_why)
 	return min(fd, 0);
 }
 
-static bool roster_dir_at(unsigned int i, char *path)
+static bool roster_dir_at(unsigned int i, uint32_t uid, char *path)
 {
 	return place_side_at(i, param_str(EBB_ATTR_CONTROL_DIR),
-			     EBB_ROSTER_DIR, (uint32_t)sys_call0(SYS_geteuid),
-			     path);
+			     EBB_ROSTER_DIR, uid, path);
 }
 
 static const struct sibling_places sibling_places = {

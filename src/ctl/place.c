@@ -491,23 +491,45 @@ static int make_pid(int base_fd, const struct making *making, const char *name)
 	return err ?: file_open_dir(base_fd, name);
 }
 
-/* What nobody uses is removed while nobody can begin to. */
+/* Whether @name is; removed while nobody can begin to use it, if @remove. */
+static bool see_to(int fd, const struct making *making, const char *name,
+		   bool remove)
+{
+	bool ret;
+	int held;
+
+	ret = making->is_abandoned(fd, name, &held);
+	if (ret && remove)
+		err_ignore(file_remove(fd, name));
+	if (held >= 0)
+		sys_close(held);
+	return ret;
+}
+
+struct side {
+	int fd;
+	const struct making *making;
+};
+
+static bool note_abandoned(const char *name, void *arg)
+{
+	const struct side *side = arg;
+
+	return !see_to(side->fd, side->making, name, false) ||
+	       note_name(name, &seen);
+}
+
 static int make_side(int base_fd, const struct making *making)
 {
-	int fd = open_side(base_fd, making->side, making->self->uid);
+	struct side side = { .making = making };
 
+	side.fd = open_side(base_fd, making->side, making->self->uid);
 	seen.nr = 0;
-	if (fd < 0 || file_for_each(fd, note_name, &seen))
-		return fd;
-	for (unsigned int i = 0; i < seen.nr; i++) {
-		int held;
-
-		if (making->is_abandoned(fd, seen.names[i], &held))
-			err_ignore(file_remove(fd, seen.names[i]));
-		if (held >= 0)
-			sys_close(held);
-	}
-	return fd;
+	if (side.fd < 0 || file_for_each(side.fd, note_abandoned, &side))
+		return side.fd;
+	for (unsigned int i = 0; i < seen.nr; i++)
+		see_to(side.fd, making, seen.names[i], true);
+	return side.fd;
 }
 
 /* In @base_fd, which is closed; its name is added to @path. */
@@ -538,7 +560,9 @@ static int make_named(const struct making *making, const char *wanted,
 	fmt_line(path, PLACE_PATH_MAX, "%s", wanted);
 	fd = make_in(fd, making, path);
 	if (fd < 0)
-		*ret_why = "PID/ cannot be made in control_dir";
+		*ret_why = making->side ?
+			   "siblings-UID/ cannot be made in control_dir" :
+			   "PID/ cannot be made in control_dir";
 	return fd;
 }
 

@@ -40,7 +40,7 @@
 #define STEP_SHARE	64		/* of room: a heap's untold bytes */
 #define STEP_MIN	(4 * (int64_t)KIB)
 #define NAP_US		500
-#define ASK_GAP_US	2000		/* while it waits: who has more by now */
+#define ASK_GAP_US	2000		/* the first: who has more by now */
 #define GAP_MAX_US	1000000
 #define REFIND_US	1000000
 #define READ_ALL_US	100000
@@ -56,7 +56,9 @@ static uint64_t read_all_us;		/* until then only that one is read */
 static uint64_t find_after_us;		/* not looked for before this */
 static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
-static bool asked_in_vain;		/* siblings, the last time */
+static uint64_t ask_after_us;		/* siblings are left in peace until then */
+static uint64_t ask_gap_us;
+static bool asked_in_vain;		/* the last time */
 static uint64_t room_after_us;		/* no purge for `limit' before this */
 static uint64_t room_useless;		/* free bytes that did not go then */
 static uint32_t nr_grants;		/* read anywhere */
@@ -320,14 +322,22 @@ static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 	return result.clean_bytes >= WORTH_IT ? 0 : -ENODATA;
 }
 
-/* Ask those who share the limit; how many bytes may come of it. */
-static uint64_t ask_siblings(uint64_t limit, uint64_t headroom, uint64_t owed)
+/*
+ * Ask those who share the limit; whether something may come of it.  Again and
+ * again, but ever more rarely, until it has helped.
+ */
+static bool ask_siblings(uint64_t now, uint64_t limit, uint64_t headroom)
 {
-	uint64_t want = 2 * margin_of(limit) + owed;
-	uint64_t ret;
+	uint64_t want = without(2 * margin_of(limit), headroom);
+	bool ret;
 
+	if (now < ask_after_us)
+		return false;
+	ask_gap_us = min(max(2 * ask_gap_us, (uint64_t)ASK_GAP_US),
+			 (uint64_t)GAP_MAX_US);
+	ask_after_us = now + ask_gap_us;
 	fd_window_enter();
-	ret = sibling_ask(&view, want_at_least(without(want, headroom)));
+	ret = sibling_ask(&view, want_at_least(want));
 	fd_window_leave();
 	return ret;
 }
@@ -363,8 +373,8 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 {
 	uint64_t start = clock_us(), now = start;
 	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
-	uint64_t spent = 0, hoped = 0, ask_after_us = 0;
-	bool anyway = now >= wait_after_us, waited = false;
+	uint64_t spent = 0;
+	bool anyway = now >= wait_after_us, waited = false, hoped = false;
 
 	add_stat(&stats.nr_near, 1);
 	notice_post(PRESSURE_SEVERE);
@@ -375,15 +385,14 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 				    (uint32_t)((budget - spent) / 1000) + 1,
 				    anyway);
 
-		if (err && now >= ask_after_us) {
-			hoped = ask_siblings(*limit, headroom, owed);
-			ask_after_us = now + ASK_GAP_US;
-		}
-		*ret_pass = err == -EBUSY || hoped;
+		*ret_pass = err == -EBUSY;
 		if (err && err != -EBUSY) {
-			if (has_margin(*limit, headroom, 1) ||
-			    (now < wait_after_us && (!hoped || asked_in_vain)))
+			if (has_margin(*limit, headroom, 1))
 				break;
+			hoped |= ask_siblings(now, *limit, headroom);
+			if (now < wait_after_us && (!hoped || asked_in_vain))
+				break;
+			*ret_pass = hoped && !asked_in_vain;
 			waited = true;
 			nap();
 		}
@@ -397,7 +406,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 		add_stat(&stats.nr_waits, 1);
 	if (has_margin(*limit, headroom, 1)) {
 		add_stat(&stats.nr_helped, 1);
-		wait_gap_us = 0;
+		wait_gap_us = ask_gap_us = ask_after_us = 0;
 		asked_in_vain = false;
 	} else if (waited) {
 		uint64_t least = (uint64_t)param_int(EBB_ATTR_TICK_MIN_MS) *

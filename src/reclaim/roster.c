@@ -46,6 +46,15 @@ static int open_own(const char *path, int flags, mode_t type, uint32_t uid)
 	return -EPERM;
 }
 
+bool roster_exists(const char *path, uint32_t uid)
+{
+	int fd = open_own(path, O_RDONLY, S_IFREG, uid);
+
+	if (fd >= 0)
+		sys_close(fd);
+	return fd >= 0;
+}
+
 static bool bell_path(const char *path, unsigned int row,
 		      char bell[ROSTER_PATH_MAX])
 {
@@ -98,8 +107,7 @@ static int lock_rows(int fd, unsigned int row, unsigned int nr, short type)
 	return (int)sys_call3(SYS_fcntl, fd, F_OFD_SETLK, (long)&lock);
 }
 
-/* Whether somebody else holds a lock there. */
-static bool is_locked(int fd, unsigned int row, unsigned int nr)
+static struct flock find_lock(int fd, unsigned int row, unsigned int nr)
 {
 	struct flock lock = {
 		.l_type = F_WRLCK,
@@ -108,8 +116,23 @@ static bool is_locked(int fd, unsigned int row, unsigned int nr)
 		.l_len = (off_t)(nr * ROW_SIZE),
 	};
 
-	return sys_call3(SYS_fcntl, fd, F_OFD_GETLK, (long)&lock) ||
-	       lock.l_type != F_UNLCK;
+	if (sys_call3(SYS_fcntl, fd, F_OFD_GETLK, (long)&lock))
+		lock.l_type = F_WRLCK;
+	return lock;
+}
+
+/* Whether somebody else holds a lock there. */
+static bool is_locked(int fd, unsigned int row, unsigned int nr)
+{
+	return find_lock(fd, row, nr).l_type != F_UNLCK;
+}
+
+/* By one who is about to remove the file: see clear. */
+static bool is_locked_whole(int fd)
+{
+	struct flock lock = find_lock(fd, 0, 0);
+
+	return lock.l_type != F_UNLCK && !lock.l_start && !lock.l_len;
 }
 
 /* === Joining and leaving ================================================== */
@@ -124,7 +147,7 @@ static int take_row(int fd)
 		if (err != -EAGAIN && err != -EACCES)
 			return err;
 	}
-	return -EMFILE;
+	return is_locked_whole(fd) ? -ESTALE : -EMFILE;
 }
 
 static bool has_name(int fd, uint64_t *ret_ino)
@@ -191,6 +214,8 @@ int roster_join(struct roster *self, uint32_t uid, uint32_t pid)
 
 	for (unsigned int i = 0; i < JOIN_TRIES && err == -ESTALE; i++) {
 		err = join_once(self, uid) ?: roster_tell(self, pid, 0);
+		if (err && self->row)
+			roster_clean(self->path, self->row, self->ino);
 		if (err)
 			roster_close(self);
 	}
@@ -208,41 +233,6 @@ void roster_close(struct roster *self)
 	}
 	self->row = 0;
 	self->leads = false;
-}
-
-void roster_clean(const char *path, unsigned int row, uint64_t ino)
-{
-	int fd = open_at(AT_FDCWD, path, O_RDWR, 0);
-	uint64_t there;
-
-	if (fd < 0)
-		return;
-	if (has_name(fd, &there) && there == ino) {
-		remove_bell(path, row);
-		/* A length of 0 would be all that follows. */
-		if ((row == 1 || !is_locked(fd, 1, row - 1)) &&
-		    !is_locked(fd, row + 1, 0))
-			remove_path(path);
-	}
-	sys_close(fd);
-}
-
-bool roster_is_abandoned(int dir_fd, const char *name, int *ret_fd)
-{
-	char board[ROSTER_NAME_SIZE];
-	size_t len = strcspn(name, ".");
-	int fd;
-
-	*ret_fd = -1;
-	if (len >= sizeof(board))
-		return false;
-	memcpy(board, name, len);
-	board[len] = '\0';
-	fd = open_at(dir_fd, board, O_RDWR, 0);
-	if (fd < 0)
-		return fd == -ENOENT;
-	*ret_fd = fd;
-	return !lock_rows(fd, 0, 0, F_WRLCK);
 }
 
 /* === Rows ================================================================= */
@@ -315,6 +305,60 @@ bool roster_lead(struct roster *self)
 	if (!self->leads)
 		self->leads = !lock_rows(self->fd, 0, 1, F_WRLCK);
 	return self->leads;
+}
+
+/* === Cleaning up ========================================================== */
+
+static void remove_bells(int fd, const char *path)
+{
+	struct roster_row rows[CHUNK];
+	int nr;
+
+	for (unsigned int from = 0; from < ROSTER_ROWS; from += CHUNK) {
+		nr = read_chunk(fd, from, rows);
+		for (int i = 0; i < nr; i++)
+			if (is_written(&rows[i]))
+				remove_bell(path, from + (unsigned int)i);
+		if (nr < (int)CHUNK)
+			return;
+	}
+}
+
+void roster_clean(const char *path, unsigned int row, uint64_t ino)
+{
+	int fd = open_at(AT_FDCWD, path, O_RDWR, 0);
+	uint64_t there;
+
+	if (fd < 0)
+		return;
+	if (has_name(fd, &there) && there == ino) {
+		remove_bell(path, row);
+		/* A length of 0 would be all that follows. */
+		if ((row == 1 || !is_locked(fd, 1, row - 1)) &&
+		    !is_locked(fd, row + 1, 0)) {
+			remove_bells(fd, path);
+			remove_path(path);
+		}
+	}
+	sys_close(fd);
+}
+
+bool roster_is_abandoned(int dir_fd, const char *name, int *ret_fd)
+{
+	char board[ROSTER_NAME_SIZE];
+	size_t len = strcspn(name, ".");
+	int fd;
+
+	*ret_fd = -1;
+	if (len >= sizeof(board))
+		return false;
+	memcpy(board, name, len);
+	board[len] = '\0';
+	fd = open_at(dir_fd, board, O_RDWR, 0);
+	if (fd < 0)
+		return fd == -ENOENT;
+	*ret_fd = fd;
+	return !lock_rows(fd, 0, 0, F_WRLCK);
 }
 
 /* === Bells ================================================================ */

@@ -19,7 +19,8 @@
  *	clear	lock all rows: then nobody is there, nobody can join, and the
  *		file and its bells may be removed.  Who joins looks after
  *		locking whether the file still has a name, and else begins anew
- *	leave	remove the own bell, and the file where no other row is locked.
+ *	leave	remove the own bell, and where no other row is locked the bells
+ *		of who is gone, and the file.
  *		Who joins in between has a file without a name, sees that
  *		(roster_is_lost) and joins anew
  *
@@ -64,9 +65,13 @@ int roster_name(const char *path, char name[ROSTER_NAME_SIZE]) __must_check;
 
 /*
  * Have a row in the file @path, made if need be.  -EMFILE: all are taken;
- * -EPERM: it is not this user's alone; other -errno.  @self has @path.
+ * -ESTALE: somebody is just removing it; -EPERM: it is not this user's alone;
+ * other -errno.  @self has @path.
  */
 int roster_join(struct roster *self, uint32_t uid, uint32_t pid) __must_check;
+
+/* Whether there is that file, and it is @uid's alone to write to. */
+bool roster_exists(const char *path, uint32_t uid);
 
 /* Say what could be given back; -errno where the roster is of no use any more. */
 int roster_tell(struct roster *self, uint32_t pid, uint64_t spare) __must_check;
@@ -87,7 +92,7 @@ int64_t roster_hear(struct roster *self) __must_check;
 void roster_close(struct roster *self);
 
 /*
- * Remove what the process with @row leaves, and the file where it was the last;
+ * Remove what the process with @row leaves, and all where it was the last;
  * nothing if the file behind @path is another one than @ino.  Context: anybody
  * in the process; the row may still be locked.
  */

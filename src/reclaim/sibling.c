@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/stat.h>
 
 #include "base/atomic.h"
@@ -31,12 +32,13 @@ static struct lock sibling_lock = LOCK_INIT(5);
 
 static const struct sibling_places *places;	/* set once, or NULL */
 
-/* sibling_lock */
+/* sibling_lock; @row is set to 0 by anybody */
 static struct {
 	char path[ROSTER_PATH_MAX];	/* "": not found yet */
 	uint64_t place;			/* of the view that it is for */
 	unsigned int row;		/* 0: we have none */
 	uint64_t ino;
+	uint32_t uid;			/* whose it is */
 } shared;
 static struct roster_row rows[ROSTER_ROWS];
 
@@ -46,6 +48,8 @@ static bool may_be;
 
 /* Reclaimer thread only. */
 static struct roster self = { .fd = -1, .bell_fd = -1 };
+static uint32_t self_uid;		/* with which it joined */
+static int tried_filters;		/* how many there were when it did */
 static const struct cgroup_view *own_view;
 static uint64_t looked_ms, passed_on_ms;
 static uint64_t told;			/* spare bytes */
@@ -53,19 +57,16 @@ static bool rung;			/* in this round, by a sibling */
 
 static struct sibling_stats stats;	/* nr_asks: sibling_lock */
 
-void sibling_set_places(const struct sibling_places *new_places)
+/* Asking makes no call for it, which a filter might not expect. */
+__startup void sibling_set_places(const struct sibling_places *new_places)
 {
 	places = new_places;
-}
-
-static uint32_t own_uid(void)
-{
-	return (uint32_t)sys_call0(SYS_geteuid);
+	shared.uid = (uint32_t)getauxval(AT_EUID);
 }
 
 /* === Asking =============================================================== */
 
-static bool is_own_dir(const char *path)
+static bool is_own_dir(const char *path, uint32_t uid)
 {
 	int fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
 			  0);
@@ -74,16 +75,19 @@ static bool is_own_dir(const char *path)
 
 	if (fd < 0)
 		return false;
-	ret = !sys_fstat(fd, &st) && st.st_uid == own_uid() &&
+	ret = !sys_fstat(fd, &st) && st.st_uid == uid &&
 	      !(st.st_mode & (S_IWGRP | S_IWOTH));
 	sys_close(fd);
 	return ret;
 }
 
-static bool find_dir(char *path)
+static bool find_dir(void)
 {
-	for (unsigned int i = 0; places && places->at(i, path); i++)
-		if (is_own_dir(path))
+	uint32_t uid = load_relaxed(&shared.uid);
+	char path[ROSTER_PATH_MAX];
+
+	for (unsigned int i = 0; places && places->at(i, uid, path); i++)
+		if (is_own_dir(path, uid))
 			return true;
 	return false;
 }
@@ -91,12 +95,11 @@ static bool find_dir(char *path)
 bool sibling_may_be(void)
 {
 	uint64_t now_ms = clock_coarse_ms();
-	char path[ROSTER_PATH_MAX];
 
 	if (sibling_has_joined())
 		return load_relaxed(&stats.nr_others);
 	if (now_ms >= check_after_ms) {
-		may_be = param_int(EBB_ATTR_SIBLINGS) && find_dir(path);
+		may_be = param_int(EBB_ATTR_SIBLINGS) && find_dir();
 		check_after_ms = now_ms + SIBLING_CHECK_MS;
 	}
 	return may_be;
@@ -125,8 +128,12 @@ static bool locate(const struct cgroup_view *view)
 	shared.place = view->place;
 	if (!param_int(EBB_ATTR_SIBLINGS) || view->version == CGROUP_NONE)
 		return false;
-	if (find_dir(shared.path) && !add_name(shared.path, view))
-		return true;
+	for (unsigned int i = 0; places && places->at(i, shared.uid,
+						     shared.path); i++)
+		if (is_own_dir(shared.path, shared.uid) &&
+		    !add_name(shared.path, view) &&
+		    roster_exists(shared.path, shared.uid))
+			return true;
 	shared.path[0] = '\0';
 	return false;
 }
@@ -141,7 +148,7 @@ uint64_t sibling_ask(const struct cgroup_view *view, uint64_t want)
 	if (!lock_try(&sibling_lock))
 		return 0;
 	request.own_row = shared.row;
-	if (locate(view) && roster_ask(shared.path, own_uid(), &request, rows) &&
+	if (locate(view) && roster_ask(shared.path, shared.uid, &request, rows) &&
 	    !shared.row)
 		shared.path[0] = '\0';
 	if (request.nr_asked)
@@ -152,13 +159,23 @@ uint64_t sibling_ask(const struct cgroup_view *view, uint64_t want)
 
 /* === Taking part ========================================================== */
 
-static void share(const char *path, unsigned int row, uint64_t ino)
+/* False: who asks just now is stopped, perhaps. */
+static bool share(void)
 {
-	lock_take(&sibling_lock);
-	fmt_line(shared.path, sizeof(shared.path), "%s", path);
-	store_relaxed(&shared.row, row);
-	shared.ino = ino;
+	if (!lock_try_for(&sibling_lock, LOCK_PATIENCE_MS))
+		return false;
+	fmt_line(shared.path, sizeof(shared.path), "%s", self.path);
+	shared.ino = self.ino;
+	store_relaxed(&shared.uid, self_uid);
+	store_relaxed(&shared.row, self.row);
 	lock_release(&sibling_lock);
+	return true;
+}
+
+/* There is a filter since the calls were tried: it may kill. */
+static bool is_confined(void)
+{
+	return probe_filters(-1) != tried_filters;
 }
 
 bool sibling_has_joined(void)
@@ -193,9 +210,11 @@ static void sibling_close(struct source *source)
 		return;
 	/* The bell is closed with the roster. */
 	source->nr_fds = 0;
-	roster_clean(self.path, self.row, self.ino);
+	/* First: the row may be another one's as soon as it is let go. */
+	store_relaxed(&shared.row, 0);
+	if (!is_confined())
+		roster_clean(self.path, self.row, self.ino);
 	roster_close(&self);
-	share("", 0, 0);
 	store_relaxed(&stats.nr_others, 0);
 	store_relaxed(&stats.leads, 0);
 }
@@ -236,9 +255,11 @@ static const char *refused_call(void)
 
 static int join(struct source *source)
 {
-	const char *why = refused_call();
+	const char *why;
 	int err;
 
+	tried_filters = probe_filters(-1);
+	why = refused_call();
 	if (why)
 		return source_refuse(source, why, -EPERM);
 	err = places->make(self.path, &why);
@@ -247,16 +268,18 @@ static int join(struct source *source)
 	err = add_name(self.path, own_view);
 	if (err)
 		return source_refuse(source, "the cgroup is gone", err);
-	err = roster_join(&self, own_uid(), (uint32_t)sys_getpid());
+	self_uid = (uint32_t)sys_call0(SYS_geteuid);
+	err = roster_join(&self, self_uid, (uint32_t)sys_getpid());
 	if (err == -EMFILE)
 		return source_refuse(source, "there are 255 already", err);
 	if (err)
 		return source_refuse(source, "no roster can be made", err);
 	source_add_fd(source, self.bell_fd, POLLIN);
-	share(self.path, self.row, self.ino);
 	told = 0;
 	looked_ms = 0;
-	return 0;
+	if (share())
+		return 0;
+	return source_refuse(source, "a thread that asks is stopped", -EAGAIN);
 }
 
 static const char *describe(uint64_t nr_others, bool leads)
@@ -266,12 +289,23 @@ static const char *describe(uint64_t nr_others, bool leads)
 	return leads ? "with others; leads" : "with others";
 }
 
+static int tell(struct source *source, uint64_t spare)
+{
+	int err = roster_tell(&self, (uint32_t)sys_getpid(), spare);
+
+	told = spare;
+	return err ? source_refuse(source, "cannot write to the roster", err) :
+		     0;
+}
+
 static int look(struct source *source, uint64_t now_ms)
 {
 	int nr;
 
 	if (roster_is_lost(&self))
 		return source_refuse(source, "the roster was removed", -ESTALE);
+	if ((uint32_t)sys_call0(SYS_geteuid) != self_uid)
+		return source_refuse(source, "the user has changed", -ESTALE);
 	nr = roster_count(&self);
 	if (nr < 0)
 		return source_refuse(source, "cannot read the roster", nr);
@@ -280,15 +314,6 @@ static int look(struct source *source, uint64_t now_ms)
 	source_watches(source, describe(stats.nr_others, stats.leads));
 	looked_ms = now_ms;
 	return 0;
-}
-
-static int tell(struct source *source, uint64_t spare)
-{
-	int err = roster_tell(&self, (uint32_t)sys_getpid(), spare);
-
-	told = spare;
-	return err ? source_refuse(source, "cannot write to the roster", err) :
-		     0;
 }
 
 /* The kernel said something: others may not hear it. */
@@ -306,20 +331,28 @@ static bool differs(uint64_t spare)
 {
 	uint64_t by = spare > told ? spare - told : told - spare;
 
-	return by >= max(told / 4, (uint64_t)TELL_STEP);
+	return by >= max(told / 4, (uint64_t)TELL_STEP) ||
+	       (spare < LEAST_SPARE && told >= LEAST_SPARE);
 }
 
 static int sibling_sample(struct source *source, struct signals *signals)
 {
+	bool look_is_due, tell_is_due;
 	int err = 0;
 
 	if (self.fd < 0 && signals->limit == CGROUP_NO_LIMIT)
 		return 0;
 	if (self.fd < 0)
 		err = join(source);
-	if (!err && differs(signals->spare))
+	look_is_due = !looked_ms || signals->now_ms >= looked_ms + LOOK_MS;
+	/* With each look: somebody may have cut the file. */
+	tell_is_due = look_is_due || differs(signals->spare);
+	if (!err && (tell_is_due || signals->by_source) && is_confined())
+		err = source_refuse(source, "a seccomp filter was added",
+				    -EPERM);
+	if (!err && tell_is_due)
 		err = tell(source, signals->spare);
-	if (!err && (!looked_ms || signals->now_ms >= looked_ms + LOOK_MS))
+	if (!err && look_is_due)
 		err = look(source, signals->now_ms);
 	if (!err)
 		pass_on(signals);
@@ -357,6 +390,7 @@ void sibling_postfork_child(void)
 	if (!lock_is_mine(&sibling_lock))
 		lock_reset(&sibling_lock);
 	shared.path[0] = '\0';
+	shared.place = 0;
 	shared.row = 0;
 	self.fd = self.bell_fd = -1;
 	check_after_ms = 0;

@@ -18,12 +18,17 @@
  * (1) Nothing depends on it: who hears nothing notices by its own signals, as
  *     without siblings; who asks in vain goes on as before.
  * (2) Asked are those with the most to spare, and no more of them than have what
- *     is wanted, by their own word of up to a second ago.
+ *     is wanted, by their own word, told in each round of theirs; by who has less
+ *     than the margin, and ever more rarely where it did not help.
  * (3) Who leads passes on what the kernel said, never what a sibling did.
  *
  * Locking: sibling_lock (rank 5, after inband_lock), tried only, by who asks;
- * the reclaimer waits for it while it joins and leaves.  The rest is the
- * reclaimer thread's.
+ * the reclaimer waits for it when it joins, LOCK_PATIENCE_MS at most: who asks
+ * may be stopped.  The rest is the reclaimer thread's.
+ *
+ * Seccomp: calls are tried in a throwaway child before the reclaimer joins, and
+ * where there are other filters since then it makes none but close(2), and joins
+ * anew.  Who asks tries nothing: see inband_ms in tunables.rst.
  *
  * Fork: a child takes no part until it has a reclaimer.
  */
@@ -41,8 +46,8 @@ struct sibling_places {
 	 */
 	int (*make)(char *path, const char **ret_why);
 
-	/* The @i-th path where it may be; false behind the last. */
-	bool (*at)(unsigned int i, char *path);
+	/* The @i-th path where it may be for @uid; false behind the last. */
+	bool (*at)(unsigned int i, uint32_t uid, char *path);
 };
 
 struct sibling_stats {
@@ -53,6 +58,7 @@ struct sibling_stats {
 
 #if IS_ENABLED(CONFIG_SIBLINGS)
 
+/* At start, before anybody confines the process. */
 void sibling_set_places(const struct sibling_places *places);
 
 /*

@@ -8,6 +8,7 @@
  *
  *	alloc NR SIZE	NR objects more
  *	free K		all but each K-th; 0: all
+ *	reserve SIZE	one object, never touched and never freed
  *	try SIZE	whether malloc gives so much; it is freed at once
  *	misuse SIZE	read an object that is freed, which guard mode reports
  *	work NR		NR times 4 MiB of small objects, made and freed
@@ -381,6 +382,15 @@ static bool leave_pids(const char *unused)
 	return !unshare(CLONE_NEWPID);
 }
 
+/* Never touched, and never freed. */
+static bool reserve(unsigned long size)
+{
+	static void *reserved;
+
+	reserved = hide(malloc(size));
+	return reserved;
+}
+
 static bool try(unsigned long size)
 {
 	void *p = hide(malloc(size));
@@ -414,6 +424,7 @@ static const struct {
 	{ "alloc", NULL, alloc_as_told },
 	{ "work", work, NULL },
 	{ "try", try, NULL },
+	{ "reserve", reserve, NULL },
 	{ "misuse", misuse, NULL },
 	{ "steady", steady, NULL },
 	{ "on-signal", NULL, on_signal },

@@ -6,6 +6,7 @@
  * processes of a cgroup.  None of them gives anything back by itself: no age,
  * no bound, no distance to the limit has them do it.
  */
+#include <sys/syscall.h>
 #include "base/compiler.h"
 #include "harness.h"
 #include "bench/container.h"
@@ -181,6 +182,50 @@ TEST_F(siblings, the_master_passes_on_what_it_hears)
 	EXPECT_LT(0u, subject_number(&subjects[master],
 				     "counter siblings_asked"));
 	close(fifo);
+}
+
+/* What it then must not do it leaves, whoever comes and goes. */
+TEST_F(siblings, who_confines_itself_later_goes_on)
+{
+	struct subject *subjects = self->subjects;
+	char command[96];
+
+	NEEDS_GROUP();
+	ASSERT_TRUE(start_all(_metadata, self));
+	EXPECT_TRUE(WAIT_FOR(nr_seen(&subjects[0]) == NR - 1));
+	/* In the middle of a visit of its directory it would be too late. */
+	ASSERT_TRUE(subjects_rest(subjects, 1));
+	snprintf(command, sizeof(command), "filter kill %d %d %d", SYS_unlinkat,
+		 SYS_fcntl, SYS_pwrite64);
+	ASSERT_TRUE(subject_does(&subjects[0], command));
+	subject_kill(&subjects[1]);
+	/* The other one has buried it; so would this one have. */
+	EXPECT_TRUE(WAIT_FOR(nr_seen(&subjects[2]) < NR - 1));
+	for (unsigned int i = 0; i < 15; i++) {
+		EXPECT_TRUE(make_garbage(&subjects[0]));
+		sleep_ms(100);
+	}
+	EXPECT_EQ(0u, nr_seen(&subjects[0]));
+}
+
+/* A limit that is far: nobody is asked, whatever was handed out untouched. */
+TEST_F(siblings, nobody_is_asked_while_there_is_room)
+{
+	NEEDS_GROUP();
+	ASSERT_TRUE(group_set_limit(&self->group, ROOMY) &&
+		    group_enter(&self->group));
+	ASSERT_TRUE(start(_metadata, self, 0, CONF));
+	ASSERT_TRUE(start(_metadata, self, 1, ""));
+	group_write(self->group.parent, "cgroup.procs", "0");
+	ASSERT_TRUE(make_garbage(&self->subjects[0]));
+	ASSERT_TRUE(WAIT_FOR(leads(&self->subjects[0])));
+	ASSERT_TRUE(subject_does(&self->subjects[1], "reserve 1000000000"));
+	ASSERT_TRUE(make_garbage(&self->subjects[1]));
+	EXPECT_LT(0u, subject_number(&self->subjects[1],
+				     "counter inband_near"));
+	EXPECT_EQ(0u, subject_number(&self->subjects[1],
+				     "counter siblings_asked"));
+	EXPECT_LT(GARBAGE, rss(&self->subjects[0]));
 }
 
 /* Cgroup files are read-only, so that no threshold of v1 is set. */

@@ -268,6 +268,29 @@ TEST_F(roster, the_last_one_removes_the_file)
 	ASSERT_EQ(0, mkdir(self->dir, 0700));
 }
 
+/* Those who were killed could not remove theirs. */
+TEST_F(roster, the_last_one_removes_the_bells_of_the_dead)
+{
+	ASSERT_EQ(0, join(&self->a));
+	ASSERT_EQ(0, join(&self->b));
+	roster_close(&self->b);
+	roster_clean(self->a.path, self->a.row, self->a.ino);
+	EXPECT_EQ(0, rmdir(self->dir));
+	ASSERT_EQ(0, mkdir(self->dir, 0700));
+}
+
+TEST_F(roster, who_cannot_join_leaves_nothing)
+{
+	struct rlimit none = { 0, RLIM_INFINITY };
+
+	signal(SIGXFSZ, SIG_IGN);
+	setrlimit(RLIMIT_FSIZE, &none);
+	EXPECT_EQ(-EFBIG, join(&self->a));
+	EXPECT_EQ(-1, self->a.fd);
+	EXPECT_EQ(0, rmdir(self->dir));
+	ASSERT_EQ(0, mkdir(self->dir, 0700));
+}
+
 TEST_F(roster, only_what_nobody_uses_is_abandoned)
 {
 	int dir = open(self->dir, O_RDONLY | O_DIRECTORY), held;
@@ -280,7 +303,7 @@ TEST_F(roster, only_what_nobody_uses_is_abandoned)
 	roster_close(&self->a);
 	EXPECT_TRUE(roster_is_abandoned(dir, NAME ".1", &held));
 	/* As long as it is held nobody joins who would be removed with it. */
-	EXPECT_EQ(-EMFILE, join(&self->a));
+	EXPECT_EQ(-ESTALE, join(&self->a));
 	close(held);
 	EXPECT_EQ(0, join(&self->a));
 	EXPECT_TRUE(roster_is_abandoned(dir, "77-88.3", &held));
