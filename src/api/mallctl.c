@@ -16,6 +16,7 @@
 #include "api/init.h"
 #include "api/mallctl.h"
 #include "base/lock.h"
+#include "base/number.h"
 #include "ebb/jemalloc.h"
 #include "heap/heap.h"
 
@@ -37,15 +38,11 @@ static size_t part_len(const char *part)
 /* @part, of @len digits and nothing else, as a number. */
 static bool parse_index(const char *part, size_t len, size_t *ret_index)
 {
-	size_t index = 0;
+	const char *end = part;
+	uint64_t index;
 
-	if (!len || len > 9)
+	if (len > 9 || number_take(&end, 10, &index) || end != part + len)
 		return false;
-	for (size_t i = 0; i < len; i++) {
-		if (part[i] < '0' || part[i] > '9')
-			return false;
-		index = index * 10 + (size_t)(part[i] - '0');
-	}
 	*ret_index = index;
 	return true;
 }

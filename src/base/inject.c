@@ -8,8 +8,9 @@
 #include "base/inject.h"
 #include "base/atomic.h"
 #include "base/err.h"
+#include "base/number.h"
 
-#define PERIOD_MAX	100000000u	/* ten times it still fits 32 bits */
+#define PERIOD_MAX	100000000u
 
 const char *const inject_site_names[INJECT_NR_SITES] = {
 	[INJECT_MMAP]		= "mmap",
@@ -56,14 +57,9 @@ static uint32_t parse_sites(const char *spec, const char **ret_rest)
 
 static uint32_t parse_period(const char *text)
 {
-	uint32_t period = 0;
+	uint64_t period = number_or_0(&text, 10);
 
-	for (; *text >= '0' && *text <= '9'; text++) {
-		period = period * 10 + (uint32_t)(*text - '0');
-		if (period > PERIOD_MAX)
-			return 0;
-	}
-	return *text ? 0 : period;
+	return *text || period > PERIOD_MAX ? 0 : (uint32_t)period;
 }
 
 static int parse_spec(const char *spec, uint32_t *ret_mask,

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/mappings.h"
+#include "base/number.h"
 #include "base/sys.h"
 
 void mappings_from(struct mappings *maps, int fd, char *buf, size_t size)
@@ -94,31 +95,6 @@ static char *next_line(struct mappings *maps)
 	}
 }
 
-static uint64_t take_hex(const char **at)
-{
-	uint64_t nr = 0;
-
-	for (;; (*at)++) {
-		char c = **at;
-
-		if (c >= '0' && c <= '9')
-			nr = nr << 4 | (uint64_t)(c - '0');
-		else if (c >= 'a' && c <= 'f')
-			nr = nr << 4 | (uint64_t)(c - 'a' + 10);
-		else
-			return nr;
-	}
-}
-
-static uint64_t take_decimal(const char **at)
-{
-	uint64_t nr = 0;
-
-	for (; **at >= '0' && **at <= '9'; (*at)++)
-		nr = nr * 10 + (uint64_t)(**at - '0');
-	return nr;
-}
-
 static const char *skip_field(const char *at)
 {
 	while (*at && *at != ' ')
@@ -131,18 +107,18 @@ static const char *skip_field(const char *at)
 /* "START-END rwxp OFFSET DEVICE INODE     NAME"; false: it is none. */
 static bool parse_line(const char *at, struct mapping *ret)
 {
-	ret->start = take_hex(&at);
+	ret->start = number_or_0(&at, 16);
 	if (*at++ != '-')
 		return false;
-	ret->end = take_hex(&at);
+	ret->end = number_or_0(&at, 16);
 	at = skip_field(at);
 	ret->readable = at[0] == 'r';
 	ret->writable = at[0] && at[1] == 'w';
 	at = skip_field(at);
-	ret->offset = take_hex(&at);
+	ret->offset = number_or_0(&at, 16);
 	at = skip_field(at);
 	at = skip_field(at);		/* device */
-	ret->inode = take_decimal(&at);
+	ret->inode = number_or_0(&at, 10);
 	ret->name = skip_field(at);
 	return true;
 }

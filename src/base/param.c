@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/inject.h"
 #include "base/log.h"
+#include "base/number.h"
 
 #define WHY_VALUE_MAX	48	/* of a refused value this much is repeated */
 
@@ -92,18 +93,18 @@ static int parse_digits(const char **text, int64_t *ret_value)
 {
 	const char *p = *text;
 	bool negative = *p == '-';
-	int64_t value = 0;
+	uint64_t value;
+	int err;
 
 	if (negative)
 		p++;
-	if (*p < '0' || *p > '9')
-		return -EINVAL;
-	for (; *p >= '0' && *p <= '9'; p++)
-		if (__builtin_mul_overflow(value, 10, &value) ||
-		    __builtin_add_overflow(value, *p - '0', &value))
-			return -ERANGE;
+	err = number_take(&p, 10, &value);
+	if (err)
+		return err;
+	if (value > INT64_MAX)
+		return -ERANGE;
 	*text = p;
-	*ret_value = negative ? -value : value;
+	*ret_value = negative ? -(int64_t)value : (int64_t)value;
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "base/env.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "ctl/file.h"
@@ -23,21 +24,13 @@
 #define LOOK_MAX	256	/* entries looked at for them */
 #define STAT_TEXT	1024	/* /proc/PID/stat */
 #define PAGE_MAX	MIB	/* of a page that is worth keeping */
+#define PID_MOST	999999999u	/* far more than the kernel has */
 #define HELD_AFTER_MS	2000	/* a page is held so soon, at the latest */
 
 /* Set once, at start. */
 static char runtime_dir[200];
 
 /* === Self and others ====================================================== */
-
-static uint64_t parse_number(const char *at)
-{
-	uint64_t number = 0;
-
-	for (; *at >= '0' && *at <= '9'; at++)
-		number = number * 10 + (uint64_t)(*at - '0');
-	return number;
-}
 
 /*
  * Field 22 of /proc/PID/stat, which may have blanks in its second; 0: it cannot
@@ -46,19 +39,19 @@ static uint64_t parse_number(const char *at)
 static uint64_t start_of(const char *who, uint32_t *ret_pid)
 {
 	char path[48], text[STAT_TEXT];
-	const char *at;
+	const char *at = text;
 
 	*ret_pid = 0;
 	fmt_line(path, sizeof(path), "/proc/%s/stat", who);
 	if (small_file_read(path, text, sizeof(text)) <= 0)
 		return 0;
-	*ret_pid = (uint32_t)parse_number(text);
+	*ret_pid = (uint32_t)number_or_0(&at, 10);
 	at = strrchr(text, ')');
 	for (unsigned int field = 2; at && field < 22; field++) {
 		at = strchr(at, ' ');
 		at += at != NULL;
 	}
-	return at ? parse_number(at) : 0;
+	return at ? number_or_0(&at, 10) : 0;
 }
 
 static uint64_t inode_of(const char *path)
@@ -142,11 +135,9 @@ struct sweep {
 /* "123", with nothing before or behind it; 0 for anything else. */
 static uint32_t parse_pid(const char *name)
 {
-	uint32_t pid = 0;
+	uint64_t pid = number_or_0(&name, 10);
 
-	for (; *name >= '0' && *name <= '9' && pid < 100000000; name++)
-		pid = pid * 10 + (uint32_t)(*name - '0');
-	return *name ? 0 : pid;
+	return *name || pid > PID_MOST ? 0 : (uint32_t)pid;
 }
 
 static bool read_head(int dir_fd, struct ebb_page_head *head)

@@ -10,6 +10,7 @@
 #include "base/atomic.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "base/sys.h"
 #include "debug/world.h"
 #include "heap/heap.h"
@@ -174,15 +175,6 @@ static int send_to(int tid)
 	return (int)err;
 }
 
-static int number(const char *text)
-{
-	int nr = 0;
-
-	while (*text >= '0' && *text <= '9')
-		nr = nr * 10 + (*text++ - '0');
-	return nr;
-}
-
 /* Send to those who are new.  How many they were, or -errno. */
 static int send_to_new(void)
 {
@@ -198,7 +190,8 @@ static int send_to_new(void)
 		for (long at = 0; !err && at < got;) {
 			const struct linux_dirent *entry =
 				(void *)((char *)tables->entries + at);
-			int tid = number(entry->name);
+			const char *name = entry->name;
+			int tid = (int)number_or_0(&name, 10);
 
 			if (tid && tid != self && !was_sent(tid))
 				err = send_to(tid);

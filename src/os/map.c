@@ -12,6 +12,7 @@
 #include "base/atomic.h"
 #include "base/bits.h"
 #include "base/err.h"
+#include "base/number.h"
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "os/huge.h"
@@ -185,13 +186,11 @@ int map_move(char *from, char *to, size_t len)
 static size_t space_used(void)
 {
 	char text[64];
-	size_t pages = 0;
+	const char *at = text;
 
 	if (small_file_read("/proc/self/statm", text, sizeof(text)) < 0)
 		return 0;
-	for (const char *c = text; *c >= '0' && *c <= '9'; c++)
-		pages = pages * 10 + (size_t)(*c - '0');
-	return pages << map_page_shift;
+	return number_or_0(&at, 10) << map_page_shift;
 }
 
 __startup size_t map_space_left(void)

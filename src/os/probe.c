@@ -33,6 +33,7 @@
 
 #include "base/err.h"
 #include "base/fd_window.h"
+#include "base/number.h"
 #include "base/sys.h"
 #include "os/probe.h"
 
@@ -59,14 +60,10 @@ struct status {
 /* The number behind @key, if that begins the line; else @other. */
 static int number_after(const char *line, const char *key, int other)
 {
-	int value = 0;
-
 	while (*key)
 		if (*line++ != *key++)
 			return other;
-	while (*line >= '0' && *line <= '9')
-		value = value * 10 + (*line++ - '0');
-	return value;
+	return (int)number_or_0(&line, 10);
 }
 
 static void scan(struct status *status, const char *text, long len)
@@ -141,8 +138,7 @@ static int kernel_version(void)
 	if (sys_call1(SYS_uname, (long)&name))
 		return 0;
 	for (unsigned int i = 0; i < 2; i++, at++)
-		for (; *at >= '0' && *at <= '9'; at++)
-			part[i] = part[i] * 10 + (*at - '0');
+		part[i] = (int)number_or_0(&at, 10);
 	return part[0] * 1000 + part[1];
 }
 

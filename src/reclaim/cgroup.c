@@ -32,6 +32,7 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/number.h"
 #include "base/sys.h"
 #include "reclaim/cgroup.h"
 
@@ -44,26 +45,16 @@
 
 /* === Text ============================================================= */
 
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
-
 int cgroup_parse_number(const char *text, uint64_t *ret_value)
 {
-	uint64_t value = 0;
+	uint64_t value;
 
 	if (!strncmp(text, "max", 3)) {
 		*ret_value = CGROUP_NO_LIMIT;
 		return 0;
 	}
-	if (!is_digit(*text))
+	if (number_take(&text, 10, &value))
 		return -EINVAL;
-	for (; is_digit(*text); text++)
-		if (__builtin_mul_overflow(value, 10, &value) ||
-		    __builtin_add_overflow(value, (uint64_t)(*text - '0'),
-					   &value))
-			return -EINVAL;
 	*ret_value = value >= V1_NO_LIMIT ? CGROUP_NO_LIMIT : value;
 	return 0;
 }
@@ -96,6 +87,11 @@ static bool list_has(const char *list, const char *word)
 		list = list ? list + 1 : NULL;
 	}
 	return false;
+}
+
+static bool is_digit(char c)
+{
+	return c >= '0' && c <= '9';
 }
 
 /* Undo mountinfo's \ooo escapes, in place. */

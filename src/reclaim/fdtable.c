@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <linux/sched.h>
+#include "base/number.h"
 #include "base/sys.h"
 #include "os/probe.h"
 #include "reclaim/fdtable.h"
@@ -24,13 +25,9 @@ struct dir_entry {			/* struct linux_dirent64 */
 
 static int parse_fd(const char *name)
 {
-	int fd = 0;
+	uint64_t fd;
 
-	if (*name < '0' || *name > '9')
-		return -1;
-	while (*name >= '0' && *name <= '9')
-		fd = fd * 10 + (*name++ - '0');
-	return fd;
+	return number_take(&name, 10, &fd) ? -1 : (int)fd;
 }
 
 /* Close what one getdents64() call lists but @dir_fd; returns how many. */
