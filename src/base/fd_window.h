@@ -9,7 +9,8 @@
  *
  * Model: who enters counts itself and then looks whether there is a fork; who
  * forks takes the lock and then looks at the count: of the two at least one sees
- * the other, and who enters takes itself back.
+ * the other, and who enters takes itself back.  A thread counts once: in a
+ * window that it is in already it waits for no fork, which may wait for it.
  *
  * Invariants:
  * (1) Between entering and leaving there are system calls only, and no lock is
@@ -32,11 +33,14 @@ void fd_window_leave(void);
 /* The calling thread has a table of its own from now on. */
 void fd_window_use_private_table(void);
 
-/* @may_wait: this thread is in no window itself, below a handler. */
+/*
+ * @may_wait: for those who are in a window, but not for this thread, below a
+ * handler; false: neither for them nor for another fork.
+ */
 void fd_window_prefork(bool may_wait);
 void fd_window_postfork_parent(void);
 
-/* The only thread there is: what others had is theirs. */
+/* The only thread there is: what others had is the parent's. */
 void fd_window_postfork_child(void);
 
 #endif

@@ -30,6 +30,9 @@ static void *read_on(void *arg)
 static void *stay_inside(void *arg)
 {
 	fd_window_enter();
+	fd_window_enter();
+	/* That was the inner one. */
+	fd_window_leave();
 	store_release(&inside, 1);
 	while (!load_acquire(&may_leave))
 		sleep_ms(1);
@@ -95,13 +98,15 @@ TEST(children_find_nothing_of_ours)
 }
 
 /* A thread that is stopped in there delays a fork, and no more. */
-TEST(fork_does_not_wait_for_ever)
+TEST(fork_waits_but_not_for_ever)
 {
+	uint64_t start_ms = now_ms();
 	pthread_t thread;
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, stay_inside, NULL));
 	ASSERT_TRUE(WAIT_FOR(load_acquire(&inside)));
 	EXPECT_EQ(0, fork_finds_more(nr_open()));
+	EXPECT_LE(FD_WINDOW_PATIENCE_MS, now_ms() - start_ms);
 	store_release(&may_leave, 1);
 	pthread_join(thread, NULL);
 }
@@ -137,6 +142,55 @@ static bool enters_during_a_fork(void *(*fn)(void *arg))
 TEST(who_enters_does_not_wait_for_ever)
 {
 	EXPECT_TRUE(enters_during_a_fork(enter));
+}
+
+/* Half of what either would wait for the other. */
+#define AT_ONCE_MS	(FD_WINDOW_PATIENCE_MS / 2)
+
+/* A window in one that a fork waits for; returns how long it took to enter. */
+static void *enter_twice(void *arg)
+{
+	uint64_t *took_ms = arg, start_ms;
+
+	fd_window_enter();
+	store_release(&inside, 1);
+	while (!load_acquire(&may_leave))
+		sleep_ms(1);
+	/* Now there is a fork; it is in its wait, or comes to it. */
+	sleep_ms(50);
+	start_ms = now_ms();
+	fd_window_enter();
+	*took_ms = now_ms() - start_ms;
+	fd_window_leave();
+	fd_window_leave();
+	return NULL;
+}
+
+TEST(who_enters_again_waits_for_no_fork_that_waits)
+{
+	uint64_t took_ms = 0, start_ms;
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, enter_twice, &took_ms));
+	ASSERT_TRUE(WAIT_FOR(load_acquire(&inside)));
+	store_release(&may_leave, 1);
+	start_ms = now_ms();
+	fd_window_prefork(true);
+	EXPECT_GE(AT_ONCE_MS, now_ms() - start_ms);
+	fd_window_postfork_parent();
+	pthread_join(thread, NULL);
+	EXPECT_GE(AT_ONCE_MS, took_ms);
+}
+
+/* As a handler's fork does: who interrupted itself waits for others only. */
+TEST(fork_inside_does_not_wait_for_itself)
+{
+	uint64_t start_ms = now_ms();
+
+	fd_window_enter();
+	EXPECT_EQ(0, fork_finds_more(nr_open()));
+	fd_window_leave();
+	EXPECT_GE(AT_ONCE_MS, now_ms() - start_ms);
 }
 
 TEST(who_has_its_own_table_waits_for_no_fork)
