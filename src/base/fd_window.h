@@ -13,9 +13,9 @@
  * window that it is in already it waits for no fork, which may wait for it.
  *
  * Invariants:
- * (1) Between entering and leaving there are system calls only, and no lock is
- *     waited for that fork takes: both wait FD_WINDOW_PATIENCE_MS at most, for
- *     threads that are stopped, and then go on.
+ * (1) Between entering and leaving files are opened, read and written, and no
+ *     lock is waited for that fork takes: both wait FD_WINDOW_PATIENCE_MS at
+ *     most, for threads that are stopped, and then go on.
  * (2) fork takes the lock after all others.
  *
  * Context: any, also nested.

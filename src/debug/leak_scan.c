@@ -436,6 +436,7 @@ int leak_scan(uint32_t turn, uintptr_t stack)
 	search.own_stack.lowest = stack;
 	search.own_stack.block = (uintptr_t)&thread;
 	search.before_end = 0;
+	/* In no window, as all that is opened here: fork takes leak_lock. */
 	search.pagemap = sys_open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	if (search.pagemap < 0)
 		return search.pagemap;

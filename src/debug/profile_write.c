@@ -11,6 +11,7 @@
 
 #include "base/atomic.h"
 #include "base/err.h"
+#include "base/fd_window.h"
 #include "base/lock.h"
 #include "base/log.h"
 #include "base/mappings.h"
@@ -127,11 +128,13 @@ static void put_mappings(struct out *out)
 
 	put_text(out, "\nMAPPED_LIBRARIES:\n");
 	out_flush(out);
-	if (mappings_open(&maps, out->buf, sizeof(out->buf)))
-		return;
-	while ((out->len = mappings_text(&maps)))
-		out_flush(out);
-	mappings_close(&maps);
+	fd_window_enter();
+	if (!mappings_open(&maps, out->buf, sizeof(out->buf))) {
+		while ((out->len = mappings_text(&maps)))
+			out_flush(out);
+		mappings_close(&maps);
+	}
+	fd_window_leave();
 }
 
 int profile_write(int fd)
@@ -223,14 +226,21 @@ int profile_dump(void)
 	if (getauxval(AT_SECURE))
 		return -EACCES;
 	err = make_path(format, path, sizeof(path));
-	fd = err ?: open_new(path);
+	if (err) {
+		log_line("profile: %s: not written: error %d", format, -err);
+		return err;
+	}
+	fd_window_enter();
+	fd = open_new(path);
+	if (fd >= 0) {
+		err = profile_write(fd);
+		sys_close(fd);
+	}
+	fd_window_leave();
 	if (fd < 0) {
-		log_line("profile: %s: not written: error %d",
-			 err ? format : path, -fd);
+		log_line("profile: %s: not written: error %d", path, -fd);
 		return fd;
 	}
-	err = profile_write(fd);
-	sys_close(fd);
 	if (err)
 		log_line("profile: %s: error %d", path, -err);
 	return err;

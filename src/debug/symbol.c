@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <link.h>
 
+#include "base/fd_window.h"
 #include "base/log.h"
 #include "base/mappings.h"
 #include "base/sys.h"
@@ -51,17 +52,27 @@ static void note_module(const struct mapping *map, struct module *ret)
 	ret->path[len] = '\0';
 }
 
-static bool find_module(uintptr_t pc, struct module *ret)
+static bool find_mapping(uintptr_t pc, struct mapping *map)
 {
 	struct mappings maps;
-	struct mapping map;
 	bool found = false;
 
 	if (mappings_open(&maps, text, sizeof(text)))
 		return false;
-	while (!found && mappings_next(&maps, &map))
-		found = pc - map.start < map.end - map.start;
+	while (!found && mappings_next(&maps, map))
+		found = pc - map->start < map->end - map->start;
 	mappings_close(&maps);
+	return found;
+}
+
+static bool find_module(uintptr_t pc, struct module *ret)
+{
+	struct mapping map;
+	bool found;
+
+	fd_window_enter();
+	found = find_mapping(pc, &map);
+	fd_window_leave();
 	if (found)
 		note_module(&map, ret);
 	return found;
@@ -202,24 +213,33 @@ static size_t describe_in(int fd, uint64_t *offset, bool is_return, char *buf)
 			(unsigned long)(*offset - start));
 }
 
+/* The same for the file at @path; nothing where it cannot be opened. */
+static void describe_file(const char *path, uint64_t *offset, bool is_return,
+			  char *buf)
+{
+	int fd;
+
+	fd_window_enter();
+	fd = sys_open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK, 0);
+	if (fd >= 0) {
+		(void)describe_in(fd, offset, is_return, buf);
+		sys_close(fd);
+	}
+	fd_window_leave();
+}
+
 size_t symbol_describe(uintptr_t pc, bool is_return, char *buf, size_t size)
 {
 	static char function[FUNCTION_LEN];
 	const struct module *module = module_of(pc);
 	uint64_t offset;
-	int fd = -1;
 
 	if (!module || !module->path[0])
 		return fmt_line(buf, size, "%s", "");
 	function[0] = '\0';
 	offset = pc - module->start + module->offset;
 	if (module->path[0] == '/')
-		fd = sys_open(module->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK,
-			      0);
-	if (fd >= 0) {
-		(void)describe_in(fd, &offset, is_return, function);
-		sys_close(fd);
-	}
+		describe_file(module->path, &offset, is_return, function);
 	return fmt_line(buf, size, "%s (%s+0x%lx)", function, module->path,
 			(unsigned long)offset);
 }

@@ -16,6 +16,7 @@
  * A page whose clean bit is cleared while we look was taken by a thread: the
  * claim fails and nothing happens.
  */
+#include "base/fd_window.h"
 #include "heap/slab.h"
 #include "os/map.h"
 #include "os/resident.h"
@@ -56,10 +57,12 @@ static void look(struct pass *pass)
 
 	if (!looked.nr)
 		return;
+	fd_window_enter();
 	resident_open(&resident);
 	resident_count(&resident, looked.ranges, looked.nr, looked.backed,
 		       NULL);
 	resident_close(&resident);
+	fd_window_leave();
 	for (unsigned int i = 0; i < looked.nr; i++) {
 		const struct advise_range *part = &looked.ranges[i];
 		unsigned int first = (unsigned int)

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include "fds.h"
 #include "harness.h"
 #include "api/run.h"
 
@@ -22,6 +23,7 @@
 #define SIZE		1000u
 #define LARGE		100000u
 #define FOUND_MAX	32u
+#define NR_FORKS	2000
 
 FIXTURE(leak) {
 	struct ebb_pool *pool;
@@ -534,6 +536,46 @@ TEST_F(leak, children_find_their_own)
 	EXPECT_EQ(pid, waitpid(pid, &status, 0));
 	EXPECT_EQ(0, status);
 	EXPECT_EQ(0, find(self->pool));
+}
+
+static uint32_t nr_searches;
+static bool no_more_searches;
+
+/* Each of them tells of one. */
+static void *search_on(void *pool)
+{
+	while (!__atomic_load_n(&no_more_searches, __ATOMIC_RELAXED)) {
+		if (ebb_pool_leaks(pool, NULL, NULL) != 1)
+			return NULL;
+		__atomic_add_fetch(&nr_searches, 1, __ATOMIC_RELAXED);
+		/* Else a fork hardly gets its turn at the lock. */
+		usleep(100);
+	}
+	return pool;
+}
+
+TEST_F(leak, forked_children_have_no_file_of_a_search_or_a_report)
+{
+	int found_more = 0, expected, own_stderr = dup(2);
+	pthread_t thread;
+	void *ret;
+
+	take_one(self->pool, &in_global, SIZE);
+	in_global = NULL;
+	/* Not the file that was there at start: then nothing is written. */
+	ASSERT_EQ(2, dup2(open("/dev/null", O_WRONLY), 2));
+	expected = nr_open();
+	ASSERT_EQ(0, pthread_create(&thread, NULL, search_on, self->pool));
+	ASSERT_TRUE(WAIT_FOR(__atomic_load_n(&nr_searches, __ATOMIC_RELAXED)));
+	for (int i = 0; i < NR_FORKS && !found_more; i++)
+		found_more = fork_finds_more(expected);
+	__atomic_store_n(&no_more_searches, true, __ATOMIC_RELAXED);
+	pthread_join(thread, &ret);
+	dup2(own_stderr, 2);
+	EXPECT_EQ(0, found_more);
+	EXPECT_EQ(self->pool, ret);
+	EXPECT_EQ(expected, nr_open());
+	EXPECT_LE(10u, nr_searches);
 }
 
 /* --- Levels --- */

@@ -2,12 +2,11 @@
 /*
  * ebbmalloc tests - Descriptors that are open for a moment, and fork
  */
-#include <fcntl.h>
 #include <pthread.h>
-#include <sys/wait.h>
 #include "base/atomic.h"
 #include "base/fd_window.h"
 #include "base/small_file.h"
+#include "fds.h"
 #include "harness.h"
 
 #define NR_READERS	3
@@ -48,17 +47,8 @@ static void *enter(void *arg)
 	return arg;
 }
 
-static int nr_open(void)
-{
-	int nr = 0;
-
-	for (int fd = 0; fd < 64; fd++)
-		nr += fcntl(fd, F_GETFD) >= 0;
-	return nr;
-}
-
 /* As the library's handlers do, around a fork; 1: the child found more. */
-static int fork_finds_more(int expected)
+static int handled_fork_finds_more(int expected)
 {
 	int status = -1;
 	pid_t pid;
@@ -85,7 +75,7 @@ TEST(children_find_nothing_of_ours)
 					    &found));
 	ASSERT_TRUE(WAIT_FOR(load_relaxed(&nr_reads)));
 	for (int i = 0; i < NR_FORKS && !found; i++)
-		found = fork_finds_more(expected);
+		found = handled_fork_finds_more(expected);
 	EXPECT_EQ(0, found);
 	store_relaxed(&may_leave, 1);
 	for (int i = 0; i < NR_READERS; i++) {
@@ -105,7 +95,7 @@ TEST(fork_waits_but_not_for_ever)
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, stay_inside, NULL));
 	ASSERT_TRUE(WAIT_FOR(load_acquire(&inside)));
-	EXPECT_EQ(0, fork_finds_more(nr_open()));
+	EXPECT_EQ(0, handled_fork_finds_more(nr_open()));
 	EXPECT_LE(FD_WINDOW_PATIENCE_MS, now_ms() - start_ms);
 	store_release(&may_leave, 1);
 	pthread_join(thread, NULL);
@@ -188,7 +178,7 @@ TEST(fork_inside_does_not_wait_for_itself)
 	uint64_t start_ms = now_ms();
 
 	fd_window_enter();
-	EXPECT_EQ(0, fork_finds_more(nr_open()));
+	EXPECT_EQ(0, handled_fork_finds_more(nr_open()));
 	fd_window_leave();
 	EXPECT_GE(AT_ONCE_MS, now_ms() - start_ms);
 }
@@ -210,7 +200,7 @@ TEST(a_child_forked_inside_counts_from_nothing)
 	if (!pid) {
 		fd_window_postfork_child();
 		fd_window_leave();
-		_exit(fork_finds_more(nr_open()));
+		_exit(handled_fork_finds_more(nr_open()));
 	}
 	fd_window_postfork_parent();
 	fd_window_leave();

@@ -6,11 +6,13 @@
 #include <sys/mman.h>
 #include "base/atomic.h"
 #include "base/err.h"
+#include "base/fd_window.h"
 #include "base/param.h"
 #include "debug/profile.h"
 #include "heap/heap.h"
 #include "heap/sample.h"
 #include "os/map.h"
+#include "fds.h"
 #include "harness.h"
 
 #define NR_THREADS	4u
@@ -20,6 +22,7 @@
 #define NR_STACKS	700u	/* that come again and again */
 #define KEEP_EVERY	10u	/* of the objects stays */
 #define DUMP_MAX	(4 * MIB)
+#define NR_FORKS	2000
 
 static char *memory;		/* of the heap, so that it has descriptors */
 static bool ending;
@@ -172,6 +175,57 @@ TEST_F(table, is_exact_whatever_happens_at_once)
 	for (unsigned int i = 0; i < NR_THREADS * NR_EACH * SIZE / SLAB_SIZE;
 	     i++)
 		EXPECT_EQ(0, slab_of(memory + i * SLAB_SIZE)->nr_samples);
+}
+
+/* As the library's handlers do. */
+static void before_fork(void)
+{
+	fd_window_prefork(true);
+}
+
+static void after_fork_in_child(void)
+{
+	profile_postfork_child();
+	fd_window_postfork_child();
+}
+
+static uint32_t nr_dumps;
+
+static void *dump_always(void *arg)
+{
+	while (!load_relaxed(&ending)) {
+		if (profile_dump())
+			return NULL;
+		add_relaxed(&nr_dumps, 1);
+	}
+	return arg;
+}
+
+TEST_F(table, forked_children_have_no_file_of_a_dump)
+{
+	char dir[] = "/tmp/ebb-dump-XXXXXX", path[64], why[200];
+	int expected = nr_open(), found_more = 0;
+	pthread_t writer;
+	void *ret;
+
+	ASSERT_NE(NULL, mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/dump", dir);
+	ASSERT_EQ(0, param_set("profile_dump", path, why, sizeof(why)));
+	ASSERT_EQ(0, pthread_atfork(before_fork, fd_window_postfork_parent,
+				    after_fork_in_child));
+	take(1, 0);
+	ASSERT_EQ(0, pthread_create(&writer, NULL, dump_always, self->dump));
+	ASSERT_TRUE(WAIT_FOR(load_relaxed(&nr_dumps)));
+	for (int i = 0; i < NR_FORKS && !found_more; i++)
+		found_more = fork_finds_more(expected);
+	EXPECT_EQ(0, found_more);
+	store_relaxed(&ending, true);
+	ASSERT_EQ(0, pthread_join(writer, &ret));
+	EXPECT_EQ(self->dump, ret);
+	EXPECT_EQ(expected, nr_open());
+	EXPECT_LE(10u, nr_dumps);
+	unlink(path);
+	rmdir(dir);
 }
 
 TEST_F(table, what_was_forgotten_can_be_restored)
