@@ -84,7 +84,7 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	store_relaxed(&hot->bin, heap_profiled ? BIN_HOLES :
 				 charge_counts_frees ? BIN_STRANGERS :
 				 HEAP_BIN_OFFSET(class));
-	/* Pairs with audit_slabs() and the like, which go over the table. */
+	/* Pairs with step_slabs() and the like, which go over the table. */
 	store_release(&hot->kind, SLAB_KIND_CLASS);
 	/* Pairs with slab_take_one(): the class first, then the generation. */
 	store_release(&slab->ctl,

@@ -10,8 +10,9 @@
  *
  * Cost: a look at each slab's descriptor and a nanosecond for each page of
  * what is marked clean (os/resident.h); clean runs are advised once more as
- * they are.  So it is done once in audit_ms, and only by a pass that runs
- * anyway.
+ * they are.  So it is done once in audit_ms, only by a pass that runs anyway,
+ * and in steps of a millisecond at most as a rule, after each of which the pass
+ * may make way for another.
  *
  * A page whose clean bit is cleared while we look was taken by a thread: the
  * claim fails and nothing happens.
@@ -24,6 +25,7 @@
 #include "vm/run.h"
 
 #define NR_LOOKED	256u	/* ranges asked for in one go */
+#define STEP_SLABS	4096u	/* slabs gone over for them */
 
 /* Under pass_lock, as everything here. */
 static struct looked {
@@ -31,6 +33,13 @@ static struct looked {
 	uint64_t backed[NR_LOOKED];
 	unsigned int nr;
 } looked;
+
+/* Where the next step goes on, perhaps of a later pass. */
+static struct place {
+	size_t slab;
+	bool at_runs;		/* slabs are done */
+	uint64_t run_bytes;	/* of clean runs, that are left */
+} place;
 
 /* What of @slab is clean and backed goes into the batch. */
 static void give_back(struct pass *pass, struct slab *slab,
@@ -78,55 +87,67 @@ static void look(struct pass *pass)
 }
 
 /* Remember the clean pages of @slab as ranges to look at. */
-static void add_slab(struct pass *pass, struct slab *slab)
+static void add_slab(struct slab *slab)
 {
 	uint64_t pages = pages_clean(load_relaxed(&slab->pages));
 
-	if (looked.nr + SLAB_PAGES_MAX / 2 > NR_LOOKED)
-		look(pass);
 	while (pages)
 		looked.ranges[looked.nr++] =
 			batch_part_of(slab, bits_take_run(&pages));
 }
 
-static void audit_slabs(struct pass *pass)
+/* As many slabs as have room.  Whether there are more. */
+static bool step_slabs(struct pass *pass)
 {
 	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
+	size_t end = min(nr, place.slab + STEP_SLABS);
 
-	for (size_t i = 0; i < nr; i++)
+	while (place.slab < end && looked.nr + SLAB_PAGES_MAX / 2 <= NR_LOOKED) {
+		size_t i = place.slab++;
+
 		if (load_acquire(&hot_at(i)->kind) == SLAB_KIND_CLASS)
-			add_slab(pass, range.slabs + i);
+			add_slab(range.slabs + i);
+	}
 	look(pass);
 	batch_end(pass);
+	return place.slab < nr;
 }
 
-/* Neighbours join when they are settled, so that some are looked at twice. */
-static void audit_runs(struct pass *pass)
+/* One run; neighbours join when they are settled, so that some come twice. */
+static bool step_runs(struct pass *pass)
 {
 	const struct run_order wanted = {
 		.from = RUN_CLEAN,
 		.until_ms = pass->now_ms,
 		.max_nr = SIZE_MAX,
 	};
-	uint64_t left = load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	size_t bytes = batch_take_run(pass, ADVISE_CLEAN, &wanted);
 
-	while (left) {
-		size_t bytes = batch_take_run(pass, ADVISE_CLEAN, &wanted);
-
-		if (!bytes)
-			break;
-		/* One at a time: what is clean may be all there is. */
-		batch_end(pass);
-		left -= min(left, (uint64_t)bytes);
-	}
+	/* One at a time: what is clean may be all there is. */
+	batch_end(pass);
+	place.run_bytes -= min(place.run_bytes, (uint64_t)bytes);
+	return bytes && place.run_bytes;
 }
 
-void audit_run(struct pass *pass)
+/* Uncommitted runs cannot be backed, and would be made so anew. */
+static bool begin_runs(void)
 {
+	place.at_runs = !batch_is_strict();
+	place.run_bytes = load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	return place.at_runs && place.run_bytes;
+}
+
+bool audit_step(struct pass *pass)
+{
+	bool more;
+
 	pass->auditing = true;
-	audit_slabs(pass);
-	/* Uncommitted runs cannot be backed, and would be made so anew. */
-	if (!batch_is_strict())
-		audit_runs(pass);
+	if (place.at_runs)
+		more = step_runs(pass);
+	else
+		more = step_slabs(pass) || begin_runs();
 	pass->auditing = false;
+	if (!more)
+		place = (struct place){ 0 };
+	return more;
 }

@@ -7,7 +7,10 @@
 
 #include "reclaim/batch.h"
 
-/* Look, count, and give back once more.  Context: inside a pass. */
-void audit_run(struct pass *pass);
+/*
+ * A step on: look, count, and give back once more.  True: there is more, for
+ * this pass or a later one.  Context: inside a pass; nothing is claimed.
+ */
+bool audit_step(struct pass *pass);
 
 #endif

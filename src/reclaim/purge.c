@@ -79,9 +79,14 @@ uint64_t purge_lazy_taken(void)
 }
 
 /* Who waits for a pass of its own needs memory more than this one's order. */
+static bool makes_way(const struct pass *pass)
+{
+	return pass->order->yields && load_relaxed(&nr_waiting);
+}
+
 static bool is_in_the_way(struct pass *pass)
 {
-	if (pass->order->yields && load_relaxed(&nr_waiting)) {
+	if (makes_way(pass)) {
 		pass->enough = true;
 		pass->result->cut = true;
 	}
@@ -319,6 +324,13 @@ static void note_stranded(const struct pass *pass, int64_t before)
 		      dirty - (int64_t)pass->young_bytes);
 }
 
+/* What is left of it when the pass makes way is for a later one. */
+static void audit(struct pass *pass)
+{
+	while (!pass->result->audited && !makes_way(pass))
+		pass->result->audited = !audit_step(pass);
+}
+
 static void pass_run(struct pass *pass)
 {
 	int64_t before;
@@ -350,7 +362,7 @@ static void pass_run(struct pass *pass)
 	purge_runs(pass);
 	purge_slabs(pass);
 	if (pass->order->audit && !pass->enough)
-		audit_run(pass);
+		audit(pass);
 	batch_close();
 	if (!pass->enough)
 		note_stranded(pass, before);

@@ -27,7 +27,8 @@ struct purge_order {
 				 * call was promised all of it */
 	bool try;		/* wait for the pass in progress for budget_ms
 				 * only, then -EBUSY */
-	bool audit;		/* look for clean memory that is backed */
+	bool audit;		/* look for clean memory that is backed, from
+				 * where the last pass that did so was cut */
 	bool own_table;		/* this thread's file table is not the
 				 * application's: descriptors may be held */
 };
@@ -43,6 +44,7 @@ struct purge_result {
 	bool aging;		/* something will be old enough later */
 	bool undrained;		/* caches of other threads cannot be taken */
 	bool cut;		/* ended early, for who waited for a turn */
+	bool audited;		/* the audit came to its end */
 };
 
 /*

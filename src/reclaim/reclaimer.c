@@ -74,7 +74,7 @@ static struct cgroup_view view;
 static struct policy_state policy_state;
 static struct purge_result last_result;
 static uint32_t asked_by;		/* sources behind what is pending */
-static uint64_t last_audit_ms;		/* when clean memory was looked at */
+static uint64_t last_audit_ms;		/* all clean memory had been looked at */
 static bool own_table;			/* descriptors may be kept open */
 static struct sleep_end slept;		/* what ended the last sleep */
 static uint64_t seen_dirty;		/* dirty bytes that are accounted for */
@@ -186,12 +186,8 @@ static void count_pass(const struct policy_decision *decision)
 static bool audit_is_due(const struct purge_order *order)
 {
 	uint64_t gap_ms = (uint64_t)param_int(EBB_ATTR_AUDIT_MS);
-	uint64_t now_ms = clock_ms();
 
-	if (!gap_ms || order->force || now_ms - last_audit_ms < gap_ms)
-		return false;
-	last_audit_ms = now_ms;
-	return true;
+	return gap_ms && !order->force && clock_ms() - last_audit_ms >= gap_ms;
 }
 
 static void note_history(const struct policy_decision *decision,
@@ -225,6 +221,8 @@ static void run_pass(const struct policy_decision *decision,
 	order.yields = true;
 	order.audit = audit_is_due(&order);
 	if (!purge_run(&order, &result)) {
+		if (result.audited)
+			last_audit_ms = clock_ms();
 		last_result = result;
 		seen_dirty = result.dirty_left;
 		seen_cached = result.cached_left;

@@ -29,6 +29,8 @@ static uint64_t fake_dirty;		/* bytes, freed at fake_freed_ms */
 static uint64_t fake_freed_ms;
 static uint64_t freed_behind;		/* once, when a pass has looked */
 static uint64_t nr_passes, nr_forced;
+static uint64_t nr_audits;		/* passes that were to be one as well */
+static bool audits_end;			/* and not cut */
 
 uint64_t purge_dirty_estimate(void)
 {
@@ -63,7 +65,10 @@ int purge_run(const struct purge_order *order, struct purge_result *ret_result)
 		.dirty_left = old ? 0 : dirty,
 		.live_bytes = GIB,
 		.aging = !old && dirty,
+		.audited = order->audit && load_relaxed(&audits_end),
 	};
+	if (order->audit)
+		add_relaxed(&nr_audits, 1);
 	if (old)
 		store_relaxed(&fake_dirty, 0);
 	/* As by another thread, which sees that the reclaimer is awake. */
@@ -226,6 +231,33 @@ TEST_F(reclaimer, no_free_is_overlooked)
 		if (i % 10 == 0)
 			sleep_ms(20);
 	}
+}
+
+/* Whether the pass that follows a free is to be an audit. */
+static bool audits_next(void)
+{
+	uint64_t before = load_relaxed(&nr_audits);
+
+	fake_free(4096);
+	return WAIT_FOR(!purge_dirty_estimate()) &&
+	       load_relaxed(&nr_audits) != before;
+}
+
+TEST_F(reclaimer, an_audit_is_gone_on_with_until_its_end)
+{
+	ASSERT_EQ(0, param_set("decay_ms", "0", self->why, sizeof(self->why)));
+	ASSERT_EQ(0, param_set("dirty_min", "0", self->why,
+			       sizeof(self->why)));
+	ASSERT_EQ(0, param_set("audit_ms", "5s", self->why, sizeof(self->why)));
+	ASSERT_TRUE(start());
+	/* The machine may have been started just now. */
+	ASSERT_TRUE(WAIT_FOR(audits_next()));
+	for (int i = 0; i < 5; i++)
+		EXPECT_TRUE(audits_next());
+	store_relaxed(&audits_end, true);
+	EXPECT_TRUE(audits_next());
+	EXPECT_FALSE(audits_next());
+	EXPECT_FALSE(audits_next());
 }
 
 TEST_F(reclaimer, what_is_freed_behind_a_pass_is_not_overlooked)
