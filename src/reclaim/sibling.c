@@ -188,9 +188,9 @@ void sibling_exit(void)
 	char path[ROSTER_PATH_MAX];
 	char *slash;
 
-	/* Another thread asks just now: somebody sweeps one day. */
-	if (!sibling_has_joined() || !lock_try_for(&sibling_lock,
-						   LOCK_PATIENCE_MS))
+	/* Who asks just now, or whom this handler interrupted: swept one day. */
+	if (!sibling_has_joined() || lock_is_mine(&sibling_lock) ||
+	    !lock_try_for(&sibling_lock, LOCK_PATIENCE_MS))
 		return;
 	memcpy(path, shared.path, sizeof(path));
 	roster_clean(path, shared.row, shared.ino);
