@@ -205,6 +205,9 @@ static int join_once(struct roster *self, uint32_t uid)
 		return row;
 	self->row = (unsigned int)row;
 	self->bell_fd = make_bell(self, uid);
+	/* Who was the last one removed it just then, and the file with it. */
+	if (self->bell_fd == -ENOENT || self->bell_fd == -EEXIST)
+		return -ESTALE;
 	return min(self->bell_fd, 0);
 }
 
