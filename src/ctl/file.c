@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "base/err.h"
+#include "base/own_file.h"
 #include "base/sys.h"
 #include "ctl/file.h"
 
@@ -36,11 +37,7 @@ static int open_at(int dir_fd, const char *name, int flags, unsigned int mode)
 {
 	if (file_barred)
 		return -ECANCELED;
-	if (inject_hit(INJECT_OPEN))
-		return -EMFILE;
-	return (int)sys_call4(SYS_openat, dir_fd, (long)name,
-			      flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
-				      O_NOCTTY, mode);
+	return own_file_open(dir_fd, name, flags, mode);
 }
 
 int file_open(int dir_fd, const char *name, int flags)

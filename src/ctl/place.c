@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "base/number.h"
+#include "base/own_file.h"
 #include "base/small_file.h"
 #include "base/sys.h"
 #include "ctl/file.h"
@@ -107,10 +108,7 @@ static bool may_trust(int fd, uint32_t uid)
 
 static bool is_ours(int fd, uint32_t uid)
 {
-	struct stat st;
-
-	return !sys_fstat(fd, &st) && S_ISDIR(st.st_mode) &&
-	       st.st_uid == uid && !(st.st_mode & (S_IWGRP | S_IWOTH));
+	return own_file_is(fd, S_IFDIR, uid);
 }
 
 static bool is_memory(int fd)
@@ -618,13 +616,7 @@ bool place_side_at(unsigned int i, const char *wanted, const char *name,
 
 int place_open(const char *path, uint32_t uid)
 {
-	int fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-			  0);
-
-	if (fd < 0 || is_ours(fd, uid))
-		return fd;
-	sys_close(fd);
-	return -EPERM;
+	return own_file_open_as(path, O_RDONLY | O_DIRECTORY, S_IFDIR, uid);
 }
 
 void place_remove(int dir_fd, const char *path)

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/log.h"
+#include "base/own_file.h"
 #include "base/sys.h"
 #include "reclaim/roster.h"
 
@@ -22,33 +23,9 @@ _Static_assert(ROW_SIZE == 64, "rows are a format that processes share");
 
 /* === Files ================================================================ */
 
-static int open_at(int dir_fd, const char *path, int flags, unsigned int mode)
-{
-	if (inject_hit(INJECT_OPEN))
-		return -EMFILE;
-	return (int)sys_call4(SYS_openat, dir_fd, (long)path,
-			      flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
-				      O_NOCTTY, mode);
-}
-
-/* What is at @path, if it is of @type and @uid's alone to write to. */
-static int open_own(const char *path, int flags, mode_t type, uint32_t uid)
-{
-	struct stat st;
-	int fd = open_at(AT_FDCWD, path, flags, 0600);
-
-	if (fd < 0)
-		return fd;
-	if (!sys_fstat(fd, &st) && (st.st_mode & S_IFMT) == type &&
-	    st.st_uid == uid && !(st.st_mode & (S_IWGRP | S_IWOTH)))
-		return fd;
-	sys_close(fd);
-	return -EPERM;
-}
-
 bool roster_exists(const char *path, uint32_t uid)
 {
-	int fd = open_own(path, O_RDONLY, S_IFREG, uid);
+	int fd = own_file_open_as(path, O_RDONLY, S_IFREG, uid);
 
 	if (fd >= 0)
 		sys_close(fd);
@@ -182,7 +159,7 @@ static int make_bell(const struct roster *self, uint32_t uid)
 		return err;
 	sys_call3(SYS_fchmodat, AT_FDCWD, (long)path, 0600);
 	/* Open for writing, too: it never ends, whoever comes and goes. */
-	fd = open_own(path, O_RDWR, S_IFIFO, uid);
+	fd = own_file_open_as(path, O_RDWR, S_IFIFO, uid);
 	if (fd >= 0)
 		sys_call3(SYS_fcntl, fd, F_SETPIPE_SZ, BELL_BYTES);
 	return fd;
@@ -192,7 +169,7 @@ static int join_once(struct roster *self, uint32_t uid)
 {
 	int row;
 
-	self->fd = open_own(self->path, O_RDWR | O_CREAT, S_IFREG, uid);
+	self->fd = own_file_open_as(self->path, O_RDWR | O_CREAT, S_IFREG, uid);
 	if (self->fd < 0)
 		return self->fd;
 	/* umask(2) shall not decide who of us can open it. */
@@ -329,7 +306,7 @@ static void remove_bells(int fd, const char *path)
 
 void roster_clean(const char *path, unsigned int row, uint64_t ino)
 {
-	int fd = open_at(AT_FDCWD, path, O_RDWR, 0);
+	int fd = own_file_open(AT_FDCWD, path, O_RDWR, 0);
 	uint64_t there;
 
 	if (fd < 0)
@@ -357,7 +334,7 @@ bool roster_is_abandoned(int dir_fd, const char *name, int *ret_fd)
 		return false;
 	memcpy(board, name, len);
 	board[len] = '\0';
-	fd = open_at(dir_fd, board, O_RDWR, 0);
+	fd = own_file_open(dir_fd, board, O_RDWR, 0);
 	if (fd < 0)
 		return fd == -ENOENT;
 	*ret_fd = fd;
@@ -409,7 +386,7 @@ static bool ring(const char *path, unsigned int row, uint32_t uid,
 
 	if (!bell_path(path, row, bell))
 		return false;
-	fd = open_own(bell, O_RDWR, S_IFIFO, uid);
+	fd = own_file_open_as(bell, O_RDWR, S_IFIFO, uid);
 	if (fd < 0)
 		return false;
 	len = sys_write(fd, &bytes, sizeof(bytes));
@@ -421,7 +398,7 @@ static bool ring(const char *path, unsigned int row, uint32_t uid,
 int roster_ask(const char *path, uint32_t uid, struct roster_request *request,
 	       struct roster_row *rows)
 {
-	int fd = open_own(path, O_RDONLY, S_IFREG, uid);
+	int fd = own_file_open_as(path, O_RDONLY, S_IFREG, uid);
 	unsigned int row;
 	uint64_t spare;
 	int nr;

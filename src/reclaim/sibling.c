@@ -13,6 +13,7 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/log.h"
+#include "base/own_file.h"
 #include "base/param.h"
 #include "base/sys.h"
 #include "os/probe.h"
@@ -68,17 +69,11 @@ __startup void sibling_set_places(const struct sibling_places *new_places)
 
 static bool is_own_dir(const char *path, uint32_t uid)
 {
-	int fd = sys_open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
-			  0);
-	struct stat st;
-	bool ret;
+	int fd = own_file_open_as(path, O_RDONLY | O_DIRECTORY, S_IFDIR, uid);
 
-	if (fd < 0)
-		return false;
-	ret = !sys_fstat(fd, &st) && st.st_uid == uid &&
-	      !(st.st_mode & (S_IWGRP | S_IWOTH));
-	sys_close(fd);
-	return ret;
+	if (fd >= 0)
+		sys_close(fd);
+	return fd >= 0;
 }
 
 static bool find_dir(void)
@@ -138,7 +133,7 @@ static bool locate(const struct cgroup_view *view)
 	return false;
 }
 
-uint64_t sibling_ask(const struct cgroup_view *view, uint64_t want)
+bool sibling_ask(const struct cgroup_view *view, uint64_t want)
 {
 	struct roster_request request = {
 		.want = want,
@@ -146,7 +141,7 @@ uint64_t sibling_ask(const struct cgroup_view *view, uint64_t want)
 	};
 
 	if (!lock_try(&sibling_lock))
-		return 0;
+		return false;
 	request.own_row = shared.row;
 	if (locate(view) && roster_ask(shared.path, shared.uid, &request, rows) &&
 	    !shared.row)
@@ -154,7 +149,7 @@ uint64_t sibling_ask(const struct cgroup_view *view, uint64_t want)
 	if (request.nr_asked)
 		store_relaxed(&stats.nr_asks, stats.nr_asks + 1);
 	lock_release(&sibling_lock);
-	return request.hoped;
+	return request.nr_asked;
 }
 
 /* === Taking part ========================================================== */

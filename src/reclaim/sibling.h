@@ -69,10 +69,10 @@ void sibling_set_places(const struct sibling_places *places);
 bool sibling_may_be(void);
 
 /*
- * Ask for @want bytes; by what they said they could spare, so many will come, 0
- * for none.  Context: in an fd_window; waits for nothing.
+ * Ask for @want bytes; whether anybody was asked, who says there is something to
+ * spare.  Context: in an fd_window; waits for nothing.
  */
-uint64_t sibling_ask(const struct cgroup_view *view, uint64_t want);
+bool sibling_ask(const struct cgroup_view *view, uint64_t want);
 
 /* The process ends: what it leaves on disk is removed. */
 void sibling_exit(void);
@@ -96,12 +96,11 @@ static inline bool sibling_may_be(void)
 	return false;
 }
 
-static inline uint64_t sibling_ask(const struct cgroup_view *view,
-				   uint64_t want)
+static inline bool sibling_ask(const struct cgroup_view *view, uint64_t want)
 {
 	(void)view;
 	(void)want;
-	return 0;
+	return false;
 }
 
 static inline void sibling_exit(void)
