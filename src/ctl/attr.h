@@ -28,6 +28,8 @@ enum {
 
 _Static_assert(NR_FILES <= 64, "files that were written are bits of a word");
 
+#define ALL_FILES ((1ULL << NR_FILES) - 1)
+
 /* The bit of @name among those files; 0: it is none of them. */
 uint64_t attr_bit(const char *name);
 

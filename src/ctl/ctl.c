@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 
 #include "acct/account.h"
@@ -20,6 +19,7 @@
 #include "ctl/ctl.h"
 #include "ctl/file.h"
 #include "ctl/filter.h"
+#include "ctl/notes.h"
 #include "ctl/place.h"
 #include "ctl/text.h"
 #include "debug/report.h"
@@ -34,10 +34,7 @@
 #define RETRY_MIN_MS	5000u	/* where something failed */
 #define RETRY_MAX_MS	300000u
 #define WAIT_MS	1000u	/* for who is at it when the process ends, or forks */
-#define NOTES_SIZE	4096
-#define NOTES_READS	64	/* of the queue at one time */
 #define TEXT_SIZE	(24 * KIB)
-#define ALL_FILES	((1ULL << NR_FILES) - 1)
 
 enum ctl_state {
 	CTL_OFF,		/* control_dir=off, or not built in */
@@ -242,9 +239,6 @@ static int show(int dir, bool on_thread, bool page_only)
 
 /* === As the reclaimer's guest ============================================= */
 
-static const uint32_t notes_mask = IN_CLOSE_WRITE | IN_MOVED_TO | IN_DELETE |
-				   IN_MOVED_FROM;
-
 static void begin(bool own_table)
 {
 	may_hold = own_table;
@@ -257,21 +251,6 @@ static int poll_fd(void)
 	return unread ? -1 : notes_fd;
 }
 
-static void watch(void)
-{
-	char path[40];
-
-	notes_fd = (int)sys_call1(SYS_inotify_init1, IN_CLOEXEC | IN_NONBLOCK);
-	if (notes_fd < 0)
-		return;
-	fmt_line(path, sizeof(path), "/proc/thread-self/fd/%d", dir_fd);
-	if (sys_call3(SYS_inotify_add_watch, notes_fd, (long)path,
-		      notes_mask) >= 0)
-		return;
-	sys_close(notes_fd);
-	notes_fd = -1;
-}
-
 /* The thread has the directory from now on: all files are put in place. */
 static int settle_in(int dir)
 {
@@ -281,7 +260,7 @@ static int settle_in(int dir)
 		return 0;
 	if (may_hold) {
 		dir_fd = dir;
-		watch();
+		notes_fd = notes_open(dir);
 	}
 	/* What was written before there were notes. */
 	attr_read(dir, attr_present(dir), 0, ctl.self.uid);
@@ -289,48 +268,6 @@ static int settle_in(int dir)
 	err = err ?: attr_put(dir, ALL_FILES);
 	ctl.settled = !err;
 	return err;
-}
-
-/*
- * The file that @note is of; 0 for what file_put() does: it was seen to when it
- * did that, and who wrote since then may be in the middle of it.
- */
-static uint64_t noted(const struct inotify_event *note, uint32_t *cookie)
-{
-	if (!note->len)
-		return 0;
-	if (note->mask & IN_MOVED_FROM && !strcmp(note->name, FILE_NEW_NAME))
-		*cookie = note->cookie;
-	if (note->mask & IN_MOVED_TO && note->cookie == *cookie)
-		return 0;
-	return attr_bit(note->name);
-}
-
-/* Which files may have changed, and which somebody wrote to, by the notes. */
-static uint64_t read_notes(uint64_t *ret_written, bool *ret_more)
-{
-	static char buf[NOTES_SIZE] __aligned_(8);
-	static uint32_t cookie;
-	uint64_t which = 0;
-	long len = 0;
-
-	for (unsigned int i = 0; i < NOTES_READS; i++) {
-		len = sys_read(notes_fd, buf, sizeof(buf));
-		for (long at = 0; at < len;) {
-			const struct inotify_event *note =
-				(const void *)(buf + at);
-			uint64_t bit = noted(note, &cookie);
-
-			at += (long)(sizeof(*note) + note->len);
-			which |= note->mask & IN_Q_OVERFLOW ? ALL_FILES : bit;
-			if (note->mask & IN_CLOSE_WRITE)
-				*ret_written |= bit;
-		}
-		if (len <= 0)
-			break;
-	}
-	*ret_more = len > 0;
-	return which;
 }
 
 /* See to what was written; returns whether an option changed. */
@@ -345,7 +282,7 @@ static bool answer(int dir)
 	}
 	if (now_ms < read_after_ms)
 		return false;
-	which = read_notes(&written, &unread) | attr_hollow();
+	which = notes_read(notes_fd, &written, &unread) | attr_hollow();
 	if (!which)
 		return false;
 	read_after_ms = now_ms + READ_GAP_MS;

@@ -8,7 +8,8 @@
 #include "ctl/filter.h"
 #include "os/probe.h"
 
-static __startup_data int tried;	/* how many filters there were when calls were tried */
+/* How many filters there were when calls were tried. */
+static __startup_data int tried;
 
 /* With arguments that are refused before anything is done. */
 static const struct probe_call needed_calls[] = {
