@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/sys.h"
 #include "heap/drain.h"
@@ -15,6 +16,8 @@
 #include "heap/stranger.h"
 #include "os/barrier.h"
 #include "os/guard_mark.h"
+
+#define BURST_KEEP_MS	1000u
 
 struct lock drain_lock = LOCK_INIT(3);
 
@@ -170,6 +173,21 @@ static __guesses bool has_cached(const struct heap *heap)
 }
 
 /*
+ * Whether magazines have been as large as bursts ask for long enough that they
+ * may be too large by now: a thread that finds there what it wants tells nobody.
+ */
+static bool kept_bursts(struct heap *heap)
+{
+	uint64_t now_ms = clock_coarse_ms();
+
+	if (!load_relaxed(&heap->burst_bytes))
+		heap->burst_ms = 0;
+	else if (!heap->burst_ms)
+		heap->burst_ms = now_ms;
+	return heap->burst_ms && now_ms - heap->burst_ms >= BURST_KEEP_MS;
+}
+
+/*
  * What has not moved since the last look.  A thread that is busy with slots of
  * its own may have some of others' in its outbox for ever, and runs of a length
  * that it does not use any more.
@@ -179,7 +197,7 @@ static __guesses enum drain_part part_at_rest(struct heap *heap)
 	uint64_t sum = sum_of_tops(heap);
 	void **outbox = load_guess(&heap->outbox.top);
 	uint32_t turn = load_guess(&heap->runs.turn);
-	bool all = sum == heap->tops_seen;
+	bool all = sum == heap->tops_seen || kept_bursts(heap);
 	bool some = (outbox == heap->outbox_seen && !outbox_is_empty(heap)) ||
 		    (turn == heap->turn_seen && run_cache_bytes(heap));
 

@@ -70,6 +70,8 @@ struct bin {
 	uint16_t cap;		/* magazine's capacity; 0: it has no place */
 	uint8_t last_use : 1;	/* enum bin_use */
 	uint8_t has_lists : 1;
+	uint8_t streak : 1;	/* it was that more than once in a row */
+	uint8_t bursts : 4;	/* so many streaks followed each other */
 	uint8_t nr_shared;	/* slots taken from the spare slab */
 	uint32_t nr_slabs;	/* on the lists and current; the orphans' also
 				 * counts spare slabs, so it is atomic */
@@ -159,12 +161,16 @@ struct heap {
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
 	void **outbox_seen;	/* drain_lock: top of the outbox then */
 	uint32_t turn_seen;	/* drain_lock: turn of the run cache then */
+	uint64_t burst_ms;	/* drain_lock: since then burst_bytes is not 0,
+				 * as far as was seen; 0: it is */
 	struct run_cache runs;
 	struct sampler *sampler;	/* NULL: nothing is marked */
 	struct slab *aside;	/* popped, QUEUED, to be refilled from: see
 				 * heap_next_slab() */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
 				 * with, and cached runs; in account.cached */
+	uint32_t burst_bytes;	/* of these what is beyond the classes'
+				 * cache_max */
 	uint32_t small_used;	/* places of the small store in use */
 	bool grown;		/* stores reach beyond the small one's first
 				 * page, or did */

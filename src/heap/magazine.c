@@ -18,6 +18,8 @@
 
 #define REFILL_GROUPS	16u	/* words a refill takes slots from at most */
 #define GROWN_MOST	(4 * MIB)	/* room of all: none passes cache_soft */
+#define BURST_MOST	(15 * MIB)	/* of all threads': none passes cache_max */
+#define BURSTS_MIN	15u	/* until one does: chance has them 1 in 2^15 */
 #define BOUNDED_SEARCH	8	/* slabs looked at where none may be backed */
 #define SETTLE_GAP	8u	/* refills between two looks for strangers */
 #define SMALL_CAP	64u	/* slots of a magazine in the small store */
@@ -33,7 +35,7 @@ static size_t big_offset(unsigned int class)
 	size_t offset = 0;
 
 	for (unsigned int c = 0; c < class; c++)
-		offset += STORE_LEN(sizeclasses[c].cache_max);
+		offset += STORE_LEN(sizeclasses[c].cache_burst);
 	return offset;
 }
 
@@ -107,6 +109,7 @@ static void forget_stores(struct heap *heap)
 {
 	if (heap->grown_bytes)
 		heap_count_room(heap, -(int64_t)heap->grown_bytes);
+	store_relaxed(&heap->burst_bytes, 0);
 	heap->small_used = 1;
 }
 
@@ -122,19 +125,56 @@ void magazine_init(struct heap *heap)
 }
 
 /*
+ * Whether, @turn for turn, so much was refilled and so much flushed that each
+ * time it took more than one of these.
+ */
+static bool comes_in_bursts(struct bin *bin, bool turn)
+{
+	bool due;
+
+	if (!turn) {
+		bin->streak = 1;
+		return false;
+	}
+	if (!bin->streak)
+		bin->bursts = 0;
+	else if (bin->bursts < BURSTS_MIN)
+		bin->bursts++;
+	due = bin->bursts == BURSTS_MIN;
+	bin->streak = 0;
+	if (due)
+		bin->bursts = 0;
+	return due;
+}
+
+static unsigned int burst_cap(const struct bin *bin, const struct sizeclass *sc)
+{
+	uint64_t cached = load_relaxed(&account.cached);
+	uint64_t room = cached < BURST_MOST ? BURST_MOST - cached : 0;
+	unsigned int more = min(bin->cap, (unsigned int)(room / sc->size));
+
+	return min(bin->cap + more, (unsigned int)sc->cache_burst);
+}
+
+/*
  * What a magazine may grow to: beyond cache_soft only where what was flushed is
  * wanted back, or what was refilled comes back, since there a larger one saves
- * both ways; and as long as all of them together stay below GROWN_MOST.
+ * both ways; and as long as all of them together stay below GROWN_MOST.  Beyond
+ * cache_max where bursts of both take turns, which random lifetimes hardly do;
+ * a heap keeps that for a while only (heap/drain.c).
  */
 static unsigned int next_cap(struct heap *heap, struct bin *bin,
 			     const struct sizeclass *sc, enum bin_use use)
 {
-	bool both_ways = bin->last_use != use;
-	unsigned int most = both_ways ? sc->cache_max : sc->cache_soft;
+	bool turn = bin->last_use != use;
+	bool bursts = comes_in_bursts(bin, turn);
+	unsigned int most = turn ? sc->cache_max : sc->cache_soft;
 	unsigned int cap = min(bin->cap * 2u, most);
 
 	bin->last_use = use;
-	if (cap > sc->cache_soft && heap->grown_bytes +
+	if (bin->cap >= sc->cache_max)
+		return bursts ? burst_cap(bin, sc) : bin->cap;
+	if (cap > sc->cache_soft && heap->grown_bytes - heap->burst_bytes +
 				    (size_t)(cap - bin->cap) * sc->size >
 				    GROWN_MOST)
 		cap = sc->cache_soft;
@@ -158,6 +198,9 @@ static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 		memcpy(bin->bottom, old, held * sizeof(*old));
 	mag->top = bin->bottom + held;
 	heap_count_room(heap, (int64_t)(cap - was) * sc->size);
+	if (cap > sc->cache_max)
+		store_relaxed(&heap->burst_bytes, heap->burst_bytes +
+						  (cap - was) * sc->size);
 	/* What it takes in from now on is not told. */
 	account_look(run_dirty_bytes());
 }

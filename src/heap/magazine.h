@@ -10,7 +10,9 @@
  * Model: a magazine without a place is both empty and full.  Its first use
  * gives it one for CACHE_START slots; it doubles at each refill or flush, up to
  * the class's cache_soft; where refills and flushes take turns up to cache_max,
- * as long as a thread's have grown by less than 4 MiB in all.  Small ones lie
+ * as long as a thread's have grown by less than 4 MiB in all; where several of
+ * each take turns time and again up to cache_burst, as long as all threads' are
+ * below 15 MiB, and a drain takes that from busy threads, too.  Small ones lie
  * packed in one store for all classes, larger ones each in a part of the heap
  * of its own.  A drain takes the places away again.  What they have grown by
  * the account knows, since it is what may be free without having been told.

@@ -6,7 +6,9 @@
 
 #define CACHE_BYTES_SOFT	(64u << 10)
 #define CACHE_BYTES	(1u << 20)
+#define CACHE_BURST	(16u << 20)
 #define CACHE_SLOTS	4096u
+#define BURST_SLOTS	2048u
 #define CACHE_SLOTS_MIN	4u
 #define SHARE_SLOTS	8u
 #define SHARE_BYTES	1024u
@@ -55,6 +57,8 @@ void sizeclass_init(void)
 		sc->nr_words = (uint16_t)((sc->nr_slots + 63u) / 64);
 		sc->cache_soft = cache_slots(CACHE_BYTES_SOFT / size);
 		sc->cache_max = cache_slots(CACHE_BYTES / size);
+		sc->cache_burst = max(min((uint16_t)(CACHE_BURST / size),
+					  BURST_SLOTS), sc->cache_max);
 		sc->share = share_slots(size);
 		sc->share_max = (uint16_t)max(min(SHARE_MAX_BYTES / size,
 						  SHARE_MAX_SLOTS),

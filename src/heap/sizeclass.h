@@ -42,6 +42,8 @@ struct sizeclass {
 	uint16_t cache_soft;	/* slots in a magazine that is only filled, or
 				 * only emptied */
 	uint16_t cache_max;	/* in one that is both */
+	uint16_t cache_burst;	/* in one that is both by turns, much each
+				 * time */
 	uint16_t share;		/* neighbours a thread gets of the spare slab at
 				 * a time; a power of two */
 	uint16_t share_max;	/* so many, then it gets a slab of its own */

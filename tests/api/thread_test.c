@@ -467,6 +467,8 @@ TEST_F(thread, a_trim_waits_for_the_pass_in_progress_and_makes_its_own)
 #define MAGAZINE_MOST	(64 * KIB)	/* or four slots */
 /* And all of a thread's beyond that, where refills and flushes take turns. */
 #define MAGAZINES_WIDE	(4 * MIB)
+/* And of all threads together, where much of both takes turns. */
+#define MAGAZINES_BURST	(15 * MIB)
 
 /* Never rests, and frees much more of each size than it may keep. */
 static void *burst_always(void *arg)
@@ -489,7 +491,7 @@ TEST_F(thread, caches_of_one_that_never_rests_are_bounded)
 {
 	/* Its own 72 classes, and as much for the main thread. */
 	const size_t most = 2 * (72 * MAGAZINE_MOST + 16 * 4 * 32 * KIB +
-				 MAGAZINES_WIDE);
+				 MAGAZINES_WIDE) + MAGAZINES_BURST;
 	struct ebb_heap_counts counts;
 	uint64_t highest = 0;
 	bool stop = false;
@@ -511,6 +513,73 @@ TEST_F(thread, caches_of_one_that_never_rests_are_bounded)
 		EXPECT_LT(0, highest);
 	TH_LOG("at most %llu KiB cached, of %zu KiB",
 	       (unsigned long long)(highest / KIB), most / KIB);
+}
+
+static uint64_t cached_bytes(void)
+{
+	struct ebb_heap_counts counts = { 0 };
+
+	return heap_count()(&counts) ? 0 : counts.cached_bytes;
+}
+
+#define TURNS		200
+#define NR_TURNED	1000u	/* objects of 8 KiB: eight times a magazine */
+
+struct turner {
+	bool turned;
+	bool stop;
+};
+
+/* Takes and frees much by turns; then it neither does so nor rests. */
+static void *take_turns(void *arg)
+{
+	static void *objects[NR_TURNED], *small[300];
+	struct turner *turner = arg;
+
+	for (int turn = 0; turn < TURNS; turn++) {
+		for (size_t i = 0; i < NR_TURNED; i++)
+			objects[i] = malloc(8 * KIB);
+		for (size_t i = 0; i < NR_TURNED; i++)
+			free(objects[i]);
+	}
+	__atomic_store_n(&turner->turned, true, __ATOMIC_RELEASE);
+	/* Its other caches are hardly ever as they were at the last look. */
+	for (size_t i = 0; !__atomic_load_n(&turner->stop, __ATOMIC_RELAXED);
+	     i = (i + 1) % ARRAY_LEN(small)) {
+		if (small[i])
+			free(small[i]);
+		small[i] = small[i] ? NULL : malloc(40 + i);
+		sleep_ms(1);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(small); i++)
+		free(small[i]);
+	return NULL;
+}
+
+TEST_F(thread, a_cache_grows_to_bursts_for_a_while)
+{
+	const char *conf = getenv("EBB_CONF");
+	struct turner turner = { 0 };
+	pthread_t thread;
+	uint64_t most = 0;
+	char *big;
+
+	NEEDS_EBBMALLOC();
+	if (conf && (strstr(conf, "check=1") || strstr(conf, "reclaim=off")))
+		SKIP(return, "nothing is cached, or nothing given back");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_turns, &turner));
+	while (!__atomic_load_n(&turner.turned, __ATOMIC_ACQUIRE)) {
+		uint64_t now = cached_bytes();
+
+		most = now > most ? now : most;
+	}
+	EXPECT_LE(NR_TURNED * 8 * KIB / 2, most);
+	/* Enough to be given back: somebody looks for it from now on. */
+	memset(big = malloc(32 * MIB), 1, 32 * MIB);
+	free(big);
+	EXPECT_TRUE(WAIT_FOR(cached_bytes() < MIB));
+	__atomic_store_n(&turner.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
 }
 
 static void *churn(void *arg)

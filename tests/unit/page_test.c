@@ -595,7 +595,7 @@ TEST_F(page, a_child_does_not_close_what_a_pass_held_open)
 }
 
 /* What a magazine may hold: the bound of what a busy thread keeps. */
-TEST_F(page, magazines_hold_64_kib_of_a_class_and_1_mib_while_it_goes_both_ways)
+TEST_F(page, magazines_hold_64_kib_of_a_class_and_more_while_it_goes_both_ways)
 {
 	for (unsigned int class = 0; class < NR_CLASSES; class++) {
 		const struct sizeclass *sc = &sizeclasses[class];
@@ -604,6 +604,8 @@ TEST_F(page, magazines_hold_64_kib_of_a_class_and_1_mib_while_it_goes_both_ways)
 		EXPECT_GE(max(64 * KIB, 4 * size), sc->cache_soft * size);
 		EXPECT_GE(max(MIB, 4 * size), sc->cache_max * size);
 		EXPECT_LE(sc->cache_soft, sc->cache_max);
+		EXPECT_GE(16 * MIB, sc->cache_burst * size);
+		EXPECT_LE(sc->cache_max, sc->cache_burst);
 	}
 }
 
