@@ -42,6 +42,7 @@
 #define NAP_US		500
 #define ASK_GAP_US	2000		/* the first: who has more by now */
 #define GAP_MAX_US	1000000
+#define HOPE_TIMES	25	/* inband_ms, for siblings that were asked */
 #define REFIND_US	1000000
 #define READ_ALL_US	100000
 #define ROOM_US		10000		/* between useless purges for `limit' */
@@ -58,7 +59,8 @@ static uint64_t wait_after_us;		/* no waiting before this */
 static uint64_t wait_gap_us;
 static uint64_t ask_after_us;		/* siblings are left in peace until then */
 static uint64_t ask_gap_us;
-static bool asked_in_vain;		/* the last time */
+static bool asked;			/* somebody, since there was room */
+static uint64_t hope_us;		/* and so long he is waited for yet */
 static uint64_t room_after_us;		/* no purge for `limit' before this */
 static uint64_t room_useless;		/* free bytes that did not go then */
 static uint32_t nr_grants;		/* read anywhere */
@@ -322,24 +324,32 @@ static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 	return result.clean_bytes >= WORTH_IT ? 0 : -ENODATA;
 }
 
+static uint64_t budget_us(void)
+{
+	return (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
+}
+
 /*
- * Ask those who share the limit; whether something may come of it.  Again and
- * again, but ever more rarely, until it has helped.
+ * Ask those who share the limit.  Again and again, but ever more rarely, until
+ * it has helped.
  */
-static bool ask_siblings(uint64_t now, uint64_t limit, uint64_t headroom)
+static void ask_siblings(uint64_t now, uint64_t limit, uint64_t headroom)
 {
 	uint64_t want = without(2 * margin_of(limit), headroom);
-	bool ret;
+	bool heard;
 
 	if (now < ask_after_us)
-		return false;
+		return;
 	ask_gap_us = min(max(2 * ask_gap_us, (uint64_t)ASK_GAP_US),
 			 (uint64_t)GAP_MAX_US);
 	ask_after_us = now + ask_gap_us;
 	fd_window_enter();
-	ret = sibling_ask(&view, want_at_least(want));
+	heard = sibling_ask(&view, want_at_least(want));
 	fd_window_leave();
-	return ret;
+	if (heard && !asked) {
+		asked = true;
+		hope_us = HOPE_TIMES * budget_us();
+	}
 }
 
 static bool may_have_siblings(void)
@@ -350,6 +360,12 @@ static bool may_have_siblings(void)
 	ret = sibling_may_be();
 	fd_window_leave();
 	return ret;
+}
+
+/* One was asked, and may still answer: he may have no CPU for a while. */
+static bool may_hope(void)
+{
+	return asked && hope_us;
 }
 
 static void nap(void)
@@ -372,9 +388,8 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 			  bool *ret_pass)
 {
 	uint64_t start = clock_us(), now = start;
-	uint64_t budget = (uint64_t)param_int(EBB_ATTR_INBAND_MS) * 1000;
-	uint64_t spent = 0;
-	bool anyway = now >= wait_after_us, waited = false, hoped = false;
+	uint64_t budget = budget_us(), spent = 0;
+	bool anyway = now >= wait_after_us, waited = false;
 
 	add_stat(&stats.nr_near, 1);
 	notice_post(PRESSURE_SEVERE);
@@ -389,10 +404,10 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 		if (err && err != -EBUSY) {
 			if (has_margin(*limit, headroom, 1))
 				break;
-			hoped |= ask_siblings(now, *limit, headroom);
-			if (now < wait_after_us && (!hoped || asked_in_vain))
+			ask_siblings(now, *limit, headroom);
+			if (now < wait_after_us && !may_hope())
 				break;
-			*ret_pass = hoped && !asked_in_vain;
+			*ret_pass = may_hope();
 			waited = true;
 			nap();
 		}
@@ -407,7 +422,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 	if (has_margin(*limit, headroom, 1)) {
 		add_stat(&stats.nr_helped, 1);
 		wait_gap_us = ask_gap_us = ask_after_us = 0;
-		asked_in_vain = false;
+		asked = false;
 	} else if (waited) {
 		uint64_t least = (uint64_t)param_int(EBB_ATTR_TICK_MIN_MS) *
 				 1000;
@@ -415,7 +430,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 		wait_gap_us = min(max(wait_gap_us * 2, least),
 				  (uint64_t)GAP_MAX_US);
 		wait_after_us = now + wait_gap_us;
-		asked_in_vain = hoped;
+		hope_us -= min(hope_us, now - start);
 	}
 	add_stat(&stats.spent_us, now - start);
 	store_relaxed(&stats.worst_us, max(stats.worst_us, now - start));
@@ -443,8 +458,9 @@ static void look_and_grant(void)
 		return;
 	}
 	owed = promised(limit);
-	if (!has_margin(limit, without(headroom, owed), 2) &&
-	    param_int(EBB_ATTR_RECLAIM)) {
+	if (has_margin(limit, without(headroom, owed), 2)) {
+		asked = false;
+	} else if (param_int(EBB_ATTR_RECLAIM)) {
 		headroom = make_room(&limit, headroom, owed, &pass_goes_on);
 		/* What was taken meanwhile had been looked at, too. */
 		before = load_relaxed(&account.room);

@@ -6,6 +6,7 @@
  * processes of a cgroup.  None of them gives anything back by itself: no age,
  * no bound, no distance to the limit has them do it.
  */
+#include <pthread.h>
 #include <sys/syscall.h>
 #include "base/compiler.h"
 #include "harness.h"
@@ -19,6 +20,7 @@
 #define GARBAGE		(48 * MIB)	/* what one of them has free */
 #define NEED		(36 * MIB)	/* what another one wants */
 #define NARROW		(72 * MIB)	/* too little for both */
+#define SHORT_MS	300		/* that one may wait at a time */
 
 /* Looks are frequent, so that what happens is seen soon. */
 #define CONF		CONF_THREAD ",decay_ms=-1,lazy_ms=-1,dirty_max=0,low=0," \
@@ -229,15 +231,11 @@ TEST_F(siblings, nobody_is_asked_while_there_is_room)
 }
 
 /* Cgroup files are read-only, so that no threshold of v1 is set. */
-static bool have_one_grow(struct __test_metadata *_metadata,
-			  FIXTURE_DATA(siblings) *self, const char *conf)
+static bool let_one_hold(struct __test_metadata *_metadata,
+			 FIXTURE_DATA(siblings) *self, const char *conf)
 {
 	struct subject *holder = &self->subjects[0];
-	struct subject *grower = &self->subjects[1];
-	char command[64];
 
-	snprintf(command, sizeof(command), "alloc %d %d",
-		 (int)(NEED / PIECE), PIECE);
 	if (!group_set_limit(&self->group, NARROW) ||
 	    !group_enter(&self->group))
 		return false;
@@ -249,7 +247,22 @@ static bool have_one_grow(struct __test_metadata *_metadata,
 	if (!WAIT_FOR(leads(holder)))
 		return false;
 	EXPECT_LT(GARBAGE, rss(holder));
+	return true;
+}
+
+static bool grow(struct subject *grower)
+{
+	char command[64];
+
+	snprintf(command, sizeof(command), "alloc %d %d",
+		 (int)(NEED / PIECE), PIECE);
 	return subject_does(grower, command) && subject_does(grower, "free 0");
+}
+
+static bool have_one_grow(struct __test_metadata *_metadata,
+			  FIXTURE_DATA(siblings) *self, const char *conf)
+{
+	return let_one_hold(_metadata, self, conf) && grow(&self->subjects[1]);
 }
 
 TEST_F(siblings, who_only_grew_is_given_what_another_one_has)
@@ -267,7 +280,35 @@ TEST_F(siblings, who_only_grew_is_given_what_another_one_has)
 	EXPECT_LT(0u, subject_number(holder, "counter nr_forced_passes"));
 }
 
-/* Else the test above shows nothing. */
+/* As by a quota: for longer than one may wait at a time. */
+static void *stop_for_a_while(void *holder)
+{
+	sleep_ms(4 * SHORT_MS);
+	kill(((struct subject *)holder)->pid, SIGCONT);
+	return NULL;
+}
+
+TEST_F(siblings, who_has_no_cpu_for_a_while_is_waited_for)
+{
+	struct subject *holder = &self->subjects[0];
+	struct subject *grower = &self->subjects[1];
+	pthread_t waker;
+	char conf[32];
+
+	NEEDS_GROUP();
+	if (geteuid())
+		SKIP(return, "needs root");
+	snprintf(conf, sizeof(conf), "inband_ms=%d", SHORT_MS);
+	ASSERT_TRUE(let_one_hold(_metadata, self, conf));
+	ASSERT_EQ(0, kill(holder->pid, SIGSTOP));
+	ASSERT_EQ(0, pthread_create(&waker, NULL, stop_for_a_while, holder));
+	EXPECT_TRUE(grow(grower));
+	ASSERT_EQ(0, pthread_join(waker, NULL));
+	EXPECT_GT(GARBAGE / 2, rss(holder));
+	EXPECT_TRUE(subject_does(holder, "work 1"));
+}
+
+/* Else the tests above show nothing. */
 TEST_F(siblings, without_asking_one_of_them_is_killed)
 {
 	NEEDS_GROUP();
