@@ -139,6 +139,9 @@ $(config_outputs): $(O)/.config $(kconfigs) VERSION scripts/kconf
 
 so := $(O)/lib/libebbmalloc.so.1
 map := $(O)/lib/libebbmalloc.map
+layout := src/libebbmalloc.lds
+# The C runtime's own does nothing, far from what is run beside it.
+no_function := ebb_no_fini
 src_in := $(O)/$(lib-y)/$(lib-y)-in.o
 
 quiet_cmd_map   = GEN     $(@:$(O)/%=%)
@@ -148,7 +151,8 @@ quiet_cmd_map   = GEN     $(@:$(O)/%=%)
 quiet_cmd_so    = LD      $(@:$(O)/%=%)
       cmd_so    = $(CC) -shared -o $@ $(src_in) $(LDFLAGS) $(sanitize_flags) \
 		  -Wl,-soname,$(@F) -Wl,--version-script=$(map) \
-		  -Wl,-z,relro,-z,now,-z,nodelete $(if $(sanitizers),,-Wl,-z,defs)
+		  -Wl,-z,relro,-z,now,-z,nodelete $(if $(sanitizers),,-Wl,-z,defs) \
+		  -Wl,-T,$(layout) -Wl,-fini=$(no_function)
 
 # Where sys/sdt.h is missing the library has no probes: not silently.
 quiet_cmd_usdt  = CHECK   $(@:$(O)/%=%)
@@ -173,7 +177,7 @@ $(src_in): $(config_outputs) FORCE
 $(map): src/api/libebbmalloc.map FORCE | $(O)/lib
 	$(call if_changed,map)
 
-$(so): $(src_in) $(map) FORCE
+$(so): $(src_in) $(map) $(layout) FORCE
 	$(call if_changed,so)
 
 $(O)/lib/.usdt: $(so)

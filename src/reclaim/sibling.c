@@ -31,7 +31,7 @@
 
 static struct lock sibling_lock = LOCK_INIT(5);
 
-static const struct sibling_places *places;	/* set once, or NULL */
+static __startup_data const struct sibling_places *places; /* set once, or NULL */
 
 /* sibling_lock; @row is set to 0 by anybody */
 static struct {
@@ -39,8 +39,8 @@ static struct {
 	uint64_t place;			/* of the view that it is for */
 	unsigned int row;		/* 0: we have none */
 	uint64_t ino;
-	uint32_t uid;			/* whose it is */
 } shared;
+static __startup_data uint32_t shared_uid;	/* whose it is */
 static struct roster_row rows[ROSTER_ROWS];
 
 /* inband_lock */
@@ -62,7 +62,7 @@ static struct sibling_stats stats;	/* nr_asks: sibling_lock */
 __startup void sibling_set_places(const struct sibling_places *new_places)
 {
 	places = new_places;
-	shared.uid = (uint32_t)getauxval(AT_EUID);
+	shared_uid = (uint32_t)getauxval(AT_EUID);
 }
 
 /* === Asking =============================================================== */
@@ -78,7 +78,7 @@ static bool is_own_dir(const char *path, uint32_t uid)
 
 static bool find_dir(void)
 {
-	uint32_t uid = load_relaxed(&shared.uid);
+	uint32_t uid = load_relaxed(&shared_uid);
 	char path[ROSTER_PATH_MAX];
 
 	for (unsigned int i = 0; places && places->at(i, uid, path); i++)
@@ -123,11 +123,11 @@ static bool locate(const struct cgroup_view *view)
 	shared.place = view->place;
 	if (!param_int(EBB_ATTR_SIBLINGS) || view->version == CGROUP_NONE)
 		return false;
-	for (unsigned int i = 0; places && places->at(i, shared.uid,
+	for (unsigned int i = 0; places && places->at(i, shared_uid,
 						     shared.path); i++)
-		if (is_own_dir(shared.path, shared.uid) &&
+		if (is_own_dir(shared.path, shared_uid) &&
 		    !add_name(shared.path, view) &&
-		    roster_exists(shared.path, shared.uid))
+		    roster_exists(shared.path, shared_uid))
 			return true;
 	shared.path[0] = '\0';
 	return false;
@@ -143,7 +143,7 @@ bool sibling_ask(const struct cgroup_view *view, uint64_t want)
 	if (!lock_try(&sibling_lock))
 		return false;
 	request.own_row = shared.row;
-	if (locate(view) && roster_ask(shared.path, shared.uid, &request, rows) &&
+	if (locate(view) && roster_ask(shared.path, shared_uid, &request, rows) &&
 	    !shared.row)
 		shared.path[0] = '\0';
 	if (request.nr_asked)
@@ -161,7 +161,7 @@ static bool share(void)
 		return false;
 	fmt_line(shared.path, sizeof(shared.path), "%s", self.path);
 	shared.ino = self.ino;
-	store_relaxed(&shared.uid, self_uid);
+	store_relaxed(&shared_uid, self_uid);
 	store_relaxed(&shared.row, self.row);
 	lock_release(&sibling_lock);
 	return true;
@@ -173,7 +173,7 @@ static bool is_confined(void)
 	return probe_filters(-1) != tried_filters;
 }
 
-bool sibling_has_joined(void)
+__startup bool sibling_has_joined(void)
 {
 	return load_relaxed(&shared.row);
 }
