@@ -57,8 +57,9 @@ void sizeclass_init(void)
 		sc->nr_words = (uint16_t)((sc->nr_slots + 63u) / 64);
 		sc->cache_soft = cache_slots(CACHE_BYTES_SOFT / size);
 		sc->cache_max = cache_slots(CACHE_BYTES / size);
-		sc->cache_burst = max(min((uint16_t)(CACHE_BURST / size),
-					  BURST_SLOTS), sc->cache_max);
+		sc->cache_burst = max((uint16_t)min(CACHE_BURST / size,
+						    BURST_SLOTS),
+				      sc->cache_max);
 		sc->share = share_slots(size);
 		sc->share_max = (uint16_t)max(min(SHARE_MAX_BYTES / size,
 						  SHARE_MAX_SLOTS),
