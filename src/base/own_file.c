@@ -36,3 +36,13 @@ int own_file_open_as(const char *path, int flags, unsigned int type,
 	sys_close(fd);
 	return -EPERM;
 }
+
+bool own_file_exists(const char *path, unsigned int type, uint32_t uid)
+{
+	int flags = O_RDONLY | (type == S_IFDIR ? O_DIRECTORY : 0);
+	int fd = own_file_open_as(path, flags, type, uid);
+
+	if (fd >= 0)
+		sys_close(fd);
+	return fd >= 0;
+}

@@ -27,4 +27,7 @@ bool own_file_is(int fd, unsigned int type, uint32_t uid);
 int own_file_open_as(const char *path, int flags, unsigned int type,
 		     uint32_t uid) __must_check;
 
+/* Whether there is one at @path, and it can be read. */
+bool own_file_exists(const char *path, unsigned int type, uint32_t uid);
+
 #endif

@@ -23,15 +23,6 @@ _Static_assert(ROW_SIZE == 64, "rows are a format that processes share");
 
 /* === Files ================================================================ */
 
-bool roster_exists(const char *path, uint32_t uid)
-{
-	int fd = own_file_open_as(path, O_RDONLY, S_IFREG, uid);
-
-	if (fd >= 0)
-		sys_close(fd);
-	return fd >= 0;
-}
-
 static bool bell_path(const char *path, unsigned int row,
 		      char bell[ROSTER_PATH_MAX])
 {

@@ -70,9 +70,6 @@ int roster_name(const char *path, char name[ROSTER_NAME_SIZE]) __must_check;
  */
 int roster_join(struct roster *self, uint32_t uid, uint32_t pid) __must_check;
 
-/* Whether there is that file, and it is @uid's alone to write to. */
-bool roster_exists(const char *path, uint32_t uid);
-
 /* Say what could be given back; -errno where the roster is of no use any more. */
 int roster_tell(struct roster *self, uint32_t pid, uint64_t spare) __must_check;
 

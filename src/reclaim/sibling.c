@@ -31,7 +31,8 @@
 
 static struct lock sibling_lock = LOCK_INIT(5);
 
-static __startup_data const struct sibling_places *places; /* set once, or NULL */
+/* Set once, or NULL. */
+static __startup_data const struct sibling_places *places;
 
 /* sibling_lock; @row is set to 0 by anybody */
 static struct {
@@ -67,22 +68,13 @@ __startup void sibling_set_places(const struct sibling_places *new_places)
 
 /* === Asking =============================================================== */
 
-static bool is_own_dir(const char *path, uint32_t uid)
-{
-	int fd = own_file_open_as(path, O_RDONLY | O_DIRECTORY, S_IFDIR, uid);
-
-	if (fd >= 0)
-		sys_close(fd);
-	return fd >= 0;
-}
-
 static bool find_dir(void)
 {
 	uint32_t uid = load_relaxed(&shared_uid);
 	char path[ROSTER_PATH_MAX];
 
 	for (unsigned int i = 0; places && places->at(i, uid, path); i++)
-		if (is_own_dir(path, uid))
+		if (own_file_exists(path, S_IFDIR, uid))
 			return true;
 	return false;
 }
@@ -125,9 +117,9 @@ static bool locate(const struct cgroup_view *view)
 		return false;
 	for (unsigned int i = 0; places && places->at(i, shared_uid,
 						     shared.path); i++)
-		if (is_own_dir(shared.path, shared_uid) &&
+		if (own_file_exists(shared.path, S_IFDIR, shared_uid) &&
 		    !add_name(shared.path, view) &&
-		    roster_exists(shared.path, shared_uid))
+		    own_file_exists(shared.path, S_IFREG, shared_uid))
 			return true;
 	shared.path[0] = '\0';
 	return false;
