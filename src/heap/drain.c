@@ -178,13 +178,16 @@ static __guesses bool has_cached(const struct heap *heap)
  */
 static bool kept_bursts(struct heap *heap)
 {
-	uint64_t now_ms = clock_coarse_ms();
+	uint64_t now_ms;
 
-	if (!load_relaxed(&heap->burst_bytes))
+	if (!load_relaxed(&heap->burst_bytes)) {
 		heap->burst_ms = 0;
-	else if (!heap->burst_ms)
+		return false;
+	}
+	now_ms = clock_coarse_ms();
+	if (!heap->burst_ms)
 		heap->burst_ms = now_ms;
-	return heap->burst_ms && now_ms - heap->burst_ms >= BURST_KEEP_MS;
+	return now_ms - heap->burst_ms >= BURST_KEEP_MS;
 }
 
 /*

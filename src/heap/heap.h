@@ -71,7 +71,7 @@ struct bin {
 	uint8_t last_use : 1;	/* enum bin_use */
 	uint8_t has_lists : 1;
 	uint8_t streak : 1;	/* it was that more than once in a row */
-	uint8_t bursts : 4;	/* so many streaks followed each other */
+	uint8_t bursts : 4;	/* streaks by turns so far, below BURSTS_MIN */
 	uint8_t nr_shared;	/* slots taken from the spare slab */
 	uint32_t nr_slabs;	/* on the lists and current; the orphans' also
 				 * counts spare slabs, so it is atomic */
@@ -170,7 +170,8 @@ struct heap {
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
 				 * with, and cached runs; in account.cached */
 	uint32_t burst_bytes;	/* of these what is beyond the classes'
-				 * cache_max */
+				 * cache_max; whoever is at the heap stores,
+				 * holders of drain_lock read */
 	uint32_t small_used;	/* places of the small store in use */
 	bool grown;		/* stores reach beyond the small one's first
 				 * page, or did */

@@ -130,21 +130,16 @@ void magazine_init(struct heap *heap)
  */
 static bool comes_in_bursts(struct bin *bin, bool turn)
 {
-	bool due;
-
 	if (!turn) {
 		bin->streak = 1;
 		return false;
 	}
-	if (!bin->streak)
-		bin->bursts = 0;
-	else if (bin->bursts < BURSTS_MIN)
-		bin->bursts++;
-	due = bin->bursts == BURSTS_MIN;
+	bin->bursts = bin->streak ? bin->bursts + 1 : 0;
 	bin->streak = 0;
-	if (due)
-		bin->bursts = 0;
-	return due;
+	if (bin->bursts < BURSTS_MIN)
+		return false;
+	bin->bursts = 0;
+	return true;
 }
 
 static unsigned int burst_cap(const struct bin *bin, const struct sizeclass *sc)

@@ -581,6 +581,55 @@ TEST_F(thread, a_cache_grows_to_bursts_for_a_while)
 	ASSERT_EQ(0, pthread_join(thread, NULL));
 }
 
+#define NR_PAIRS	600u	/* objects of two classes side by side */
+
+struct pairs {
+	uint64_t turns;
+	uint64_t broken;
+	bool stop;
+};
+
+/* Objects have their number in the first word and in the last. */
+static void *take_pairs(void *arg)
+{
+	static uint64_t *objects[2 * NR_PAIRS];
+	static const size_t sizes[2] = { 8 * KIB, 9 * KIB };
+	struct pairs *pairs = arg;
+
+	while (!__atomic_load_n(&pairs->stop, __ATOMIC_RELAXED)) {
+		for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
+			objects[i] = malloc(sizes[i % 2]);
+			objects[i][0] = objects[i][sizes[i % 2] / 8 - 1] = i;
+		}
+		for (size_t i = 0; i < ARRAY_LEN(objects); i++) {
+			pairs->broken += objects[i][0] != i ||
+				objects[i][sizes[i % 2] / 8 - 1] != i;
+			free(objects[i]);
+		}
+		__atomic_store_n(&pairs->turns, pairs->turns + 1,
+				 __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+/* Grown to bursts, two magazines that lie side by side are taken away. */
+TEST_F(thread, bursts_of_two_classes_survive_trims)
+{
+	struct pairs pairs = { 0 };
+	pthread_t thread;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_pairs, &pairs));
+	for (uint64_t trims = 1; trims <= 10; trims++) {
+		while (__atomic_load_n(&pairs.turns, __ATOMIC_ACQUIRE) <
+		       trims * 60)
+			sched_yield();
+		malloc_trim(0);
+	}
+	__atomic_store_n(&pairs.stop, true, __ATOMIC_RELAXED);
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	EXPECT_EQ(0u, pairs.broken);
+}
+
 static void *churn(void *arg)
 {
 	void *p[100] = { NULL };
