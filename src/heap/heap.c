@@ -167,11 +167,14 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 	list_del(&slab->link);
 	sub_relaxed(&bin->nr_slabs, 1);
 	heap->delta.dirty -= (int64_t)backed;
-	/* A run is in one state: what is not backed must not count as such. */
+	/*
+	 * A run is in one state: what is not backed must not count as such, nor
+	 * what may not be.  Of a slab that was part before it is not known.
+	 */
 	holes = load_relaxed(&slab->pages) & PAGES_HOLES;
 	if (!backed)
 		state = RUN_CLEAN;
-	else if (holes)
+	else if (holes || load_relaxed(&slab->given))
 		state = RUN_PART;
 	slab->run_backed = (uint16_t)(backed >> map_page_shift);
 	run_cache_free(heap, slab, 1, state);

@@ -71,7 +71,7 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	slab->nr_slots = sc->nr_slots;
 	slab->scan_word = 0;
 	list_init(&slab->link);
-	slab->given = 0;
+	slab->given = was == RUN_PART;
 	store_relaxed(&slab->pages, pages_of_run(was));
 	for (unsigned int word = 0; word < sc->nr_words; word++) {
 		store_relaxed(&slab->free[word], bits_range(0, left));

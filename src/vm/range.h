@@ -89,7 +89,7 @@ struct slab {
 	uint8_t run_state;	/* enum run_state; first and last slab; vm_lock */
 	uint32_t run_len;	/* slabs; first and last slab; vm_lock */
 	uint8_t given;		/* reclaimer sets, owner reads: pages of it were
-				 * given back since slab_init */
+				 * given back since slab_init, or before */
 	uint8_t tail;		/* enum tail_state; heap/tail.h */
 	uint16_t nr_samples;	/* that begin here, at most (atomic);
 				 * debug/profile.h */

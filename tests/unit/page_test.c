@@ -11,6 +11,7 @@
 #include "heap/drain.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
+#include "heap/run_cache.h"
 #include "harness.h"
 
 #define ROUNDS		40u	/* of random masks for each class */
@@ -386,6 +387,36 @@ TEST_F(page, what_was_a_slab_fits_by_its_pages)
 	EXPECT_EQ(run[2], slab_of(large_alloc(NULL, 16 * map_page_size, 1,
 					      &zero)));
 	EXPECT_TRUE(zero);
+}
+
+/* The state of a run that was @state when it became a slab, which is retired. */
+static unsigned int retired_from(struct heap *heap, enum run_state state)
+{
+	struct slab *run = run_alloc(1, 1, NULL), *slab;
+	unsigned int class = sizeclass_of(1000);
+
+	run->run_backed = 4;
+	run_free(run, 1, state);
+	slab = heap_next_slab(heap, class);
+	heap->bins[class].current = NULL;
+	if (slab != run || !heap_retire(heap, slab) || !heap->runs.nr)
+		return RUN_NR_STATES;
+	return heap->runs.entries[heap->runs.nr - 1].state;
+}
+
+/* Else what takes its place is thought to be backed, and is not counted. */
+TEST_F(page, what_was_part_before_it_was_a_slab_is_so_after)
+{
+	struct heap *heap = drain_open_heap();
+
+	if (map_page_size == SLAB_SIZE)
+		SKIP(return, "pages as large as slabs");
+	ASSERT_NE(NULL, heap);
+	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
+	EXPECT_EQ(RUN_PART, retired_from(heap, RUN_PART));
+	run_cache_flush(heap);
+	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
+	EXPECT_EQ(RUN_DIRTY, retired_from(heap, RUN_DIRTY));
 }
 
 /* A large object in place of a longer one, and so with something behind it. */
