@@ -222,7 +222,6 @@ static int apply_trim(const char *text, char *why)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
-		.exact = true,
 		.drain = true,
 		.force = true,
 	};

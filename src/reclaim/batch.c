@@ -533,6 +533,7 @@ static void batch_run(struct pass *pass)
 	for (unsigned int i = 0; i < batch.nr_claims; i++)
 		settle(pass, &batch.claims[i]);
 	batch.nr_claims = 0;
+	pass->claimed_bytes = 0;
 	if (order->want_bytes &&
 	    pass->result->clean_bytes >= order->want_bytes)
 		pass->enough = true;
@@ -609,10 +610,17 @@ static void cancel(void)
 		lock_release(&batch_lock);
 }
 
+/* With it the batch is full, or is all that is wanted. */
 static void add(struct pass *pass, struct claim claim)
 {
+	uint64_t want = pass->order->want_bytes;
+
 	batch.claims[batch.nr_claims++] = claim;
-	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2))
+	pass->claimed_bytes += claim.pages ?
+		(uint64_t)bits_count(claim.pages) << map_page_shift :
+		(uint64_t)claim.nr << SLAB_SHIFT;
+	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2) ||
+	    (want && pass->result->clean_bytes + pass->claimed_bytes >= want))
 		batch_end(pass);
 }
 

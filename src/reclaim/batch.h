@@ -31,6 +31,7 @@ struct pass {
 	uint64_t now_ms;
 	uint64_t start_us;	/* by the clock, */
 	uint64_t start_cpu_us;	/* and of the CPU; both only with a budget */
+	uint64_t claimed_bytes;	/* in the batch */
 	uint64_t young_bytes;	/* free pages of slabs that stay backed */
 	int64_t slots_cleaned;	/* bytes of slabs given back */
 	bool refused;		/* by the kernel, in the last batches */

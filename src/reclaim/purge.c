@@ -36,7 +36,6 @@
 #include "reclaim/batch.h"
 
 #define RUN_CHUNK	(16u * (MIB >> SLAB_SHIFT))	/* slabs a claim takes */
-#define EXACT_SLABS	16u	/* swept before it is seen whether that will do */
 
 static struct lock pass_lock = LOCK_INIT(5);
 
@@ -232,11 +231,8 @@ static void collect_published(void)
 static void purge_slabs(struct pass *pass)
 {
 	struct slab *slab, *tmp;
-	unsigned int nr = 0;
 
 	list_for_each_entry_safe(slab, tmp, &aging, sweep) {
-		if (pass->order->exact && nr++ % EXACT_SLABS == 0)
-			batch_end(pass);
 		if (is_in_the_way(pass))
 			break;
 		if (sweep(pass, slab))
@@ -254,9 +250,9 @@ static unsigned int chunk_of(const struct pass *pass)
 {
 	uint64_t want = pass->order->want_bytes;
 
-	if (!pass->order->exact || !want)
+	if (!want)
 		return RUN_CHUNK;
-	want -= min(want, pass->result->clean_bytes);
+	want -= min(want, pass->result->clean_bytes + pass->claimed_bytes);
 	return (unsigned int)min((want >> SLAB_SHIFT) + 1, (uint64_t)RUN_CHUNK);
 }
 
@@ -282,8 +278,6 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 		if (!bytes)
 			break;
 		left -= min(left, (uint64_t)bytes);
-		if (pass->order->exact)
-			batch_end(pass);
 	}
 	batch_end(pass);
 }

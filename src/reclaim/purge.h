@@ -17,7 +17,6 @@ struct purge_order {
 	uint32_t lazy_age_ms;	/* free as long as this: MADV_FREE; NEVER: not */
 	uint32_t clean_age_ms;	/* free as long as this: MADV_DONTNEED */
 	uint64_t want_bytes;	/* stop when so many were taken; 0: take all */
-	bool exact;		/* and not take a whole batch more than that */
 	uint32_t budget_ms;	/* stop after so much of the CPU's time, or
 				 * PURGE_PATIENCE times that; 0: no bound */
 	bool drain;		/* take the caches of idle threads, too */
