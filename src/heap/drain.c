@@ -18,6 +18,7 @@
 #include "os/guard_mark.h"
 
 #define BURST_KEEP_MS	1000u
+#define KEEP_RUNS	8u	/* a drain keeps as much of runs as of so many classes */
 
 struct lock drain_lock = LOCK_INIT(3);
 
@@ -241,13 +242,18 @@ static bool drain_gate(bool force, bool *ret_left)
 	return any;
 }
 
-static void empty_heap_of(struct heap *heap)
+static void empty_heap_of(struct heap *heap, size_t keep)
 {
-	magazine_flush_all(heap);
-	magazine_discard(heap);
+	if (keep) {
+		magazine_trim(heap, keep);
+		outbox_flush(heap);
+	} else {
+		magazine_flush_all(heap);
+		magazine_discard(heap);
+	}
 	heap_reap(heap);
-	/* What was retired just now. */
-	run_cache_flush(heap);
+	/* What was retired just now, too. */
+	run_cache_trim(heap, keep * KEEP_RUNS);
 	charge_settle(heap);
 	heap->tops_seen = sum_of_tops(heap);
 	heap->outbox_seen = heap->outbox_store;
@@ -257,12 +263,12 @@ static void empty_heap_of(struct heap *heap)
 static void empty_aside(struct heap *heap)
 {
 	outbox_flush(heap);
-	run_cache_flush(heap);
+	run_cache_trim(heap, 0);
 	charge_settle(heap);
 }
 
 /* Steps 3 and 4; without the barrier only 4. */
-static void drain_gated(bool may_take, bool *ret_left)
+static void drain_gated(bool may_take, size_t keep, bool *ret_left)
 {
 	struct heap *heap;
 
@@ -273,7 +279,7 @@ static void drain_gated(bool may_take, bool *ret_left)
 		if (!may_take || load_acquire(&heap->tcb->busy))
 			*ret_left = true;
 		else if (heap->gated == DRAIN_ALL)
-			empty_heap_of(heap);
+			empty_heap_of(heap, keep);
 		else
 			empty_aside(heap);
 		heap->gated = DRAIN_NOTHING;
@@ -281,16 +287,16 @@ static void drain_gated(bool may_take, bool *ret_left)
 	}
 }
 
-static void drain_own(void)
+static void drain_own(size_t keep)
 {
 	if (tcb.busy || !thread.heap)
 		return;
 	tcb_enter(&tcb);
-	empty_heap_of(thread.heap);
+	empty_heap_of(thread.heap, keep);
 	tcb_leave(&tcb);
 }
 
-int drain_caches(bool force, bool *ret_left)
+int drain_caches(bool force, size_t keep, bool *ret_left)
 {
 	int err;
 
@@ -302,10 +308,10 @@ int drain_caches(bool force, bool *ret_left)
 	err = barrier_ready();
 	if (!err && drain_gate(force, ret_left)) {
 		err = barrier_all();
-		drain_gated(!err, ret_left);
+		drain_gated(!err, keep, ret_left);
 	}
 	if (force)
-		drain_own();
+		drain_own(keep);
 	lock_release(&drain_lock);
 	return err;
 }
@@ -343,7 +349,7 @@ bool drain_mine(void)
 {
 	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
 		return false;
-	drain_own();
+	drain_own(0);
 	lock_release(&drain_lock);
 	return true;
 }

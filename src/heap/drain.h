@@ -52,14 +52,15 @@ void drain_close_heap(void);
 /*
  * Empty the caches of threads that seem idle since the last call, or, with
  * @force, of all that are not inside the allocator; with @force also the
- * caller's own.  Returns 0, or -errno where there is no barrier: then only
+ * caller's own.  The newest @keep bytes of each class stay, and so much of cached
+ * runs as of eight; 0: nothing does.  Returns 0, or -errno where there is no barrier: then only
  * the caller's own.
  * *@ret_left: some thread's caches are not empty, since it was not idle or
  * inside the allocator, or who holds drain_lock does not let go of it; a
  * later call may find it so.
  * Context: not inside the bracket, no lock of floor 3 or below.
  */
-int drain_caches(bool force, bool *ret_left);
+int drain_caches(bool force, size_t keep, bool *ret_left);
 
 /*
  * Empty the caller's own caches; false: who holds drain_lock does not let go.

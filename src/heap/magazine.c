@@ -94,11 +94,15 @@ static void **new_store(struct heap *heap, unsigned int class,
 	return heap->small_store + used;
 }
 
+static unsigned int start_cap(const struct sizeclass *sc)
+{
+	return min(CACHE_START, (unsigned int)sc->cache_soft);
+}
+
 /* The magazine of @class gets a place, with its first use. */
 static void begin(struct heap *heap, unsigned int class, enum bin_use use)
 {
-	unsigned int cap = min(CACHE_START,
-			       (unsigned int)sizeclasses[class].cache_soft);
+	unsigned int cap = start_cap(&sizeclasses[class]);
 
 	heap->bins[class].last_use = use;
 	set_store(heap, class, new_store(heap, class, cap), cap);
@@ -476,13 +480,35 @@ static void publish_places(struct heap *heap, unsigned int class,
 	heap->own.returned += (uint64_t)bytes;
 }
 
+/*
+ * The @nr oldest slots leave, half of what there is room for at most.  They are
+ * moved beyond the end and the magazine made shorter before any bit is set: from
+ * then on they are not ours.
+ */
+static void flush_oldest(struct heap *heap, unsigned int class, size_t nr)
+{
+	struct magazine *mag = &heap->magazines[class];
+	void **bottom = heap->bins[class].bottom, **spare = mag->end;
+	size_t held = (size_t)(mag->top - bottom);
+
+	memcpy(spare, bottom, nr * sizeof(*spare));
+	memmove(bottom, bottom + nr, (held - nr) * sizeof(*spare));
+	mag->top -= nr;
+	if (unlikely(heap_marked))
+		sample_flushed(heap, class, nr);
+	barrier();
+	publish_places(heap, class, spare, nr);
+}
+
+static size_t flushable(const struct bin *bin)
+{
+	return max(bin->cap / 2u, 1u);
+}
+
 void magazine_flush_half(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
-	struct magazine *mag = &heap->magazines[class];
 	unsigned int cap = bin->cap;
-	size_t nr = max(cap / 2, 1u);
-	void **spare;
 
 	if (cap)
 		grow(heap, class, BIN_FLUSHED);
@@ -490,21 +516,46 @@ void magazine_flush_half(struct heap *heap, unsigned int class)
 		begin(heap, class, BIN_FLUSHED);
 	if (bin->cap > cap)
 		return;
-	/*
-	 * The older half leaves.  It is moved beyond the end and the magazine
-	 * made shorter before any bit is set: from then on it is not ours.
-	 */
-	spare = mag->end;
-	memcpy(spare, bin->bottom, nr * sizeof(*spare));
-	memmove(bin->bottom, bin->bottom + nr, (cap - nr) * sizeof(*spare));
-	mag->top -= nr;
-	if (unlikely(heap_marked))
-		sample_flushed(heap, class, nr);
-	barrier();
-	publish_places(heap, class, spare, nr);
+	flush_oldest(heap, class, flushable(bin));
 	if (unlikely(heap_marked) && !heap_profiled)
 		sample_by_time(heap);
 	heap_tell(heap);
+}
+
+/* The magazine of @class, which does not hold more, is one of @cap slots again. */
+static void shrink(struct heap *heap, unsigned int class, unsigned int cap)
+{
+	const struct sizeclass *sc = &sizeclasses[class];
+	struct bin *bin = &heap->bins[class];
+	unsigned int was = bin->cap, plain = max(cap, (unsigned int)sc->cache_max);
+
+	if (was <= cap)
+		return;
+	bin->cap = (uint16_t)cap;
+	heap->magazines[class].end = bin->bottom + cap;
+	heap_count_room(heap, -(int64_t)(was - cap) * sc->size);
+	if (was > plain)
+		store_relaxed(&heap->burst_bytes, heap->burst_bytes -
+						  (was - plain) * sc->size);
+}
+
+void magazine_trim(struct heap *heap, size_t keep)
+{
+	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+		const struct sizeclass *sc = &sizeclasses[class];
+		struct bin *bin = &heap->bins[class];
+		struct magazine *mag = &heap->magazines[class];
+		size_t nr_keep = keep / sc->size;
+		size_t held = (size_t)(mag->top - bin->bottom);
+
+		for (size_t nr; held > nr_keep; held -= nr) {
+			nr = min(held - nr_keep, flushable(bin));
+			flush_oldest(heap, class, nr);
+		}
+		shrink(heap, class, max((unsigned int)nr_keep * 2,
+					start_cap(sc)));
+	}
+	account_tell(&heap->delta);
 }
 
 void magazine_flush_all(struct heap *heap)
@@ -522,7 +573,7 @@ void magazine_flush_all(struct heap *heap)
 			publish_places(heap, class, first, held);
 	}
 	outbox_flush(heap);
-	run_cache_flush(heap);
+	run_cache_trim(heap, 0);
 	forget_stores(heap);
 	account_tell(&heap->delta);
 }

@@ -14,8 +14,9 @@
  * each take turns time and again up to cache_burst, as long as all threads' are
  * below 15 MiB, and a drain takes that from busy threads, too.  Small ones lie
  * packed in one store for all classes, larger ones each in a part of the heap
- * of its own.  A drain takes the places away again.  What they have grown by
- * the account knows, since it is what may be free without having been told.
+ * of its own.  A drain that keeps nothing takes the places away again.  What they
+ * have grown by the account knows, since it is what may be free without having
+ * been told.
  *
  * The first few slots of a class a thread gets from the spare slab of the class
  * (heap/bypass.h), which all threads share, a group of neighbours at a time, so
@@ -43,6 +44,12 @@ bool magazine_refill(struct heap *heap, unsigned int class);
 
 /* Make room in the full magazine of @class. */
 void magazine_flush_half(struct heap *heap, unsigned int class);
+
+/*
+ * Publish the oldest slots of each class beyond @keep bytes of it.  Magazines keep
+ * their places, with room for twice that, so that no refill takes much more.
+ */
+void magazine_trim(struct heap *heap, size_t keep);
 
 /*
  * Publish everything the heap holds, outbox and cached runs included; magazines

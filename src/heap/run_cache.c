@@ -92,9 +92,9 @@ void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
 	heap_count_room(heap, (int64_t)nr << SLAB_SHIFT);
 }
 
-void run_cache_flush(struct heap *heap)
+void run_cache_trim(struct heap *heap, size_t keep)
 {
-	while (heap->runs.nr)
+	while (heap->runs.nr && run_cache_bytes(heap) > keep)
 		free_oldest(heap);
 }
 

@@ -29,8 +29,8 @@ struct slab *run_cache_alloc(struct heap *heap, size_t bytes, size_t align,
 void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
 		    enum run_state state);
 
-/* Free all that is cached. */
-void run_cache_flush(struct heap *heap);
+/* Free the oldest beyond @keep bytes. */
+void run_cache_trim(struct heap *heap, size_t keep);
 
 /* Guesses, of any thread's. */
 size_t run_cache_bytes(const struct heap *heap);

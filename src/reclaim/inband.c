@@ -32,11 +32,16 @@
 #define FIRST_ROOM	(4 * (int64_t)MIB)	/* before the first look */
 #define FREE_ROOM	(256 * (int64_t)MIB)	/* where there is no limit yet */
 #define WORTH_IT	(256 * KIB)	/* dirty memory that is worth a purge */
+#define DIRTY_SHARE	8		/* of dirty memory goes at once, at least */
+#define KEEP_MIN	(4u * (uint32_t)KIB)	/* a purge spares so much of */
+#define KEEP_MOST	(64u * (uint32_t)KIB)	/* each class in each cache */
+#define KEEP_TURNS	8u		/* enough was found: twice as much is spared */
 #define GRANT_MIN	(256 * (int64_t)KIB)	/* where there is no room left */
 #define GRANT_CRAWL	(16 * (int64_t)KIB)	/* and a pass of ours goes on */
 #define MARGIN_SHARE	8		/* of the limit: not more than that */
 #define PROMISED_SHARE	4		/* of the limit: more is not held back */
 #define GRANT_SHARE	2		/* of headroom: others spend it, too */
+#define GRANT_STEP	((int64_t)MIB)	/* or that, if it is there */
 #define STEP_SHARE	64		/* of room: a heap's untold bytes */
 #define STEP_MIN	(4 * (int64_t)KIB)
 #define NAP_US		500
@@ -63,7 +68,11 @@ static bool asked;			/* somebody, since there was room */
 static uint64_t hope_us;		/* and so long he is waited for yet */
 static uint64_t room_after_us;		/* no purge for `limit' before this */
 static uint64_t room_useless;		/* free bytes that did not go then */
+static uint32_t keep_bytes = KEEP_MOST;	/* what a purge spares now */
+static uint32_t nr_enough;		/* purges that found enough with it */
 static uint32_t nr_grants;		/* read anywhere */
+static int64_t overdraft;		/* read anywhere: who finds another thread
+					 * looking may take so much more */
 
 static bool found;			/* @view is; cleared by anybody */
 static struct inband_stats stats;
@@ -101,6 +110,13 @@ static uint64_t margin_of(uint64_t limit)
 	return min(each_cpu * nr_cpus() +
 		   each_heap * load_relaxed(&account.nr_heaps),
 		   limit / MARGIN_SHARE);
+}
+
+/* Whether there is @times the margin below @limit. */
+static bool has_margin(uint64_t limit, uint64_t headroom, unsigned int times)
+{
+	return limit == CGROUP_NO_LIMIT ||
+	       headroom > margin_of(limit) * times + (uint64_t)GRANT_MIN;
 }
 
 /* The admin's own bound, of @limit where it is a share. */
@@ -145,19 +161,30 @@ static void grant(int64_t room, int64_t before)
 	store_relaxed(&nr_grants, nr_grants + 1);
 }
 
+/*
+ * Of what is there beyond the margin: others spend it, too.  Near the limit all
+ * but another margin, at which room is made anyway.
+ */
+static int64_t share_of(int64_t headroom, int64_t margin)
+{
+	return max((headroom - margin) / GRANT_SHARE,
+		   min(headroom - 2 * margin, GRANT_STEP));
+}
+
 static void sampled(uint64_t limit, uint64_t headroom, int64_t room)
 {
-	uint64_t margin = margin_of(limit);
+	int64_t room_most = (int64_t)min(headroom, (uint64_t)INT64_MAX / 4);
 	bool none = limit == CGROUP_NO_LIMIT;
 
 	store_relaxed(&stats.limit, none ? 0 : limit);
 	store_relaxed(&stats.headroom, none ? 0 : headroom);
+	store_relaxed(&overdraft,
+		      has_margin(limit, headroom, 1) ? GRANT_MIN : 0);
 	set_bound(limit);
 	if (limit == CGROUP_NO_LIMIT)
 		grant(FREE_ROOM, room);
 	else
-		grant(((int64_t)min(headroom, (uint64_t)INT64_MAX / 4) -
-		       (int64_t)margin) / GRANT_SHARE, room);
+		grant(share_of(room_most, (int64_t)margin_of(limit)), room);
 }
 
 struct inband_mark inband_mark(void)
@@ -262,13 +289,6 @@ static bool look(uint64_t *ret_limit, uint64_t *ret_headroom)
 	return ret;
 }
 
-/* Whether there is @times the margin below @limit. */
-static bool has_margin(uint64_t limit, uint64_t headroom, unsigned int times)
-{
-	return limit == CGROUP_NO_LIMIT ||
-	       headroom > margin_of(limit) * times + (uint64_t)GRANT_MIN;
-}
-
 /* Bytes that were handed out and are not in the kernel's count yet. */
 static uint64_t promised(uint64_t limit)
 {
@@ -296,17 +316,43 @@ static uint64_t leaving(void)
 	       load_relaxed(&run_counters.tails_freed);
 }
 
+/* What fits into caches the account knows; what is there costs a walk. */
+static bool caches_are_worth_it(void)
+{
+	return load_relaxed(&account.cached) >= WORTH_IT &&
+	       purge_cached() >= WORTH_IT;
+}
+
+/*
+ * What a purge spares is what threads are about to take again, the newest of
+ * each class: half as much once it does not find @enough elsewhere, and
+ * everything has gone after a few.
+ */
+static void set_keep(bool enough)
+{
+	nr_enough = enough ? nr_enough + 1 : 0;
+	if (!enough) {
+		keep_bytes = keep_bytes > KEEP_MIN ? keep_bytes / 2 : 0;
+	} else if (nr_enough == KEEP_TURNS) {
+		keep_bytes = min(max(keep_bytes * 2, KEEP_MIN), KEEP_MOST);
+		nr_enough = 0;
+	}
+}
+
 /*
  * Free memory of our own.  Little of it is known to be dirty: still, what
  * threads have in their caches may be much, and is worth one look (@anyway).
- * -ENODATA: it was not worth it; -EBUSY: another pass went on all that time.
+ * -ENODATA: it was not worth it; -EAGAIN: it was not, but less is spared the
+ * next time; -EBUSY: another pass went on all that time.
  */
 static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 {
+	uint64_t dirty = purge_dirty_estimate();
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
-		.want_bytes = want_at_least(want),
+		.want_bytes = want_at_least(max(want, dirty / DIRTY_SHARE)),
 		.budget_ms = budget_ms,
+		.keep_bytes = keep_bytes,
 		.drain = true,
 		.force = true,
 		.try = true,
@@ -314,14 +360,18 @@ static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 	struct purge_result result;
 	int err;
 
-	if (purge_dirty_estimate() + leaving() < WORTH_IT && !anyway)
+	if (dirty + leaving() < WORTH_IT && !anyway &&
+	    !caches_are_worth_it())
 		return -ENODATA;
 	err = purge_run(&order, &result);
 	if (err)
 		return err;
 	add_stat(&stats.nr_purges, 1);
 	add_stat(&stats.purged_bytes, result.clean_bytes);
-	return result.clean_bytes >= WORTH_IT ? 0 : -ENODATA;
+	set_keep(result.clean_bytes >= order.want_bytes);
+	if (result.clean_bytes >= WORTH_IT)
+		return 0;
+	return order.keep_bytes ? -EAGAIN : -ENODATA;
 }
 
 static uint64_t budget_us(void)
@@ -401,7 +451,7 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 				    anyway);
 
 		*ret_pass = err == -EBUSY;
-		if (err && err != -EBUSY) {
+		if (err && err != -EBUSY && err != -EAGAIN) {
 			if (has_margin(*limit, headroom, 1))
 				break;
 			ask_siblings(now, *limit, headroom);
@@ -439,6 +489,18 @@ static uint64_t make_room(uint64_t *limit, uint64_t headroom, uint64_t owed,
 	return headroom;
 }
 
+/*
+ * Who makes room need not keep all others waiting: they go on meanwhile, with
+ * what is there beyond the margin.
+ */
+static void lend(uint64_t limit, uint64_t headroom, int64_t before)
+{
+	if (has_margin(limit, headroom, 1))
+		sampled(limit, headroom, before);
+	else
+		store_relaxed(&overdraft, 0);
+}
+
 static void look_and_grant(void)
 {
 	int64_t before = load_relaxed(&account.room);
@@ -461,6 +523,7 @@ static void look_and_grant(void)
 	if (has_margin(limit, without(headroom, owed), 2)) {
 		asked = false;
 	} else if (param_int(EBB_ATTR_RECLAIM)) {
+		lend(limit, without(headroom, owed), before);
 		headroom = make_room(&limit, headroom, owed, &pass_goes_on);
 		/* What was taken meanwhile had been looked at, too. */
 		before = load_relaxed(&account.room);
@@ -484,7 +547,13 @@ void inband_look(void)
 		grant(ACCOUNT_NO_ROOM_LIMIT, load_relaxed(&account.room));
 		return;
 	}
-	lock_take(&inband_lock);
+	if (!lock_try(&inband_lock)) {
+		/* Another one looks: of the margin there is still that much. */
+		if (load_relaxed(&account.room) > -load_relaxed(&overdraft) &&
+		    !load_relaxed(&account.backed_max))
+			return;
+		lock_take(&inband_lock);
+	}
 	look_and_grant();
 	lock_release(&inband_lock);
 }
@@ -493,7 +562,9 @@ bool inband_make_room(size_t size)
 {
 	struct purge_order order = {
 		.lazy_age_ms = PURGE_NEVER,
-		.want_bytes = want_at_least(size),
+		.want_bytes = want_at_least(max((uint64_t)size,
+						purge_free_most() /
+						DIRTY_SHARE)),
 		.drain = true,
 		.force = true,
 	};

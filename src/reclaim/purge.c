@@ -29,7 +29,9 @@
 #include "base/err.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
+#include "heap/magazine.h"
 #include "heap/orphan.h"
+#include "heap/run_cache.h"
 #include "heap/tail.h"
 #include "os/map.h"
 #include "reclaim/audit.h"
@@ -51,6 +53,18 @@ uint64_t purge_dirty_estimate(void)
 uint64_t purge_free_most(void)
 {
 	return purge_dirty_estimate() + load_relaxed(&account.cached);
+}
+
+static void add_cached(struct heap *heap, void *sum)
+{
+	*(uint64_t *)sum += magazine_bytes(heap) + run_cache_bytes(heap);
+}
+
+uint64_t purge_cached(void)
+{
+	uint64_t sum = 0;
+
+	return drain_for_each(add_cached, &sum) ? sum : 0;
 }
 
 uint64_t purge_retaken(void)
@@ -340,7 +354,8 @@ static void pass_run(struct pass *pass)
 		bool left;
 
 		/* Without membarrier only our own; drain_unavailable() tells. */
-		if (drain_caches(pass->order->force, &left))
+		if (drain_caches(pass->order->force,
+				 pass->order->keep_bytes, &left))
 			pass->result->undrained = true;
 		else
 			pass->result->aging |= left;

@@ -20,6 +20,8 @@ struct purge_order {
 	uint32_t budget_ms;	/* stop after so much of the CPU's time, or
 				 * PURGE_PATIENCE times that; 0: no bound */
 	bool drain;		/* take the caches of idle threads, too */
+	uint32_t keep_bytes;	/* what a thread's cache keeps of each class,
+				 * the newest of it */
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */
 	bool yields;		/* end early for who waits for a turn; no
@@ -73,6 +75,9 @@ uint64_t purge_dirty_estimate(void);
 
 /* The same, with what may lie in the caches of threads at most. */
 uint64_t purge_free_most(void);
+
+/* Bytes in magazines and run caches of threads: a guess, by a walk over all. */
+uint64_t purge_cached(void);
 
 /* See batch.h: clean memory that was backed; huge pages split. */
 uint64_t purge_strays(void);

@@ -12,6 +12,11 @@
  * grower realloc MIB: MIB MiB of small objects are freed, all but some, and one
  * object grows by realloc to that size.
  *
+ * grower cached MIB: MIB MiB of small objects are freed, all but some, or, if 0, as
+ * much of each size as a thread keeps; then a few of one size.  Grows until
+ * several purges near the limit have been, or by 2 MiB from the first on, and
+ * says how many of the few malloc gives in the order they were freed in.
+ *
  * grower slots: at the bound, with many free slots that share pages with used
  * ones; says how many of them malloc finds.
  *
@@ -165,6 +170,82 @@ static int run_realloc(char **argv)
 		memset(object + len - MIB, 1, MIB);
 	}
 	return good && thin(&pile, true) ? 0 : 1;
+}
+
+/* Counter @name of malloc_info(), read without an allocation of ours. */
+static unsigned long counter(const char *name)
+{
+	static char text[64 * KIB], key[80];
+	FILE *file = fmemopen(text, sizeof(text), "w");
+	const char *at;
+
+	if (!file)
+		return 0;
+	malloc_info(0, file);
+	fclose(file);
+	snprintf(key, sizeof(key), "<counter name=\"%s\" value=\"", name);
+	at = strstr(text, key);
+	return at ? strtoul(at + strlen(key), NULL, 10) : 0;
+}
+
+#define NR_FEW		16
+#define FEW_SIZE	2000
+#define NR_PURGES	4
+#define RUN_SIZE	60000
+
+static void fill_cache(size_t size)
+{
+	static char *objects[256];
+	size_t nr = 48 * KIB / size;
+
+	nr = nr < 256 ? nr : 256;
+	for (size_t i = 0; i < nr; i++)
+		objects[i] = memset(malloc(size), 1, size);
+	for (size_t i = 0; i < nr; i++)
+		free(objects[i]);
+}
+
+static bool grow_until_purged(void)
+{
+	size_t left = 2 * MIB / RUN_SIZE;
+	unsigned long nr;
+
+	do {
+		char *object = malloc(RUN_SIZE);
+
+		if (!object)
+			return false;
+		memset(hide(object), 1, RUN_SIZE);
+		nr = counter("inband_purges");
+		left -= nr > 0;
+	} while (nr < NR_PURGES && left);
+	return true;
+}
+
+static int run_cached(char **argv)
+{
+	char *few[NR_FEW];
+	struct pile pile;
+	unsigned int nr = 0;
+	bool good = true;
+
+	share = strtoul(argv[2], NULL, 10) * MIB;
+	if (share) {
+		pile = build(320);
+		good = thin(&pile, false);
+	} else {
+		for (size_t size = 128; size <= 16 * KIB; size += size / 8)
+			fill_cache(size);
+	}
+	for (unsigned int i = 0; i < NR_FEW; i++)
+		few[i] = memset(malloc(FEW_SIZE), 1, FEW_SIZE);
+	for (unsigned int i = 0; i < NR_FEW; i++)
+		free(few[i]);
+	good = grow_until_purged() && good;
+	for (unsigned int i = NR_FEW; i--;)
+		nr += hide(malloc(FEW_SIZE)) == few[i];
+	printf("order %u\n", nr);
+	return good && (!share || thin(&pile, true)) ? 0 : 1;
 }
 
 #define NR_SLOTS	20000
@@ -433,6 +514,8 @@ int main(int argc, char **argv)
 		status = run_object(argv);
 	else if (argc == 3 && !strcmp(argv[1], "realloc"))
 		status = run_realloc(argv);
+	else if (argc == 3 && !strcmp(argv[1], "cached"))
+		status = run_cached(argv);
 	else if (argc == 2 && !strcmp(argv[1], "slots"))
 		status = run_slots();
 	else if (argc == 2 && !strcmp(argv[1], "exact"))

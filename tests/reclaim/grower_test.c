@@ -267,6 +267,33 @@ TEST_F(grower, an_object_that_grows_by_realloc_survives)
 	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
 }
 
+static void run_cached(struct __test_metadata *_metadata, struct run *run,
+		       const struct group *group, const char *mib)
+{
+	run->argv[1] = (char *)"cached";
+	run->argv[2] = (char *)mib;
+	run->conf = NO_THREAD;
+	ASSERT_TRUE(run_below(run, group, 64));
+	EXPECT_EQ(0, run->status);
+	EXPECT_NE(0u, counter(run, "inband_purges"));
+}
+
+/* A thread takes that next: another page would have to be faulted in for it. */
+TEST_F(grower, what_was_freed_last_stays_where_there_is_enough_else)
+{
+	NEEDS_GROUP();
+	run_cached(_metadata, &self->run, &self->group, "24");
+	EXPECT_NE(NULL, strstr(self->run.output, "order 16\n"));
+}
+
+TEST_F(grower, caches_go_where_there_is_nothing_else)
+{
+	NEEDS_GROUP();
+	run_cached(_metadata, &self->run, &self->group, "0");
+	EXPECT_EQ(NULL, strstr(self->run.output, "order 16\n"));
+	EXPECT_LE(MIB, counter(&self->run, "inband_given_back"));
+}
+
 /* --- limit= --- */
 
 /* The @nr-th "filled N" of the output. */

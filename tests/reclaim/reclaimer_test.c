@@ -37,6 +37,11 @@ uint64_t purge_dirty_estimate(void)
 	return load_relaxed(&fake_dirty);
 }
 
+uint64_t purge_cached(void)
+{
+	return 0;
+}
+
 uint64_t purge_free_most(void)
 {
 	return purge_dirty_estimate();

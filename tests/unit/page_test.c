@@ -414,7 +414,7 @@ TEST_F(page, what_was_part_before_it_was_a_slab_is_so_after)
 	ASSERT_NE(NULL, heap);
 	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
 	EXPECT_EQ(RUN_PART, retired_from(heap, RUN_PART));
-	run_cache_flush(heap);
+	run_cache_trim(heap, 0);
 	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
 	EXPECT_EQ(RUN_DIRTY, retired_from(heap, RUN_DIRTY));
 }

@@ -349,7 +349,7 @@ static const struct ebb_attr ebb_attrs[] = {
 	[EBB_ATTR_INBAND_WANT] = {
 		.name = "inband_want", .type = EBB_TYPE_BYTES, .unit = "bytes",
 		.min = 0, .max = INT64_C(1) << 40,
-		.def = INT64_C(4) << 20, .def_text = "4M",
+		.def = INT64_C(1) << 20, .def_text = "1M",
 		.zero = "no more than what is missing",
 		.since = "0.1",
 		.help = "what a malloc near the limit gives back, at least",
