@@ -18,10 +18,23 @@ always()
 		grep -F '[always]' $THP/enabled
 }
 
-# The control: memory as such does get huge pages here
+has_huge()
+{
+	grep -q "^AnonHugePages: *[1-9]" "/proc/$1/smaps_rollup"
+}
+
+# The control: memory as such does get huge pages here, khugepaged's if no other
 others_get_them()
 {
-	! "$LOAD" build=64 huge=1
+	local pid status
+
+	"$LOAD" build=64 "wait=$WORK/seen" &
+	pid=$!
+	PROGRAM_PIDS+=($pid)
+	wait_until 60 has_huge $pid
+	status=$?
+	touch "$WORK/seen"
+	wait $pid && return $status
 }
 
 stays_small()
