@@ -19,10 +19,9 @@
 #define EBB_RECLAIM_BATCH_H
 
 #include "os/advise.h"
+#include "reclaim/claim.h"
 #include "reclaim/purge.h"
 #include "vm/run.h"
-
-struct sizeclass;
 
 /* A pass, and what its batches tell it. */
 struct pass {
@@ -42,16 +41,6 @@ struct pass {
 /* Begin and end of a pass. */
 void batch_open(struct pass *pass);
 void batch_close(void);
-
-/*
- * A slab as it was when its state was read: what is claimed under a generation
- * that is gone goes back.
- */
-struct slab_life {
-	struct slab *slab;
-	const struct sizeclass *sc;
-	uint64_t gen;
-};
 
 /*
  * Claim @pages, all slots of them, for @kind; what was claimed of those that

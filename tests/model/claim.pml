@@ -3,7 +3,8 @@
  * ebbmalloc tests - Model of claiming a page and of the dirty queue
  *
  * Models src/reclaim/purge.c: collect_published, sweep, purge_slabs;
- * src/reclaim/batch.c: claim_pages, settle_pages, publish_pages;
+ * src/reclaim/claim.c: claim_pages, publish_pages;
+ * src/reclaim/batch.c: settle_pages;
  * src/heap/slab.c: slab_publish,
  * slab_unclaim, slab_dirty_push, slab_dirty_pop_all, slab_take_one;
  * src/heap/slab.h: slab_claim, slab_touch, slab_dirty_seen;

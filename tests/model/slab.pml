@@ -8,7 +8,7 @@
  * take_aside, take_full, heap_reap, orphan_slabs; src/heap/orphan.c:
  * orphan_take, orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's
  * and slab_take_group's users, install, let_go, bypass_take_over;
- * src/heap/magazine.c: refill_from, magazine_refill; src/reclaim/batch.c:
+ * src/heap/magazine.c: refill_from, magazine_refill; src/reclaim/claim.c:
  * claim_pages, publish_pages.
  *
  * Who: a thread that owns the slab; a publisher of slots that the program

@@ -3,10 +3,11 @@
  * ebbmalloc tests - Pages and slots: 4, 16 and 64 KiB pages, every class
  *
  * Each answer is compared with one counted byte by byte.  The parts of the
- * library are the real ones, told another page size; batch.c is included, for
- * its static functions.
+ * library are the real ones, told another page size; batch.c and claim.c are
+ * included, for their static functions.
  */
 #include "reclaim/batch.c"
+#include "reclaim/claim.c"
 
 #include "heap/drain.h"
 #include "heap/large.h"
@@ -257,6 +258,7 @@ TEST_F(page, what_is_claimed_and_published_is_as_before)
 		for (unsigned int round = 0; round < 4; round++) {
 			struct slab *slab = make_slab(class);
 			unsigned int wanted, got;
+			struct slab_life life = { slab, sc, 0 };
 			uint64_t before[SLAB_WORDS];
 			uint64_t ctl;
 
@@ -264,7 +266,8 @@ TEST_F(page, what_is_claimed_and_published_is_as_before)
 			wanted = some_pages(&self->rng) | 1;
 			memcpy(before, slab->free, sizeof(before));
 			ctl = slab->ctl;
-			got = claim_pages(slab, sc, wanted, ctl_gen(ctl));
+			life.gen = ctl_gen(ctl);
+			got = claim_pages(&life, wanted);
 			ASSERT_EQ(free_counted(before, sc) & wanted, got);
 			for (unsigned int word = 0; word < sc->nr_words; word++)
 				ASSERT_EQ(before[word] &
@@ -285,9 +288,9 @@ TEST_F(page, is_not_claimed_for_another_life_of_the_slab)
 {
 	struct slab *slab = make_slab(20);
 	uint64_t ctl = slab->ctl;
+	struct slab_life life = { slab, &sizeclasses[20], ctl_gen(ctl) - 1 };
 
-	EXPECT_EQ(0, claim_pages(slab, &sizeclasses[20], slab_all_pages(),
-				 ctl_gen(ctl) - 1));
+	EXPECT_EQ(0, claim_pages(&life, slab_all_pages()));
 	EXPECT_EQ(ctl, slab->ctl);
 	EXPECT_EQ(slab_all_pages(), slab_free_pages(slab, &sizeclasses[20]));
 }
