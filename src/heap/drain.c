@@ -211,11 +211,19 @@ static __guesses enum drain_part part_at_rest(struct heap *heap)
 	return all ? DRAIN_ALL : some ? DRAIN_ASIDE : DRAIN_NOTHING;
 }
 
+/* A drain as it goes. */
+struct drain {
+	const struct drain_order *order;
+	struct class_set wanted;	/* what is shared */
+	bool left;
+	bool shared;
+};
+
 /*
  * Step 1: close the gates of all that are to be drained.  With force also of
  * those with nothing but slabs that could not be retired yet.
  */
-static bool drain_gate(bool force, bool *ret_left)
+static bool drain_gate(struct drain *drain)
 {
 	struct heap *heap;
 	bool any = false;
@@ -228,8 +236,8 @@ static bool drain_gate(bool force, bool *ret_left)
 			continue;
 		part = part_at_rest(heap);
 		cached = has_cached(heap);
-		*ret_left |= cached && part != DRAIN_ALL;
-		if (force)
+		drain->left |= cached && part != DRAIN_ALL;
+		if (drain->order->force)
 			part = DRAIN_ALL;
 		else if (!cached)
 			part = DRAIN_NOTHING;
@@ -242,8 +250,10 @@ static bool drain_gate(bool force, bool *ret_left)
 	return any;
 }
 
-static void empty_heap_of(struct heap *heap, size_t keep)
+static void empty_heap_of(struct heap *heap, struct drain *drain)
 {
+	size_t keep = drain->order->keep;
+
 	if (keep) {
 		magazine_trim(heap, keep);
 		outbox_flush(heap);
@@ -252,6 +262,8 @@ static void empty_heap_of(struct heap *heap, size_t keep)
 		magazine_discard(heap);
 	}
 	heap_reap(heap);
+	if (drain->order->share)
+		drain->shared |= heap_share(heap, &drain->wanted);
 	/* What was retired just now, too. */
 	run_cache_trim(heap, keep * KEEP_RUNS);
 	charge_settle(heap);
@@ -268,7 +280,7 @@ static void empty_aside(struct heap *heap)
 }
 
 /* Steps 3 and 4; without the barrier only 4. */
-static void drain_gated(bool may_take, size_t keep, bool *ret_left)
+static void drain_gated(struct drain *drain, bool may_take)
 {
 	struct heap *heap;
 
@@ -277,9 +289,9 @@ static void drain_gated(bool may_take, size_t keep, bool *ret_left)
 			continue;
 		/* Pairs with tcb_leave(). */
 		if (!may_take || load_acquire(&heap->tcb->busy))
-			*ret_left = true;
+			drain->left = true;
 		else if (heap->gated == DRAIN_ALL)
-			empty_heap_of(heap, keep);
+			empty_heap_of(heap, drain);
 		else
 			empty_aside(heap);
 		heap->gated = DRAIN_NOTHING;
@@ -287,32 +299,37 @@ static void drain_gated(bool may_take, size_t keep, bool *ret_left)
 	}
 }
 
-static void drain_own(size_t keep)
+static void drain_own(struct drain *drain)
 {
 	if (tcb.busy || !thread.heap)
 		return;
 	tcb_enter(&tcb);
-	empty_heap_of(thread.heap, keep);
+	empty_heap_of(thread.heap, drain);
 	tcb_leave(&tcb);
 }
 
-int drain_caches(bool force, size_t keep, bool *ret_left)
+int drain_caches(const struct drain_order *order,
+		 struct drain_result *ret_result)
 {
+	struct drain drain = { .order = order };
 	int err;
 
-	*ret_left = true;
+	*ret_result = (struct drain_result){ .left = true };
 	/* Its holder may be stopped: a purge goes on without. */
 	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
 		return 0;
-	*ret_left = false;
+	if (order->share)
+		heap_take_wanted(&drain.wanted);
 	err = barrier_ready();
-	if (!err && drain_gate(force, ret_left)) {
+	if (!err && drain_gate(&drain)) {
 		err = barrier_all();
-		drain_gated(!err, keep, ret_left);
+		drain_gated(&drain, !err);
 	}
-	if (force)
-		drain_own(keep);
+	if (order->force)
+		drain_own(&drain);
 	lock_release(&drain_lock);
+	ret_result->left = drain.left;
+	ret_result->shared = drain.shared;
 	return err;
 }
 
@@ -347,9 +364,12 @@ void drain_after_fork(bool threaded)
 
 bool drain_mine(void)
 {
+	static const struct drain_order all;
+	struct drain drain = { .order = &all };
+
 	if (!lock_try_for(&drain_lock, LOCK_PATIENCE_MS))
 		return false;
-	drain_own(0);
+	drain_own(&drain);
 	lock_release(&drain_lock);
 	return true;
 }

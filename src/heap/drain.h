@@ -16,8 +16,9 @@
  *     the empty heap, fall into a slow path, see that it is gated and take
  *     the bypass; it waits for nobody.  The drainer acts as its owner: it
  *     flushes the magazines and the outbox and retires free slabs, or flushes
- *     outbox and cached runs alone where only those are at rest.  Where busy is
- *     not 0 the heap is left alone.
+ *     outbox and cached runs alone where only those are at rest.  It may also
+ *     give slabs away (heap_share()).  Where busy is not 0 the heap is left
+ *     alone.
  * (4) The drainer stores the heap pointer back, with release, so that the
  *     thread finds the emptied magazines.
  * The gate of a thread that is metered is tcb->behind, its tcb->heap the empty
@@ -49,18 +50,29 @@ struct heap *drain_open_heap(void);
 /* This thread ends: close its heap.  Context: inside the bracket. */
 void drain_close_heap(void);
 
+struct drain_order {
+	bool force;		/* all that are not inside the allocator, and the
+				 * caller's own; else what is at rest */
+	bool share;		/* see heap_share() */
+	size_t keep;		/* bytes of each class that stay, the newest, and
+				 * so much of cached runs as of eight */
+};
+
+struct drain_result {
+	bool left;		/* some thread's caches are not empty, since it
+				 * was not idle or inside the allocator, or who
+				 * holds drain_lock does not let go of it; a later
+				 * call may find it so */
+	bool shared;		/* something was */
+};
+
 /*
- * Empty the caches of threads that seem idle since the last call, or, with
- * @force, of all that are not inside the allocator; with @force also the
- * caller's own.  The newest @keep bytes of each class stay, and so much of cached
- * runs as of eight; 0: nothing does.  Returns 0, or -errno where there is no barrier: then only
- * the caller's own.
- * *@ret_left: some thread's caches are not empty, since it was not idle or
- * inside the allocator, or who holds drain_lock does not let go of it; a
- * later call may find it so.
+ * Empty the caches of threads, as @order says.  Returns 0, or -errno where there
+ * is no barrier: then only the caller's own.
  * Context: not inside the bracket, no lock of floor 3 or below.
  */
-int drain_caches(bool force, size_t keep, bool *ret_left);
+int drain_caches(const struct drain_order *order,
+		 struct drain_result *ret_result);
 
 /*
  * Empty the caller's own caches; false: who holds drain_lock does not let go.

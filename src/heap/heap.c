@@ -332,6 +332,26 @@ static struct slab *take_fresh(struct heap *heap, unsigned int class)
 	return slab;
 }
 
+/* Classes that memory was taken for since they were last shared. */
+static uint64_t wanted[CLASS_SET_WORDS];
+
+void heap_note_wanted(unsigned int class)
+{
+	uint64_t bit = 1ULL << class % 64;
+
+	/* A page less for who has nobody to share with. */
+	if (load_relaxed(&account.nr_heaps) < 2)
+		return;
+	if (!(load_relaxed(&wanted[class / 64]) & bit))
+		or_relaxed(&wanted[class / 64], bit);
+}
+
+void heap_take_wanted(struct class_set *ret_set)
+{
+	for (unsigned int i = 0; i < CLASS_SET_WORDS; i++)
+		ret_set->words[i] = xchg_acquire(&wanted[i], 0);
+}
+
 struct slab *heap_next_slab(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
@@ -350,6 +370,7 @@ struct slab *heap_next_slab(struct heap *heap, unsigned int class)
 			slab = orphan_adopt(heap, class);
 		if (!slab) {
 			take_in_aside(heap, true);
+			heap_note_wanted(class);
 			slab = take_fresh(heap, class);
 		}
 		if (slab)
@@ -359,6 +380,21 @@ struct slab *heap_next_slab(struct heap *heap, unsigned int class)
 		slab->scan_word = 0;
 	bin->current = slab;
 	return slab;
+}
+
+bool heap_adopt(struct heap *heap, unsigned int class)
+{
+	struct bin *bin = &heap->bins[class];
+	struct slab *slab;
+
+	ebb_assert(!bin->current);
+	slab = orphan_adopt(heap, class);
+	if (!slab)
+		return false;
+	add_relaxed(&bin->nr_slabs, 1);
+	slab->scan_word = 0;
+	bin->current = slab;
+	return true;
 }
 
 static void reap_list(struct heap *heap, struct list_head *list)
@@ -422,6 +458,46 @@ static void orphan_slabs(struct heap *heap)
 			orphan_list(&lists->partial[i]);
 		orphan_list(&lists->full);
 	}
+}
+
+static bool share_class(struct heap *heap, unsigned int class)
+{
+	struct bin_lists *lists = heap_lists_made(heap, class);
+	bool shared = false;
+
+	/*
+	 * Its holder may be stopped, and only memory is lost without.  Not for
+	 * all classes at once: who adopts meanwhile does not wait.
+	 */
+	if (!lists || !lock_try_for(&orphan_lock, 0))
+		return false;
+	for (unsigned int i = 0; i < NR_FULLNESS; i++) {
+		struct slab *slab, *tmp;
+
+		list_for_each_entry_safe(slab, tmp, &lists->partial[i], link) {
+			list_del(&slab->link);
+			sub_relaxed(&heap->bins[class].nr_slabs, 1);
+			orphan_take_locked(slab);
+			shared = true;
+		}
+	}
+	lock_release(&orphan_lock);
+	return shared;
+}
+
+/*
+ * What is on its way to our stack ends on the orphans': take_in() sees whose it
+ * is.  None is set aside: heap_reap() took those in.
+ */
+bool heap_share(struct heap *heap, const struct class_set *set)
+{
+	bool shared = false;
+
+	ebb_assert(!heap->aside);
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		if (set->words[class / 64] >> class % 64 & 1)
+			shared |= share_class(heap, class);
+	return shared;
 }
 
 void heap_close(struct heap *heap)

@@ -333,6 +333,27 @@ size_t heap_usable_for(size_t align, size_t size);
  */
 void heap_close(struct heap *heap);
 
+#define CLASS_SET_WORDS		((NR_CLASSES + 63) / 64)
+
+struct class_set {
+	uint64_t words[CLASS_SET_WORDS];
+};
+
+/* Memory is taken for @class, fresh or given back before. */
+void heap_note_wanted(unsigned int class);
+
+/* The classes that was said of since the last call; none with a single heap. */
+void heap_take_wanted(struct class_set *ret_set);
+
+/*
+ * Near the limit what one thread has free and another takes memory for is given
+ * back and faulted in again.  So what @heap has of slabs with free slots, of the
+ * classes in @set, becomes the orphans', from whom all threads adopt before they
+ * take memory.  Returns whether there was any.
+ * Context: as the owner, after heap_reap(); no lock of floor 3 but drain_lock.
+ */
+bool heap_share(struct heap *heap, const struct class_set *set);
+
 /*
  * The slab to refill @class from, as the bin's current one; NULL: no memory.
  *
@@ -342,6 +363,9 @@ void heap_close(struct heap *heap);
  * and are retired before memory is taken for another one.
  */
 struct slab *heap_next_slab(struct heap *heap, unsigned int class);
+
+/* An orphan as the bin's current one, which there is none of; false: no orphan. */
+bool heap_adopt(struct heap *heap, unsigned int class);
 
 /* Whether slabs of @class were set aside, which cost nothing to take. */
 static inline bool heap_has_aside(const struct heap *heap, unsigned int class)

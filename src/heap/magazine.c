@@ -259,6 +259,8 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 	if (likely(!was))
 		return 0;
 	clean = pages_clean(was);
+	if (clean)
+		heap_note_wanted(slab_hot(slab)->class);
 	bytes = (int64_t)bits_count(clean) << map_page_shift;
 	heap->delta.dirty += bytes;
 	heap->delta.fresh += bytes;
@@ -424,7 +426,7 @@ static bool refill_shared(struct heap *heap, unsigned int class)
 bool magazine_refill(struct heap *heap, unsigned int class)
 {
 	struct bin *bin = &heap->bins[class];
-	int bounded_left = BOUNDED_SEARCH;
+	int bounded_left = BOUNDED_SEARCH, adopts_left = BOUNDED_SEARCH;
 	unsigned int want, got = 0;
 
 	if (bin->cap) {
@@ -438,7 +440,11 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 			return true;
 		want = min(bin->cap, sizeclasses[class].cache_soft / 2u);
 	}
-	/* More than one slab's only of those that cost nothing to take. */
+	/*
+	 * More than one slab's only of those that cost nothing to take.  What
+	 * an own one has free may not be backed: another own one's perhaps is,
+	 * or an orphan's.
+	 */
 	while (!got || (got < want && heap_has_aside(heap, class))) {
 		struct slab *slab = bin->current;
 		unsigned int nr;
@@ -452,11 +458,12 @@ bool magazine_refill(struct heap *heap, unsigned int class)
 		nr = ctl_count(seen) < 1 && !slab_has_bits(slab) ? 0 :
 		     refill_from(heap, slab, class, want - got);
 		got += nr;
-		/* Its free slots may not be backed: others' perhaps are. */
 		if (!nr && !heap_may_back(SLAB_SIZE) && slab_has_bits(slab)) {
-			if (!bounded_left--)
-				break;
 			put_aside(heap, slab, class);
+			if (bounded_left)
+				bounded_left--;
+			else if (!adopts_left-- || !heap_adopt(heap, class))
+				break;
 		} else if (!nr && slab_make_full(slab, seen)) {
 			list_add(&slab->link, &heap_lists(heap, class)->full);
 			bin->current = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ebbmalloc - Slabs of threads that have ended
+ * ebbmalloc - Slabs of threads that have ended, or have too much
  */
 #include "base/err.h"
 #include "heap/bypass.h"
@@ -19,12 +19,17 @@ static void list_orphan(struct slab *slab)
 		       state == SLAB_LISTED ? SLAB_LISTED : SLAB_FULL);
 }
 
-void orphan_take(struct slab *slab)
+void orphan_take_locked(struct slab *slab)
 {
-	lock_take(&orphan_lock);
 	/* Pairs with slab_avail_push(): whoever reads it pushes to us. */
 	store_release(&slab_hot(slab)->owner, &orphan_heap);
 	list_orphan(slab);
+}
+
+void orphan_take(struct slab *slab)
+{
+	lock_take(&orphan_lock);
+	orphan_take_locked(slab);
 	lock_release(&orphan_lock);
 }
 

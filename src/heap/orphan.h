@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ebbmalloc - Slabs of threads that have ended
+ * ebbmalloc - Slabs of threads that have ended, or have too much
  *
  * What it is: one heap without a thread, the orphan heap, owns the slabs that
  * closed heaps leave behind, until a thread that needs a slab of that class
- * adopts one.  The spare slabs of the bypass belong to it, too.
+ * adopts one.  The spare slabs of the bypass belong to it, too, and near the limit
+ * what other threads have with free slots (heap_share()).
  *
  * Locking: orphan_lock stands for being the owner's thread; its stack of
  * QUEUED slabs is never closed, and takes what was pushed too late for the
@@ -23,6 +24,7 @@ extern struct lock orphan_lock;
 
 /* Give @slab, which is on no list, to the orphans; any state. */
 void orphan_take(struct slab *slab);
+void orphan_take_locked(struct slab *slab);	/* orphan_lock is held */
 
 /* Adopt a slab of @class with free slots: ACTIVE, on no list; or NULL. */
 struct slab *orphan_adopt(struct heap *heap, unsigned int class);

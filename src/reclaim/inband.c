@@ -354,6 +354,7 @@ static int purge_own(uint64_t want, uint32_t budget_ms, bool anyway)
 		.budget_ms = budget_ms,
 		.keep_bytes = keep_bytes,
 		.drain = true,
+		.share = true,
 		.force = true,
 		.try = true,
 	};
@@ -566,6 +567,7 @@ bool inband_make_room(size_t size)
 						purge_free_most() /
 						DIRTY_SHARE)),
 		.drain = true,
+		.share = true,
 		.force = true,
 	};
 	struct purge_result result = { 0 };
@@ -587,7 +589,7 @@ bool inband_make_room(size_t size)
 	lock_take(&inband_lock);
 	if ((purge_free_most() >= room_useless + WORTH_IT ||
 	     clock_us() >= room_after_us) && !purge_run(&order, &result))
-		worth_it = result.clean_bytes || in_hand;
+		worth_it = result.clean_bytes || result.shared || in_hand;
 	room_useless = worth_it ? 0 : purge_free_most();
 	if (!worth_it)
 		room_after_us = clock_us() + ROOM_US;

@@ -351,14 +351,19 @@ static void pass_run(struct pass *pass)
 	if (pass->order->force)
 		bypass_release();
 	if (pass->order->drain || pass->order->force) {
-		bool left;
+		struct drain_order order = {
+			.force = pass->order->force,
+			.share = pass->order->share,
+			.keep = pass->order->keep_bytes,
+		};
+		struct drain_result drained;
 
 		/* Without membarrier only our own; drain_unavailable() tells. */
-		if (drain_caches(pass->order->force,
-				 pass->order->keep_bytes, &left))
+		if (drain_caches(&order, &drained))
 			pass->result->undrained = true;
 		else
-			pass->result->aging |= left;
+			pass->result->aging |= drained.left;
+		pass->result->shared = drained.shared;
 		orphan_reap();
 		drain_tables();
 	}

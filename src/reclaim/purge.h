@@ -22,6 +22,8 @@ struct purge_order {
 	bool drain;		/* take the caches of idle threads, too */
 	uint32_t keep_bytes;	/* what a thread's cache keeps of each class,
 				 * the newest of it */
+	bool share;		/* threads get each other's free slots; with
+				 * drain */
 	bool force;		/* ages count as 0, every thread not inside
 				 * malloc at this moment is drained */
 	bool yields;		/* end early for who waits for a turn; no
@@ -42,6 +44,7 @@ struct purge_result {
 	uint64_t dirty_left;	/* free and backed after it, lazy included */
 	uint64_t cached_left;	/* account.cached, after caches were drained */
 	uint64_t live_bytes;	/* estimate: in slots and runs handed out */
+	bool shared;		/* threads have got free slots of others' */
 	bool aging;		/* something will be old enough later */
 	bool undrained;		/* caches of other threads cannot be taken */
 	bool cut;		/* ended early, for who waited for a turn */

@@ -20,6 +20,10 @@
  * grower slots: at the bound, with many free slots that share pages with used
  * ones; says how many of them malloc finds.
  *
+ * grower shared MIB: a thread fills so much with small objects, and frees every
+ * second one, so that no page can be given back; another needs seven eighths of
+ * that of the same size.
+ *
  * grower exact: at the bound, with few free slots of one size, grows an object
  * of the next smaller to just that.
  *
@@ -267,6 +271,64 @@ static int run_slots(void)
 		nr++;
 	printf("slots %u\n", nr);
 	return 0;
+}
+
+#define SHARED_SIZE	1000
+
+static struct {
+	char **objects;
+	size_t nr;
+} shared;
+
+static void make_shared(void)
+{
+	for (size_t i = 0; i < shared.nr; i++) {
+		shared.objects[i] = malloc(SHARED_SIZE);
+		memset(shared.objects[i], (int)i, SHARED_SIZE);
+	}
+	for (size_t i = 1; i < shared.nr; i += 2)
+		free(shared.objects[i]);
+}
+
+static bool is_intact(const char *object, size_t i)
+{
+	return object[0] == (char)i && object[SHARED_SIZE - 1] == (char)i;
+}
+
+/* It stays, since what a thread leaves behind is everybody's. */
+static void *stay(void *made)
+{
+	make_shared();
+	pthread_barrier_wait(made);
+	pthread_barrier_wait(made);
+	return NULL;
+}
+
+static int run_shared(size_t bytes)
+{
+	pthread_barrier_t made;
+	pthread_t maker;
+	bool good = true;
+	size_t most;
+
+	shared.nr = bytes / SHARED_SIZE;
+	shared.objects = calloc(shared.nr, sizeof(*shared.objects));
+	pthread_barrier_init(&made, NULL, 2);
+	if (!shared.objects || pthread_create(&maker, NULL, stay, &made))
+		return 1;
+	pthread_barrier_wait(&made);
+	most = shared.nr / 8 * 7;
+	for (size_t i = 1; i < most && good; i += 2) {
+		shared.objects[i] = malloc(SHARED_SIZE);
+		good = shared.objects[i];
+		if (good)
+			memset(shared.objects[i], (int)i, SHARED_SIZE);
+	}
+	for (size_t i = 0; i < most && good; i++)
+		good = is_intact(shared.objects[i], i);
+	pthread_barrier_wait(&made);
+	pthread_join(maker, NULL);
+	return good ? 0 : 1;
 }
 
 /* Of what this one grows to there are a few free slots, and of no other size. */
@@ -518,6 +580,8 @@ int main(int argc, char **argv)
 		status = run_cached(argv);
 	else if (argc == 2 && !strcmp(argv[1], "slots"))
 		status = run_slots();
+	else if (argc == 3 && !strcmp(argv[1], "shared"))
+		status = run_shared(strtoul(argv[2], NULL, 10) * MIB);
 	else if (argc == 2 && !strcmp(argv[1], "exact"))
 		status = run_exact();
 	else if (argc == 2 && !strcmp(argv[1], "refuse"))

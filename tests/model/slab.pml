@@ -5,7 +5,7 @@
  * Models src/heap/slab.c: slab_init, slab_publish, slab_credit, slab_claim,
  * slab_debit, slab_unclaim, slab_make_full, slab_try_state, slab_retire,
  * slab_avail_push; src/heap/heap.c: relist, pop_avail, pop_for, take_partial,
- * take_aside, take_full, heap_reap, orphan_slabs; src/heap/orphan.c:
+ * take_aside, take_full, heap_reap, heap_share, orphan_slabs; src/heap/orphan.c:
  * orphan_take, orphan_adopt, orphan_reap; src/heap/bypass.c: slab_take_one's
  * and slab_take_group's users, install, let_go, bypass_take_over;
  * src/heap/magazine.c: refill_from, magazine_refill; src/reclaim/claim.c:
@@ -18,9 +18,9 @@
  * number of slots: two, or one.  Each slot's bit is a word of its own, so
  * claims of several are not atomic.
  *
- * With CLOSES the slab has one life of two slots, and the thread ends; its
- * heap becomes another thread's; the orphans' thread reaps the slab, lends it
- * to the bypass as a spare one, and lets go of it.
+ * With CLOSES the slab has one life of two slots, and the thread ends, or shares
+ * the slab and goes on; its heap becomes another thread's; the orphans' thread
+ * reaps the slab, lends it to the bypass as a spare one, and lets go of it.
  *
  * Abstracted: a loop of compare-and-swap is one step, since what it stores
  * follows from the value it replaced; memory is sequentially consistent, as
@@ -39,7 +39,7 @@
  * Mutants: what follows an #ifdef of COUNT_FIRST, QUEUE_BY_LOOKING,
  * UNCLAIM_TELLS_NOBODY, NO_GENERATION, RETIRE_BY_BITS, RETIRE_QUEUED,
  * KEEP_WHAT_WAS_READ, ONE_LOOK, STACK_STAYS_OPEN, FORGET_ASIDE,
- * TAKE_OVER_BY_LOOKING.
+ * TAKE_OVER_BY_LOOKING, SHARE_ASIDE.
  */
 #ifdef CLOSES
 #define GENS	1
@@ -563,6 +563,24 @@ end:	do
 		:: else
 		fi;
 		ok = false;
+		done()
+	:: atomic { open && list == HEAP_A -> begin() };
+		/* heap_share(), after heap_reap(): the stack stays open */
+#ifndef SHARE_ASIDE
+		take_in_aside(ok, g, got);
+#endif
+		if
+		:: list == HEAP_A && state != NONE -> orphan_take()
+		:: else
+		fi;
+		atomic {
+			if
+			:: state == NONE && owner == NOBODY ->
+				run_is_free = true
+			:: else
+			fi;
+			ok = 0
+		};
 		done()
 	:: atomic { open -> begin() };
 		/* orphan_slabs(), after heap_reap() */

@@ -294,6 +294,18 @@ TEST_F(grower, caches_go_where_there_is_nothing_else)
 	EXPECT_LE(MIB, counter(&self->run, "inband_given_back"));
 }
 
+/* Of 64 MiB one thread has 48, half of it free; another one takes 21. */
+TEST_F(grower, what_one_thread_has_free_another_takes)
+{
+	NEEDS_GROUP();
+	self->run.argv[1] = (char *)"shared";
+	self->run.argv[2] = (char *)"48";
+	self->run.conf = NO_THREAD;
+	ASSERT_TRUE(run_below(&self->run, &self->group, 60));
+	EXPECT_EQ(0, self->run.status);
+	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+}
+
 /* --- limit= --- */
 
 /* The @nr-th "filled N" of the output. */
@@ -339,6 +351,15 @@ TEST_F(grower, limit_leaves_the_slots_that_are_backed)
 	at = strstr(self->run.output, "slots ");
 	ASSERT_NE(NULL, at);
 	EXPECT_LE(9000u, strtoul(at + 6, NULL, 10));
+}
+
+TEST_F(grower, limit_lets_threads_take_what_others_have_free)
+{
+	self->run.argv[1] = (char *)"shared";
+	self->run.argv[2] = (char *)"48";
+	self->run.conf = "limit=56M";
+	ASSERT_TRUE(run_program(&self->run));
+	EXPECT_EQ(0, self->run.status);
 }
 
 /* Room to grow on is a wish. */
