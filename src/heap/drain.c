@@ -18,7 +18,7 @@
 #include "os/guard_mark.h"
 
 #define BURST_KEEP_MS	1000u
-#define KEEP_RUNS	8u	/* a drain keeps as much of runs as of so many classes */
+#define KEEP_RUNS	8u	/* as much of runs is kept as of so many classes */
 
 struct lock drain_lock = LOCK_INIT(3);
 

@@ -423,14 +423,48 @@ void heap_reap(struct heap *heap)
 	account_tell(&heap->delta);
 }
 
-static void orphan_list(struct list_head *list)
+/* What is on @list becomes the orphans'; orphan_lock is held.  False: nothing. */
+static bool orphan_list(struct bin *bin, struct list_head *list)
 {
+	bool any = !list_empty(list);
+
 	while (!list_empty(list)) {
 		struct slab *slab = list_first(list, struct slab, link);
 
 		list_del(&slab->link);
+		sub_relaxed(&bin->nr_slabs, 1);
 		orphan_take(slab);
 	}
+	return any;
+}
+
+static bool orphan_partial(struct bin *bin, struct bin_lists *lists)
+{
+	bool any = false;
+
+	for (unsigned int i = 0; i < NR_FULLNESS; i++)
+		any |= orphan_list(bin, &lists->partial[i]);
+	return any;
+}
+
+static void orphan_class(struct heap *heap, unsigned int class)
+{
+	struct bin_lists *lists = heap_lists_made(heap, class);
+	struct bin *bin = &heap->bins[class];
+	struct slab *slab = bin->current;
+
+	if (!slab && !lists)
+		return;
+	bin->current = NULL;
+	lock_take(&orphan_lock);
+	if (slab && slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
+		orphan_take(slab);
+	if (lists) {
+		orphan_partial(bin, lists);
+		orphan_list(bin, &lists->full);
+	}
+	lock_release(&orphan_lock);
+	bin->nr_slabs = 0;
 }
 
 /*
@@ -441,29 +475,14 @@ static void orphan_slabs(struct heap *heap)
 {
 	/* Pairs with slab_avail_push(). */
 	take_in_all(heap, xchg_acquire(&heap->avail, AVAIL_CLOSED), false);
-	for (unsigned int class = 0; class < NR_CLASSES; class++) {
-		struct bin_lists *lists = heap_lists_made(heap, class);
-		struct bin *bin = &heap->bins[class];
-		struct slab *slab = bin->current;
-
-		if (!slab && !lists)
-			continue;
-		bin->current = NULL;
-		if (slab && slab_try_state(slab, SLAB_ACTIVE, SLAB_LISTED))
-			orphan_take(slab);
-		bin->nr_slabs = 0;
-		if (!lists)
-			continue;
-		for (unsigned int i = 0; i < NR_FULLNESS; i++)
-			orphan_list(&lists->partial[i]);
-		orphan_list(&lists->full);
-	}
+	for (unsigned int class = 0; class < NR_CLASSES; class++)
+		orphan_class(heap, class);
 }
 
 static bool share_class(struct heap *heap, unsigned int class)
 {
 	struct bin_lists *lists = heap_lists_made(heap, class);
-	bool shared = false;
+	bool shared;
 
 	/*
 	 * Its holder may be stopped, and only memory is lost without.  Not for
@@ -471,16 +490,7 @@ static bool share_class(struct heap *heap, unsigned int class)
 	 */
 	if (!lists || !lock_try_for(&orphan_lock, 0))
 		return false;
-	for (unsigned int i = 0; i < NR_FULLNESS; i++) {
-		struct slab *slab, *tmp;
-
-		list_for_each_entry_safe(slab, tmp, &lists->partial[i], link) {
-			list_del(&slab->link);
-			sub_relaxed(&heap->bins[class].nr_slabs, 1);
-			orphan_take_locked(slab);
-			shared = true;
-		}
-	}
+	shared = orphan_partial(&heap->bins[class], lists);
 	lock_release(&orphan_lock);
 	return shared;
 }

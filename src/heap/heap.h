@@ -347,9 +347,9 @@ void heap_take_wanted(struct class_set *ret_set);
 
 /*
  * Near the limit what one thread has free and another takes memory for is given
- * back and faulted in again.  So what @heap has of slabs with free slots, of the
- * classes in @set, becomes the orphans', from whom all threads adopt before they
- * take memory.  Returns whether there was any.
+ * back and faulted in again.  So what @heap has of slabs with free slots, of
+ * the classes in @set, becomes the orphans', from whom all threads adopt before
+ * they take memory.  Returns whether there was any.
  * Context: as the owner, after heap_reap(); no lock of floor 3 but drain_lock.
  */
 bool heap_share(struct heap *heap, const struct class_set *set);
@@ -364,7 +364,7 @@ bool heap_share(struct heap *heap, const struct class_set *set);
  */
 struct slab *heap_next_slab(struct heap *heap, unsigned int class);
 
-/* An orphan as the bin's current one, which there is none of; false: no orphan. */
+/* An orphan becomes the bin's current one, if it has none; false: no orphan. */
 bool heap_adopt(struct heap *heap, unsigned int class);
 
 /* Whether slabs of @class were set aside, which cost nothing to take. */

@@ -19,18 +19,12 @@ static void list_orphan(struct slab *slab)
 		       state == SLAB_LISTED ? SLAB_LISTED : SLAB_FULL);
 }
 
-void orphan_take_locked(struct slab *slab)
+void orphan_take(struct slab *slab)
 {
+	lock_assert_held(&orphan_lock);
 	/* Pairs with slab_avail_push(): whoever reads it pushes to us. */
 	store_release(&slab_hot(slab)->owner, &orphan_heap);
 	list_orphan(slab);
-}
-
-void orphan_take(struct slab *slab)
-{
-	lock_take(&orphan_lock);
-	orphan_take_locked(slab);
-	lock_release(&orphan_lock);
 }
 
 struct slab *orphan_adopt(struct heap *heap, unsigned int class)

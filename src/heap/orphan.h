@@ -4,8 +4,8 @@
  *
  * What it is: one heap without a thread, the orphan heap, owns the slabs that
  * closed heaps leave behind, until a thread that needs a slab of that class
- * adopts one.  The spare slabs of the bypass belong to it, too, and near the limit
- * what other threads have with free slots (heap_share()).
+ * adopts one.  The spare slabs of the bypass belong to it, too, and near the
+ * limit what other threads have with free slots (heap_share()).
  *
  * Locking: orphan_lock stands for being the owner's thread; its stack of
  * QUEUED slabs is never closed, and takes what was pushed too late for the
@@ -22,9 +22,11 @@
 
 extern struct lock orphan_lock;
 
-/* Give @slab, which is on no list, to the orphans; any state. */
+/*
+ * Give @slab, which is on no list, to the orphans; any state.
+ * Context: orphan_lock is held.
+ */
 void orphan_take(struct slab *slab);
-void orphan_take_locked(struct slab *slab);	/* orphan_lock is held */
 
 /* Adopt a slab of @class with free slots: ACTIVE, on no list; or NULL. */
 struct slab *orphan_adopt(struct heap *heap, unsigned int class);

@@ -280,14 +280,11 @@ static struct {
 	size_t nr;
 } shared;
 
-static void make_shared(void)
+static bool make_shared(size_t i)
 {
-	for (size_t i = 0; i < shared.nr; i++) {
-		shared.objects[i] = malloc(SHARED_SIZE);
-		memset(shared.objects[i], (int)i, SHARED_SIZE);
-	}
-	for (size_t i = 1; i < shared.nr; i += 2)
-		free(shared.objects[i]);
+	shared.objects[i] = malloc(SHARED_SIZE);
+	return shared.objects[i] &&
+	       memset(shared.objects[i], (int)i, SHARED_SIZE);
 }
 
 static bool is_intact(const char *object, size_t i)
@@ -298,7 +295,11 @@ static bool is_intact(const char *object, size_t i)
 /* It stays, since what a thread leaves behind is everybody's. */
 static void *stay(void *made)
 {
-	make_shared();
+	for (size_t i = 0; i < shared.nr; i++)
+		if (!make_shared(i))
+			abort();
+	for (size_t i = 1; i < shared.nr; i += 2)
+		free(shared.objects[i]);
 	pthread_barrier_wait(made);
 	pthread_barrier_wait(made);
 	return NULL;
@@ -318,12 +319,8 @@ static int run_shared(size_t bytes)
 		return 1;
 	pthread_barrier_wait(&made);
 	most = shared.nr / 8 * 7;
-	for (size_t i = 1; i < most && good; i += 2) {
-		shared.objects[i] = malloc(SHARED_SIZE);
-		good = shared.objects[i];
-		if (good)
-			memset(shared.objects[i], (int)i, SHARED_SIZE);
-	}
+	for (size_t i = 1; i < most && good; i += 2)
+		good = make_shared(i);
 	for (size_t i = 0; i < most && good; i++)
 		good = is_intact(shared.objects[i], i);
 	pthread_barrier_wait(&made);

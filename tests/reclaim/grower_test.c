@@ -255,55 +255,47 @@ TEST_F_TIMEOUT(grower, a_large_object_on_a_busy_cpu_survives, 180)
 	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
 }
 
-/* It is in place, or mremap, so that no malloc comes by. */
-TEST_F(grower, an_object_that_grows_by_realloc_survives)
+/* Without the thread, below @limit_mib MiB, by purges near the limit. */
+static void survive(struct __test_metadata *_metadata,
+		    FIXTURE_DATA(grower) *self, const char *what,
+		    const char *mib, unsigned int limit_mib)
 {
-	NEEDS_GROUP();
-	self->run.argv[1] = (char *)"realloc";
-	self->run.argv[2] = (char *)"48";
+	self->run.argv[1] = (char *)what;
+	self->run.argv[2] = (char *)mib;
 	self->run.conf = NO_THREAD;
-	ASSERT_TRUE(run_below(&self->run, &self->group, 76));
+	ASSERT_TRUE(run_below(&self->run, &self->group, limit_mib));
 	EXPECT_EQ(0, self->run.status);
 	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
 }
 
-static void run_cached(struct __test_metadata *_metadata, struct run *run,
-		       const struct group *group, const char *mib)
+/* It is in place, or mremap, so that no malloc comes by. */
+TEST_F(grower, an_object_that_grows_by_realloc_survives)
 {
-	run->argv[1] = (char *)"cached";
-	run->argv[2] = (char *)mib;
-	run->conf = NO_THREAD;
-	ASSERT_TRUE(run_below(run, group, 64));
-	EXPECT_EQ(0, run->status);
-	EXPECT_NE(0u, counter(run, "inband_purges"));
+	NEEDS_GROUP();
+	survive(_metadata, self, "realloc", "48", 76);
 }
 
 /* A thread takes that next: another page would have to be faulted in for it. */
 TEST_F(grower, what_was_freed_last_stays_where_there_is_enough_else)
 {
 	NEEDS_GROUP();
-	run_cached(_metadata, &self->run, &self->group, "24");
+	survive(_metadata, self, "cached", "24", 64);
 	EXPECT_NE(NULL, strstr(self->run.output, "order 16\n"));
 }
 
 TEST_F(grower, caches_go_where_there_is_nothing_else)
 {
 	NEEDS_GROUP();
-	run_cached(_metadata, &self->run, &self->group, "0");
+	survive(_metadata, self, "cached", "0", 64);
 	EXPECT_EQ(NULL, strstr(self->run.output, "order 16\n"));
 	EXPECT_LE(MIB, counter(&self->run, "inband_given_back"));
 }
 
-/* Of 64 MiB one thread has 48, half of it free; another one takes 21. */
+/* Of 60 MiB one thread has 48, half of it free; another one takes 21. */
 TEST_F(grower, what_one_thread_has_free_another_takes)
 {
 	NEEDS_GROUP();
-	self->run.argv[1] = (char *)"shared";
-	self->run.argv[2] = (char *)"48";
-	self->run.conf = NO_THREAD;
-	ASSERT_TRUE(run_below(&self->run, &self->group, 60));
-	EXPECT_EQ(0, self->run.status);
-	EXPECT_NE(0u, counter(&self->run, "inband_purges"));
+	survive(_metadata, self, "shared", "48", 60);
 }
 
 /* --- limit= --- */
