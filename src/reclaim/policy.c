@@ -32,8 +32,9 @@
  *     tick_max_ms; one that found something, or more dirty memory than it
  *     left, ends it.  What asks for one in between is kept and answered then.
  * (3) Where most of what passes in a hurry give back is taken again before
- *     the next, the gap doubles, up to VAIN_MOST times, until there is more
- *     dirty memory than they gave, or headroom has halved.
+ *     the next, the gap doubles, up to tick_max_ms, until there is more dirty
+ *     memory than they gave, or headroom has halved: it is looked at
+ *     meanwhile, since the memory may be a neighbour's to take.
  * (4) With nothing aging, nothing pending and an empty last pass there is no
  *     tick, but for looks at headroom while there are dirty bytes, or somebody
  *     who listens, and a limit.
@@ -53,7 +54,7 @@
 #define SCALE_ONE	1024u
 #define LOCKED_TICKS	64u		/* of the longest: gap between tries */
 #define VAIN_MIN	MIB		/* given back: less is not judged */
-#define VAIN_MOST	3u		/* doublings; neighbours wait as long */
+#define VAIN_MOST	7u		/* doublings: 10 ms become tick_max_ms */
 #define REFAULT_MS	1000u		/* window of what is retaken */
 
 /* === Ages ============================================================= */
@@ -341,9 +342,10 @@ static void set_tick(struct policy_decision *decision,
 {
 	uint32_t doze_ms = wait_for(in->now_ms, in->state.last_pass_ms +
 						in->conf.tick_max_ms);
+	uint32_t watch_ms = watch_tick(in);
 
 	if (order_is_empty(&decision->order)) {
-		decision->tick_ms = watch_tick(in);
+		decision->tick_ms = watch_ms;
 		decision->wake_dirty = dirty_budget(in) ?: UINT64_MAX;
 		/* Beyond that there is a lazy step again. */
 		if (is_small(in, wanted) && in->conf.lazy_ms >= 0 &&
@@ -352,13 +354,15 @@ static void set_tick(struct policy_decision *decision,
 						   in->conf.dirty_min + 1);
 	} else if (in->state.aging || wanted != PRESSURE_NONE) {
 		decision->tick_ms = max(wait_for(in->now_ms, due_ms), 1u);
+		if (is_vain(in) && watch_ms)
+			decision->tick_ms = min(decision->tick_ms, watch_ms);
 		decision->wake_dirty = is_locked(in) ? 0 : wake_bound(in);
 	} else if (doze_ms && !in->state.nr_empty) {
 		/* Busy until now, if little: it need not wake us each time. */
 		decision->tick_ms = doze_ms;
 		decision->wake_dirty = wake_bound(in);
 	} else {
-		decision->tick_ms = watch_tick(in);
+		decision->tick_ms = watch_ms;
 		decision->wake_dirty = 0;
 	}
 }

@@ -472,6 +472,7 @@ static uint64_t thrash(struct policy_input *in, uint64_t bytes, uint64_t taken)
 	uint64_t before = in->now_ms;
 
 	in->headroom = LIMIT / 32;
+	in->conf.soft = LIMIT / 10;
 	for (int i = 0; i < 20; i++) {
 		before = in->now_ms;
 		for (decide(in, &out); !out.run; decide(in, &out))
@@ -486,7 +487,7 @@ static uint64_t thrash(struct policy_input *in, uint64_t bytes, uint64_t taken)
 TEST_F(policy, what_is_given_back_in_vain_is_so_less_often)
 {
 	EXPECT_EQ(10u, thrash(&self->in, 4 * MIB, 4 * MIB / 4));
-	EXPECT_EQ(80u, thrash(&self->in, 4 * MIB, 4 * MIB));
+	EXPECT_EQ(1000u, thrash(&self->in, 4 * MIB, 4 * MIB));
 	EXPECT_EQ(10u, thrash(&self->in, 4 * MIB, 0));
 	/* So little is not judged. */
 	EXPECT_EQ(10u, thrash(&self->in, MIB / 4, MIB / 4));
@@ -510,6 +511,8 @@ TEST_F(policy, what_headroom_falls_to_counts_anew)
 	self->in.now_ms = self->in.state.last_pass_ms + 10;
 	decide(&self->in, &self->out);
 	EXPECT_FALSE(self->out.run);
+	/* It is looked at, though no pass is due for a second. */
+	EXPECT_EQ(10u, self->out.tick_ms);
 	self->in.headroom = LIMIT / 100;
 	decide(&self->in, &self->out);
 	EXPECT_TRUE(self->out.run);
