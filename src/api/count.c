@@ -89,9 +89,9 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 	counts.live_bytes += load_relaxed(&account.large_bytes);
 	counts.dirty_bytes += runs +
 			      load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
-			      load_relaxed(&run_counters.in_state[RUN_PART]);
+			      run_part_bytes();
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
-	counts.clean_bytes += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	counts.clean_bytes += run_clean_bytes();
 	counts.meta_bytes = counters_metadata(drain_heap_bytes());
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);
 	counts.mapped_bytes = load_relaxed(&range.used);

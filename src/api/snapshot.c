@@ -99,10 +99,10 @@ static void add_runs(struct walk *walk, uint64_t mapped, uint64_t cached_runs)
 {
 	uint64_t offered = min(load_relaxed(&run_counters.tails), walk->tails);
 
-	walk->dirty += in_state(RUN_DIRTY) + in_state(RUN_PART) +
+	walk->dirty += in_state(RUN_DIRTY) + run_part_bytes() +
 		       in_state(RUN_LEAVING) + cached_runs + offered;
 	walk->lazy += in_state(RUN_LAZY);
-	walk->clean += in_state(RUN_CLEAN) + walk->tails - offered +
+	walk->clean += run_clean_bytes() + walk->tails - offered +
 		       mapped - min(mapped, load_relaxed(&range.fresh));
 }
 

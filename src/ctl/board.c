@@ -304,7 +304,7 @@ static void gather_counters(void)
 		clean += tally.classes[i].clean_bytes;
 	}
 	lazy += load_relaxed(&run_counters.in_state[RUN_LAZY]);
-	clean += load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	clean += run_clean_bytes();
 	dirty = account_slots_dirty() + run_dirty_bytes() +
 		tally.run_cache_bytes;
 	counters_read(values);

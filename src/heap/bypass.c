@@ -54,13 +54,12 @@ static struct slab *fresh_slab(unsigned int class)
 		slab = run_alloc(1, 1, &was);
 	if (!slab)
 		return NULL;
+	/* First: from then on the reclaimer may give back, and count. */
+	add_relaxed(&account.slots_dirty,
+		    (int64_t)run_backed_bytes(slab, was));
 	slab_init(slab, class, &orphan_heap, was);
 	/* Who makes it is likely to take it over: no strangers until then. */
 	store_release(&slab_hot(slab)->charge, (uint16_t)charge_self());
-	if (was != RUN_CLEAN)
-		add_relaxed(&account.slots_dirty, (int64_t)SLAB_SIZE);
-	if (was == RUN_PART)
-		account_take((int64_t)SLAB_SIZE, 0);
 	return slab;
 }
 

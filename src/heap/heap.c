@@ -156,7 +156,6 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 {
 	struct bin *bin = &heap->bins[slab_hot(slab)->class];
 	enum run_state state = RUN_DIRTY;
-	uint64_t holes;
 	size_t backed;
 
 	if (!slab_retire(slab))
@@ -167,16 +166,11 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 	list_del(&slab->link);
 	sub_relaxed(&bin->nr_slabs, 1);
 	heap->delta.dirty -= (int64_t)backed;
-	/*
-	 * A run is in one state: what is not backed must not count as such, nor
-	 * what may not be.  Of a slab that was part before it is not known.
-	 */
-	holes = load_relaxed(&slab->pages) & PAGES_HOLES;
+	/* The page word goes on to say which, until it is a slab again. */
 	if (!backed)
 		state = RUN_CLEAN;
-	else if (holes || load_relaxed(&slab->given))
+	else if (run_page_word(slab, RUN_PART))
 		state = RUN_PART;
-	slab->run_backed = (uint16_t)(backed >> map_page_shift);
 	run_cache_free(heap, slab, 1, state);
 	return true;
 }
@@ -323,12 +317,9 @@ static struct slab *take_fresh(struct heap *heap, unsigned int class)
 		slab = run_cache_alloc(heap, SLAB_SIZE, 1, &was);
 	if (!slab)
 		return NULL;
+	/* First: from then on the reclaimer may give back, and count. */
+	heap->delta.dirty += (int64_t)run_backed_bytes(slab, was);
 	slab_init(slab, class, heap, was);
-	if (was != RUN_CLEAN)
-		heap->delta.dirty += (int64_t)SLAB_SIZE;
-	/* Which of its pages are not backed is not known any more. */
-	if (was == RUN_PART)
-		heap->delta.fresh += (int64_t)SLAB_SIZE;
 	return slab;
 }
 

@@ -92,7 +92,7 @@ struct cached_run {
 	struct slab *run;
 	uint32_t nr_slabs;
 	uint16_t state;		/* enum run_state */
-	uint16_t backed;	/* its run_backed */
+	uint16_t backed;	/* pages of its last slab, at most */
 };
 
 struct run_cache {

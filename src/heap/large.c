@@ -94,16 +94,32 @@ uint64_t large_unbacked(void)
 	return sum;
 }
 
+/* The pages up to @bytes of the last slab of @run are in use; as a mask. */
+static unsigned int last_pages(size_t bytes)
+{
+	return (unsigned int)bits_range(0, run_pages_used(bytes));
+}
+
 /* The run is used up to run_bytes; what is behind was in state @was. */
 static void offer_tail(struct slab *run, enum run_state was)
 {
-	unsigned int used = run_pages_used(run->run_bytes);
+	struct slab *last = tail_slab(run);
+	uint64_t word = run_page_word(last, was) &
+			~PAGES_ALL(last_pages(run->run_bytes));
 
-	run->given = was == RUN_PART && tail_bytes(run);
-	if (was != RUN_CLEAN && run->run_backed > used)
+	store_relaxed(&last->pages, word);
+	if (tail_pages(run) & ~pages_clean(word))
 		tail_offer(run);
-	else
-		run->run_backed = (uint16_t)used;
+}
+
+/* @bytes more of @run are handed out, @clean and @lazy of them not backed. */
+static void take_holes(size_t clean, size_t lazy, enum run_state was)
+{
+	if (clean || lazy)
+		account_take((int64_t)clean, (int64_t)lazy);
+	/* Those of clean runs are counted where they are taken. */
+	if (clean && was == RUN_PART)
+		add_relaxed(&account.retaken, clean);
 }
 
 /* The same as large_alloc(), with the tail not on offer yet. */
@@ -111,6 +127,7 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 			      enum run_state *ret_was)
 {
 	size_t bytes = ALIGN_UP(max(size, (size_t)1), map_page_size);
+	size_t clean, lazy;
 	struct slab *run = run_cache_alloc(heap, bytes, max(align, SLAB_SIZE) >>
 							SLAB_SHIFT, ret_was);
 
@@ -125,10 +142,8 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 	}
 	guard_hand_out(slab_base(run), bytes);
 	run->run_bytes = bytes;
-	if (*ret_was == RUN_LAZY)
-		account_take(0, (int64_t)bytes);
-	else if (*ret_was != RUN_DIRTY)
-		account_take((int64_t)bytes, 0);
+	run_count_holes(run, bytes, *ret_was, &clean, &lazy);
+	take_holes(clean, lazy, *ret_was);
 	/* Dirty ones, too: not all of what was freed had been touched. */
 	note_recent(slab_base(run), bytes);
 	return run;
@@ -196,6 +211,18 @@ static bool may_move(size_t before, size_t bytes)
 	       !load_relaxed(&account.backed_max);
 }
 
+/* The last slab of @run, which has grown from @before in it, is the same. */
+static void grow_in_last(struct slab *run, size_t before)
+{
+	struct slab *last = tail_slab(run);
+	unsigned int more = last_pages(run->run_bytes) & ~last_pages(before);
+	uint64_t word = run_page_word(last, RUN_PART);
+
+	take_holes(pages_bytes(pages_clean(word) & more),
+		   pages_bytes(pages_lazy(word) & more), RUN_PART);
+	store_relaxed(&last->pages, word & ~PAGES_ALL(more));
+}
+
 bool large_resize(void *ptr, size_t size)
 {
 	struct slab *run = slab_of(ptr);
@@ -216,7 +243,6 @@ bool large_resize(void *ptr, size_t size)
 	if (bytes > before) {
 		/* Its tail, too, may have been given back. */
 		guard_hand_out((char *)ptr + before, bytes - before);
-		account_take((int64_t)(bytes - before), 0);
 		note_recent(ptr, bytes);
 	}
 	add_relaxed(&account.large_bytes, bytes - before);
@@ -226,12 +252,14 @@ bool large_resize(void *ptr, size_t size)
 	else
 		charge_sub(slab_hot(run)->charge, before - bytes);
 	run->run_bytes = bytes;
-	/* Another slab is its last one now, of which nothing is known. */
-	if (slabs_for(bytes) != slabs_for(before))
-		run->run_backed = (uint16_t)run_pages_all();
-	else
-		run->run_backed = (uint16_t)max(run->run_backed + 0u,
-						run_pages_used(bytes));
+	if (slabs_for(bytes) != slabs_for(before)) {
+		/* Another slab is its last one now, of which nothing is known. */
+		store_relaxed(&tail_slab(run)->pages, 0);
+		if (bytes > before)
+			take_holes(bytes - before, 0, RUN_CLEAN);
+	} else if (bytes > before) {
+		grow_in_last(run, before);
+	}
 	if (offered || bytes < before)
 		tail_offer(run);
 	if (bytes < before)
@@ -292,7 +320,8 @@ void *large_move(void *ptr, size_t size)
 	account_take(-(int64_t)len, 0);
 	to->displaced = 1;
 	add_relaxed(&run_counters.nr_displaced, 1);
-	offer_tail(to, was);
+	/* Of a last slab that has moved along nothing is known. */
+	offer_tail(to, to->run_len > from->run_len ? was : RUN_DIRTY);
 	charge_sub(slab_hot(from)->charge, from->run_bytes);
 	charge_run(NULL, to);
 	store_release(&slab_hot(to)->kind, SLAB_KIND_RUN);

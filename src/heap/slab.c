@@ -36,17 +36,6 @@ void slab_dirty_push(struct slab *slab)
 	while (!cas_acq_rel(&dirty_queue, &head, slab));
 }
 
-static uint64_t pages_of_run(enum run_state was)
-{
-	uint64_t word = load_relaxed(&guard_marks_on) ? PAGES_GUARDED : 0;
-
-	if (was == RUN_CLEAN)
-		word |= (uint64_t)slab_all_pages() << PAGES_CLEAN;
-	else if (was == RUN_LAZY)
-		word |= (uint64_t)slab_all_pages() << PAGES_LAZY;
-	return word;
-}
-
 void slab_hand_out(struct slab *slab, unsigned int pages)
 {
 	uint64_t left = pages;
@@ -72,7 +61,8 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	slab->scan_word = 0;
 	list_init(&slab->link);
 	slab->given = was == RUN_PART;
-	store_relaxed(&slab->pages, pages_of_run(was));
+	store_relaxed(&slab->pages, run_page_word(slab, was) |
+		      (load_relaxed(&guard_marks_on) ? PAGES_GUARDED : 0));
 	for (unsigned int word = 0; word < sc->nr_words; word++) {
 		store_relaxed(&slab->free[word], bits_range(0, left));
 		left -= min(left, 64u);

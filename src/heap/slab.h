@@ -45,12 +45,9 @@
  *	ACTIVE -> LISTED  [slab_try_state] the owner closes its heap
  *	LISTED, ACTIVE -> NONE [slab_retire]
  *
- * Pages: the low 16 bits of slab->pages say which pages are clean (given
- * back, or never touched; they read as zero), the next 16 which are lazy
- * (MADV_FREE), the next which were seen free by a sweep (idle).  A page's
- * clean and lazy bits are set by who has claimed all slots that touch it,
- * before publishing them, and cleared by whoever takes one of them.  Bit 48
- * says that pages may trap (os/guard_mark.h): whoever takes a slot looks, and
+ * Pages: of the page word (vm/pages.h) a page's clean and lazy bits are set by
+ * who has claimed all slots that touch it, before publishing them, and cleared
+ * by whoever takes one of them; who does also looks whether pages may trap, and
  * removes the trap before the slot is used.
  */
 #ifndef EBB_HEAP_SLAB_H
@@ -58,6 +55,7 @@
 
 #include "heap/sizeclass.h"
 #include "os/map.h"
+#include "vm/pages.h"
 #include "vm/range.h"
 
 enum slab_state {
@@ -71,30 +69,6 @@ enum slab_state {
 #define CTL_COUNT_SHIFT	48
 #define CTL_STATE_SHIFT	40
 #define CTL_GEN_MASK	((1ULL << CTL_STATE_SHIFT) - 1)
-
-#define PAGES_CLEAN	0
-#define PAGES_LAZY	16
-#define PAGES_IDLE	32
-#define PAGES_GUARDED	(1ULL << 48)
-#define PAGES_MASK	0xffffULL
-#define PAGES_ALL(mask) ((uint64_t)(mask) << PAGES_CLEAN | \
-			 (uint64_t)(mask) << PAGES_LAZY | \
-			 (uint64_t)(mask) << PAGES_IDLE)
-
-/* The clean and lazy bits of all pages: set ones are holes. */
-#define PAGES_HOLES	(PAGES_MASK << PAGES_CLEAN | PAGES_MASK << PAGES_LAZY)
-
-/* Of the word slab_touch() returned: pages that read as zero, lazy ones. */
-static inline unsigned int pages_clean(uint64_t word)
-{
-	return (unsigned int)(word >> PAGES_CLEAN & PAGES_MASK);
-}
-
-static inline unsigned int pages_lazy(uint64_t word)
-{
-	return (unsigned int)(word >> PAGES_LAZY & PAGES_MASK) &
-	       ~pages_clean(word);
-}
 
 /* End of a stack that takes no more slabs. */
 #define AVAIL_CLOSED	((struct slab *)1)
@@ -134,13 +108,6 @@ static inline bool slab_keys_may_be_gone(const struct slab *slab)
 
 	return pages & PAGES_HOLES &&
 	       (load_relaxed(&slab->given) || pages_lazy(pages));
-}
-
-/* The mask of all pages of a slab. */
-static inline unsigned int slab_all_pages(void)
-{
-	return (unsigned int)bits_range(0, 1u << (SLAB_SHIFT -
-						  map_page_shift));
 }
 
 /* What to know about a publish. */

@@ -51,27 +51,35 @@ static inline size_t tail_bytes(const struct slab *run)
 /* They as a mask, of the last slab. */
 static inline unsigned int tail_pages(const struct slab *run)
 {
-	unsigned int end = (unsigned int)(SLAB_SIZE >> map_page_shift);
+	unsigned int end = run_pages_all();
 
 	return (unsigned int)bits_range(end - (unsigned int)
 					(tail_bytes(run) >> map_page_shift),
 					end);
 }
 
+static inline struct slab *tail_slab(const struct slab *run)
+{
+	return (struct slab *)(uintptr_t)(run + run->run_len - 1);
+}
+
 /* It was given back.  Context: the reclaimer, before it settles the claim. */
 static inline void tail_gone(struct slab *run)
 {
-	store_relaxed(&run->given, 1);
-	run->run_backed = (uint16_t)run_pages_used(run->run_bytes);
+	store_relaxed(&tail_slab(run)->pages,
+		      (uint64_t)tail_pages(run) << PAGES_CLEAN);
 }
 
-/* What a large object's run becomes when it is free. */
-static inline enum run_state tail_run_state(const struct slab *run)
+/* What a large object's run becomes when it is free, with its page words. */
+static inline enum run_state tail_run_state(struct slab *run)
 {
-	bool part = run->run_len == 1 ? run->run_backed < run_pages_all() :
-					run->given;
+	struct slab *last = tail_slab(run);
 
-	return part ? RUN_PART : RUN_DIRTY;
+	if (run->run_len > RUN_PART_MAX || !run_page_word(last, RUN_PART))
+		return RUN_DIRTY;
+	while (run < last)
+		store_relaxed(&(run++)->pages, 0);
+	return RUN_PART;
 }
 
 /* The large object @run is the caller's: its tail may be given back. */

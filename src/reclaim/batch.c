@@ -31,6 +31,7 @@ struct claim {
 	uint32_t nr;
 	uint32_t first_range;	/* the range its first byte lies in */
 	uint32_t lazy;		/* of @pages those that are lazy; runs: 0 or 1 */
+	uint32_t hollow;	/* bytes of it that are clean already */
 	struct slab *run;	/* @slab is the last of this large object, and
 				 * @pages are its tail; NULL: no tail */
 };
@@ -40,6 +41,7 @@ struct batch {
 	bool ok[BATCH_RANGES];
 	uint64_t resident[BATCH_RANGES];	/* bytes, before it was advised */
 	uint64_t lazy[BATCH_RANGES];	/* bytes that were lazy already */
+	uint64_t hollow[BATCH_RANGES];	/* bytes that were clean already */
 	bool huge[BATCH_RANGES];	/* mapped by a huge page, in part at least */
 	struct claim claims[BATCH_RANGES];
 	unsigned int nr_ranges, nr_claims;
@@ -116,6 +118,7 @@ static unsigned int add_range(char *start, size_t len)
 	}
 	batch.ranges[batch.nr_ranges] = (struct advise_range){ start, len };
 	batch.lazy[batch.nr_ranges] = 0;
+	batch.hollow[batch.nr_ranges] = 0;
 	return batch.nr_ranges++;
 }
 
@@ -130,6 +133,7 @@ static void add_ranges(struct claim *claim)
 		claim->first_range = add_range(slab_base(claim->slab), len);
 		if (claim->lazy)
 			batch.lazy[claim->first_range] += len;
+		batch.hollow[claim->first_range] += claim->hollow;
 		return;
 	}
 	while (pages) {
@@ -138,8 +142,10 @@ static void add_ranges(struct claim *claim)
 		struct advise_range part = batch_part_of(claim->slab, span);
 		unsigned int at = add_range(part.start, part.len);
 
-		if (first)
+		if (first) {
 			claim->first_range = at;
+			batch.hollow[at] += claim->hollow;
+		}
 		batch.lazy[at] += (uint64_t)bits_count(claim->lazy & span) <<
 				  map_page_shift;
 	}
@@ -290,6 +296,17 @@ static void count_lazy(void)
 	store_relaxed(&lazy_gone, lazy_gone + gone);
 }
 
+/* Of what the kernel took that which had been given back before. */
+static uint64_t hollow_done(void)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < batch.nr_ranges; i++)
+		if (batch.ok[i])
+			bytes += batch.hollow[i];
+	return bytes;
+}
+
 static uint64_t resident_done(void)
 {
 	uint64_t bytes = 0;
@@ -354,9 +371,11 @@ static void count_clean(struct pass *pass, uint64_t done_bytes, bool counted)
 {
 	if (batch.kind == ADVISE_LAZY)
 		pass->result->lazy_bytes += done_bytes;
+	else if (counted)
+		pass->result->clean_bytes += resident_done();
 	else
-		pass->result->clean_bytes += counted ? resident_done() :
-						       done_bytes;
+		pass->result->clean_bytes += done_bytes - min(done_bytes,
+							hollow_done());
 	if (counted)
 		count_lazy();
 	if (pass->order->force && batch.kind == ADVISE_CLEAN)
@@ -510,6 +529,7 @@ static void add(struct pass *pass, struct claim claim)
 	pass->claimed_bytes += claim.pages ?
 		(uint64_t)bits_count(claim.pages) << map_page_shift :
 		(uint64_t)claim.nr << SLAB_SHIFT;
+	pass->claimed_bytes -= claim.hollow;
 	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2) ||
 	    (want && pass->result->clean_bytes + pass->claimed_bytes >= want))
 		batch_end(pass);
@@ -535,26 +555,31 @@ unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
 
 bool batch_take_tail(struct pass *pass, struct slab *run, uint8_t state)
 {
+	struct slab *last;
 	bool taken;
 
 	begin(pass, ADVISE_CLEAN);
 	taken = tail_claim(run, state);
-	if (taken)
+	if (taken) {
+		last = tail_slab(run);
 		add(pass, (struct claim){
-			.slab = run + run->run_len - 1,
+			.slab = last,
 			.pages = tail_pages(run),
+			.hollow = (uint32_t)pages_bytes(pages_clean(
+					run_page_word(last, RUN_PART))),
 			.run = run,
 		});
-	else
+	} else {
 		cancel();
+	}
 	return taken;
 }
 
 size_t batch_take_run(struct pass *pass, enum advise_kind kind,
 		      const struct run_order *wanted)
 {
+	size_t nr, clean = 0, lazy;
 	struct slab *run;
-	size_t nr;
 
 	begin(pass, kind);
 	run = run_claim(wanted->from, wanted->until_ms, wanted->max_nr, &nr);
@@ -562,8 +587,12 @@ size_t batch_take_run(struct pass *pass, enum advise_kind kind,
 		cancel();
 		return 0;
 	}
+	/* Of clean ones an audit wants to know what is there nevertheless. */
+	if (wanted->from == RUN_PART)
+		run_count_holes(run, nr << SLAB_SHIFT, RUN_PART, &clean, &lazy);
 	add(pass, (struct claim){ .slab = run, .nr = (uint32_t)nr,
-				  .lazy = wanted->from == RUN_LAZY });
+				  .lazy = wanted->from == RUN_LAZY,
+				  .hollow = (uint32_t)clean });
 	return nr << SLAB_SHIFT;
 }
 

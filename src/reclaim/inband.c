@@ -581,7 +581,7 @@ bool inband_make_room(size_t size)
 	in_hand = leaving();
 	/* What it gave back already lies beside it, and joins it in the end. */
 	if (size > (bound ?: purge_free_most() + in_hand +
-		    load_relaxed(&run_counters.in_state[RUN_CLEAN]))) {
+		    run_clean_bytes())) {
 		if (bound)
 			add_relaxed(&stats.nr_refused, 1);
 		return false;

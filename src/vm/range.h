@@ -71,25 +71,25 @@ enum run_state {
 struct slab {
 	/* Shared words; the protocol is in heap/slab.h. */
 	uint64_t ctl;		/* free slots, state, generation */
-	uint64_t pages;		/* clean, lazy and idle bit of each page */
+	uint64_t pages;		/* clean, lazy, idle pages; vm/pages.h */
 	struct slab *avail_next;	/* link of the owner's stack */
 	struct slab *dirty_next;	/* link of the dirty queue */
 	uint32_t dirty_queued;	/* 1: in that queue, or being pushed */
-	uint32_t refill_tick;	/* owner stores, reclaimer reads: last refill */
-	uint16_t nr_slots;	/* set by slab_init */
 	union {
-		uint16_t scan_word;	/* of a class; owner only: where the
-					 * next refill looks */
-		uint16_t run_backed;	/* run head: pages of its last slab
-					 * that may be backed; see vm/run.h */
+		uint32_t refill_tick;	/* of a class; owner stores, reclaimer
+					 * reads: last refill */
+		uint32_t run_holes;	/* head of a free run, part: pages that
+					 * are clean; vm_lock */
 	};
+	uint16_t nr_slots;	/* set by slab_init */
+	uint16_t scan_word;	/* owner only: where the next refill looks */
 	uint8_t swept;		/* reclaimer only: on its aging list */
 	uint8_t displaced;	/* run head, vm_lock: moved here by mremap */
 	uint8_t uncommitted;	/* vm_lock: PROT_NONE, commit before use */
 	uint8_t run_state;	/* enum run_state; first and last slab; vm_lock */
 	uint32_t run_len;	/* slabs; first and last slab; vm_lock */
-	uint8_t given;		/* reclaimer sets, owner reads: pages of it were
-				 * given back since slab_init, or before */
+	uint8_t given;		/* of a class; reclaimer sets, owner reads:
+				 * pages of it were given back */
 	uint8_t tail;		/* enum tail_state; heap/tail.h */
 	uint16_t nr_samples;	/* that begin here, at most (atomic);
 				 * debug/profile.h */

@@ -77,10 +77,47 @@ static unsigned int bin_of(size_t nr)
 	return min(bin, NR_BINS - 1);
 }
 
-/* The bin the free run @first of @nr slabs is kept in. */
-static unsigned int bin_for(const struct slab *first, size_t nr)
+void run_count_holes(const struct slab *first, size_t bytes,
+		     enum run_state state, size_t *ret_clean,
+		     size_t *ret_lazy)
 {
-	return nr == 1 ? first->run_backed : bin_of(nr);
+	unsigned int used = slab_all_pages();
+
+	*ret_clean = state == RUN_CLEAN ? ALIGN_UP(bytes, map_page_size) : 0;
+	*ret_lazy = state == RUN_LAZY ? ALIGN_UP(bytes, map_page_size) : 0;
+	if (state != RUN_PART)
+		return;
+	for (; bytes; first++) {
+		uint64_t word = run_page_word(first, state);
+
+		if (bytes < SLAB_SIZE)
+			used = (unsigned int)bits_range(0,
+							run_pages_used(bytes));
+		*ret_clean += pages_bytes(pages_clean(word) & used);
+		*ret_lazy += pages_bytes(pages_lazy(word) & used);
+		bytes -= min(bytes, SLAB_SIZE);
+	}
+}
+
+/* The same in pages, of all of a free run; 0 where its state says it all. */
+static uint32_t count_holes(const struct slab *first, size_t nr,
+			    enum run_state state)
+{
+	size_t clean, lazy;
+
+	if (state != RUN_PART)
+		return 0;
+	run_count_holes(first, nr << SLAB_SHIFT, state, &clean, &lazy);
+	return (uint32_t)(clean >> map_page_shift);
+}
+
+/* The bin the free run @first of @nr slabs, in @state, is kept in. */
+static unsigned int bin_for(const struct slab *first, size_t nr,
+			    enum run_state state)
+{
+	if (nr > 1)
+		return bin_of(nr);
+	return state == RUN_CLEAN ? 0 : run_pages_all() - first->run_holes;
 }
 
 static void set_ends(struct slab *first, size_t nr, enum run_state state)
@@ -91,28 +128,27 @@ static void set_ends(struct slab *first, size_t nr, enum run_state state)
 	first->run_state = last->run_state = (uint8_t)state;
 }
 
-/* As invariant (5) says of what is known by its state alone. */
-static void set_backed(struct slab *first, enum run_state state)
-{
-	first->run_backed = state == RUN_CLEAN ? 0 : (uint16_t)run_pages_all();
-}
-
 static bool is_indexed(const struct slab *slab)
 {
 	return slab->run_state >= RUN_DIRTY && slab->run_state <= RUN_CLEAN;
 }
 
-/* @after: the neighbour in age, or NULL for the youngest of all. */
+static uint64_t hole_bytes(const struct slab *first)
+{
+	return (uint64_t)first->run_holes << map_page_shift;
+}
+
+/*
+ * @after: the neighbour in age, or NULL for the youngest of all.  run_holes is
+ * set.
+ */
 static void index_insert(struct slab *first, size_t nr, enum run_state state,
 			 uint64_t stamp_ms, struct list_head *after)
 {
 	struct run_index *index = &indexes[state];
-	unsigned int bin;
+	unsigned int bin = bin_for(first, nr, state);
 
 	make_ready(index);
-	if (nr > 1 || state != RUN_PART)
-		set_backed(first, state);
-	bin = bin_for(first, nr);
 	set_ends(first, nr, state);
 	first->stamp_ms = stamp_ms;
 	list_add(&first->link, &index->bins[bin]);
@@ -122,12 +158,13 @@ static void index_insert(struct slab *first, size_t nr, enum run_state state,
 		list_add_tail(&first->age, &index->by_age);
 	index->filled[bin / 64] |= 1ULL << bin % 64;
 	count_locked(&run_counters.in_state[state], nr << SLAB_SHIFT);
+	count_locked(&run_counters.part_clean, hole_bytes(first));
 }
 
 static void index_remove(struct slab *first)
 {
 	struct run_index *index = &indexes[first->run_state];
-	unsigned int bin = bin_for(first, first->run_len);
+	unsigned int bin = bin_for(first, first->run_len, first->run_state);
 
 	list_del(&first->link);
 	list_del(&first->age);
@@ -135,6 +172,7 @@ static void index_remove(struct slab *first)
 		index->filled[bin / 64] &= ~(1ULL << bin % 64);
 	count_locked(&run_counters.in_state[first->run_state],
 		     -((uint64_t)first->run_len << SLAB_SHIFT));
+	count_locked(&run_counters.part_clean, -hole_bytes(first));
 }
 
 /*
@@ -145,6 +183,7 @@ static void index_add(struct slab *first, size_t nr, enum run_state state,
 		      uint64_t stamp_ms)
 {
 	size_t end = slab_index(first) + nr;
+	uint32_t holes = count_holes(first, nr, state);
 	struct list_head *after = NULL;
 
 	if (end < load_relaxed(&range.fresh) >> SLAB_SHIFT &&
@@ -155,6 +194,7 @@ static void index_add(struct slab *first, size_t nr, enum run_state state,
 		after = next->age.prev;
 		stamp_ms = min(stamp_ms, next->stamp_ms);
 		nr += next->run_len;
+		holes += next->run_holes;
 		index_remove(next);
 	}
 	if (slab_index(first) && first[-1].run_state == state &&
@@ -167,9 +207,11 @@ static void index_add(struct slab *first, size_t nr, enum run_state state,
 			after = prev->age.prev;
 		stamp_ms = min(stamp_ms, prev->stamp_ms);
 		nr += prev->run_len;
+		holes += prev->run_holes;
 		first = prev;
 		index_remove(prev);
 	}
+	first->run_holes = holes;
 	index_insert(first, nr, state, stamp_ms, after);
 }
 
@@ -249,19 +291,18 @@ static struct slab *run_carve(struct slab *run, size_t skip, size_t nr,
 	struct list_head *after = run->age.prev;
 	size_t len = run->run_len;
 	bool uncommitted = run->uncommitted;
+	uint32_t holes = run->run_holes;
 
 	index_remove(run);
-	/* Of a longer one it is not known which of its slabs lack pages. */
-	if (len > 1) {
-		set_backed(run, state);
-		set_backed(run + skip, state);
-		set_backed(run + min(skip + nr, len - 1), state);
-	}
+	holes -= count_holes(run + skip, nr, state);
 	if (skip) {
+		run->run_holes = count_holes(run, skip, state);
+		holes -= run->run_holes;
 		index_insert(run, skip, state, stamp_ms, after);
 		run[skip - 1].uncommitted = uncommitted;
 	}
 	if (skip + nr < len) {
+		run[skip + nr].run_holes = holes;
 		run[skip + nr].uncommitted = uncommitted;
 		index_insert(run + skip + nr, len - skip - nr, state, stamp_ms,
 			     after);
@@ -457,7 +498,6 @@ static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
 		return NULL;
 	skip = skip_to(first, align);
 	set_ends(first + skip, nr, RUN_USED);
-	set_backed(first + skip, RUN_CLEAN);
 	if (!locked || align == 1)
 		return first + skip;
 	if (skip)

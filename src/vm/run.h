@@ -12,10 +12,9 @@
  * becomes clean and coalesces then.
  *
  * Runs of one slab, which slabs and many large objects are, are also told apart
- * by how many of their pages are backed (run_backed), and a request for one gets
- * that, dirty or part, which comes nearest to what it will use: what is backed
- * beyond that lies idle behind the object, and what is missing has to be faulted
- * in.
+ * by how many of their pages are backed, and a request for one gets that, dirty
+ * or part, which comes nearest to what it will use: what is backed beyond that
+ * lies idle behind the object, and what is missing has to be faulted in.
  *
  * Invariants:
  * (1) The first and the last slab of every run, used or free, carry its
@@ -24,9 +23,10 @@
  * (3) A run in state LEAVING is in no index and nobody else's.
  * (4) The stamp of a free run is not later than the time its youngest part
  *     was freed: memory is given back early at most, never late.
- * (5) No more than run_backed pages of a run's last slab are backed, if it is in
- *     use by a large object, cached, or free, part and one slab long; of all other
- *     free runs it is none where clean, else all.
+ * (5) The page word (vm/pages.h) of each slab of a run that is part, free or
+ *     cached, says which of its pages are clean, and which lazy; that of the
+ *     last slab of a large object the same of what is behind the object.
+ *     Nowhere else does it count for runs, since their state says it all.
  *
  * Locking: vm_lock, for everything but range_take_fresh(nr, false).  A
  * signal handler that interrupted the holder must not wait: it takes fresh
@@ -38,7 +38,15 @@
 
 #include "base/lock.h"
 #include "os/map.h"
+#include "vm/pages.h"
 #include "vm/range.h"
+
+/*
+ * Slabs of a run that can be part: a longer one is dirty as soon as anything
+ * of it is backed, since page words of its inner slabs would cost more than is
+ * known by them.
+ */
+#define RUN_PART_MAX	4u
 
 extern struct lock vm_lock;
 
@@ -46,6 +54,7 @@ extern struct lock vm_lock;
 struct run_counters {
 	uint64_t used;			/* runs handed out, slabs included */
 	uint64_t in_state[RUN_NR_STATES];
+	uint64_t part_clean;		/* of those in state PART: clean pages */
 	uint64_t retaken;		/* clean runs handed out again */
 	uint64_t tails;			/* atomic: on offer; see heap/tail.h */
 	uint64_t tails_freed;		/* atomic: runs freed, tails LEAVING */
@@ -73,13 +82,59 @@ static inline unsigned int run_misfit(unsigned int backed, unsigned int want)
 	return backed > want ? backed - want : want - backed;
 }
 
+/* Bytes of runs that are part, without their clean pages. */
+static inline uint64_t run_part_bytes(void)
+{
+	uint64_t clean = load_relaxed(&run_counters.part_clean);
+	uint64_t part = load_relaxed(&run_counters.in_state[RUN_PART]);
+
+	return part - min(part, clean);
+}
+
+static inline uint64_t run_clean_bytes(void)
+{
+	return load_relaxed(&run_counters.in_state[RUN_CLEAN]) +
+	       load_relaxed(&run_counters.part_clean);
+}
+
 static inline uint64_t run_dirty_bytes(void)
 {
 	return load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
-	       load_relaxed(&run_counters.in_state[RUN_PART]) +
+	       run_part_bytes() +
 	       load_relaxed(&run_counters.in_state[RUN_LAZY]) +
 	       load_relaxed(&run_counters.tails);
 }
+
+/* The clean and lazy bits of @slab, of a run that is or was @state. */
+static inline uint64_t run_page_word(const struct slab *slab,
+				     enum run_state state)
+{
+	switch (state) {
+	case RUN_PART:
+		return load_relaxed(&slab->pages) & PAGES_HOLES;
+	case RUN_LAZY:
+		return (uint64_t)slab_all_pages() << PAGES_LAZY;
+	case RUN_CLEAN:
+		return (uint64_t)slab_all_pages() << PAGES_CLEAN;
+	default:
+		return 0;
+	}
+}
+
+/* Bytes of @slab that are not clean, the same. */
+static inline size_t run_backed_bytes(const struct slab *slab,
+				      enum run_state state)
+{
+	return SLAB_SIZE - pages_bytes(pages_clean(run_page_word(slab, state)));
+}
+
+/*
+ * Of the first @bytes, not 0, of the run @first, which is or was @state: those
+ * of pages that are clean, and that are lazy.
+ */
+void run_count_holes(const struct slab *first, size_t bytes,
+		     enum run_state state, size_t *ret_clean,
+		     size_t *ret_lazy);
 
 /*
  * Hand out @nr slabs, the first at a multiple of @align slabs (a power of
@@ -96,7 +151,8 @@ struct slab *run_alloc_for(size_t bytes, size_t align,
 
 /*
  * Return a run of @nr slabs.  @state: what it is from now on, RUN_CLEAN only if
- * all of it reads as zero and is not backed; with RUN_PART run_backed is set.
+ * all of it reads as zero and is not backed; RUN_PART only up to RUN_PART_MAX
+ * slabs, with their page words.
  * Context: any, as run_alloc(); a stopped holder of vm_lock is not waited for.
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);

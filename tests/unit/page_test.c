@@ -327,6 +327,13 @@ static uint64_t made(enum run_state state, const void *ptr)
 	return run_counters.in_state[state] - before;
 }
 
+/* Pages of @slab that are said to be backed, as part of a run that is part. */
+static unsigned int nr_backed(const struct slab *slab)
+{
+	return bits_count(slab_all_pages() & ~pages_clean(
+				run_page_word(slab, RUN_PART)));
+}
+
 TEST_F(page, what_is_backed_of_a_run_is_known_when_it_is_free)
 {
 	size_t size = map_page_size;
@@ -339,18 +346,20 @@ TEST_F(page, what_is_backed_of_a_run_is_known_when_it_is_free)
 	/* Nothing was behind it, so there is nothing to give back. */
 	p = large_alloc(NULL, 9 * size, 1, &zero);
 	run = slab_of(p);
+	EXPECT_TRUE(zero);
 	EXPECT_EQ(TAIL_NONE, run->tail);
 	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
-	EXPECT_EQ(9, run->run_backed);
+	EXPECT_EQ(9, nr_backed(run));
 
 	/* As long as it ever was: behind the shorter one it stays. */
 	ASSERT_EQ(p, large_alloc(NULL, 14 * size, 1, &zero));
+	EXPECT_FALSE(zero);
 	EXPECT_EQ(TAIL_NONE, run->tail);
 	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
 	ASSERT_EQ(p, large_alloc(NULL, 11 * size, 1, &zero));
 	EXPECT_EQ(TAIL_DIRTY, run->tail);
 	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
-	EXPECT_EQ(14, run->run_backed);
+	EXPECT_EQ(14, nr_backed(run));
 
 	/* Until it is given back. */
 	ASSERT_EQ(p, large_alloc(NULL, 11 * size, 1, &zero));
@@ -358,7 +367,7 @@ TEST_F(page, what_is_backed_of_a_run_is_known_when_it_is_free)
 	tail_gone(run);
 	ASSERT_FALSE(tail_settle(run));
 	EXPECT_EQ(SLAB_SIZE, made(RUN_PART, p));
-	EXPECT_EQ(11, run->run_backed);
+	EXPECT_EQ(11, nr_backed(run));
 
 	/* Grown to its end, all of it is. */
 	ASSERT_EQ(p, large_alloc(NULL, 11 * size, 1, &zero));
@@ -366,7 +375,162 @@ TEST_F(page, what_is_backed_of_a_run_is_known_when_it_is_free)
 	EXPECT_EQ(SLAB_SIZE, made(RUN_DIRTY, p));
 }
 
-/* Not where they may be is known, but how many. */
+/* Bytes without a page that are taken for an object of @pages pages. */
+static int64_t taken_for(size_t pages, void **ret_ptr, bool *ret_zero)
+{
+	int64_t before = account.room;
+
+	*ret_ptr = large_alloc(NULL, pages * map_page_size, 1, ret_zero);
+	return before - account.room;
+}
+
+/* Room is for what is not backed, not for all of a run that is part. */
+TEST_F(page, room_is_taken_for_what_is_not_backed)
+{
+	int64_t size = (int64_t)map_page_size, before;
+	uint64_t retaken;
+	struct slab *run;
+	bool zero;
+	void *p;
+
+	if (SLAB_SIZE / map_page_size < 16)
+		SKIP(return, "less than 16 pages in a slab");
+	run = run_alloc(1, 1, NULL);
+	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
+	retaken = account.retaken;
+	/* Pages 2, 3 and 8 are clean, and 5 is lazy. */
+	run->pages = 0x10cULL << PAGES_CLEAN | 0x20ULL << PAGES_LAZY;
+	run_free(run, 1, RUN_PART);
+	EXPECT_EQ(3 * map_page_size, run_counters.part_clean);
+	EXPECT_EQ(SLAB_SIZE - 3 * map_page_size, run_part_bytes());
+	EXPECT_EQ(3 * size, taken_for(7, &p, &zero));
+	ASSERT_EQ(slab_base(run), p);
+	EXPECT_FALSE(zero);
+	EXPECT_EQ(0, run_counters.part_clean);
+	EXPECT_EQ(2 * map_page_size, account.retaken - retaken);
+
+	/* Of the rest there is one; what is in use is not asked for again. */
+	before = account.room;
+	ASSERT_TRUE(large_resize(p, 10 * map_page_size));
+	EXPECT_EQ(size, before - account.room);
+	EXPECT_EQ(SLAB_SIZE, made(RUN_DIRTY, p));
+	EXPECT_EQ(0, taken_for(16, &p, &zero));
+
+	/* What is behind it is on offer where it is backed. */
+	EXPECT_EQ(SLAB_SIZE, made(RUN_DIRTY, p));
+	ASSERT_EQ(run, run_alloc(1, 1, NULL));
+	run->pages = 0xffULL << PAGES_CLEAN;
+	run_free(run, 1, RUN_PART);
+	EXPECT_EQ(8 * size, taken_for(8, &p, &zero));
+	ASSERT_EQ(slab_base(run), p);
+	EXPECT_EQ(TAIL_DIRTY, run->tail);
+}
+
+/* The same of objects of several slabs, whose last one has a tail. */
+TEST_F(page, runs_of_several_slabs_know_what_is_backed_behind)
+{
+	int64_t size = (int64_t)map_page_size;
+	struct slab *run;
+	bool zero;
+	void *p, *q;
+
+	if (SLAB_SIZE / map_page_size < 16)
+		SKIP(return, "less than 16 pages in a slab");
+	p = large_alloc(NULL, 20 * map_page_size, 1, &zero);
+	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
+	run = slab_of(p);
+	/* As a slab left it that was here before. */
+	run->pages = PAGES_HOLES;
+	EXPECT_EQ(2 * SLAB_SIZE, made(RUN_PART, p));
+	EXPECT_EQ(12 * map_page_size, run_counters.part_clean);
+	EXPECT_EQ(2 * size, taken_for(22, &q, &zero));
+	ASSERT_EQ(p, q);
+	EXPECT_FALSE(zero);
+	/* One of them alone takes its words along. */
+	EXPECT_EQ(2 * SLAB_SIZE, made(RUN_PART, p));
+	EXPECT_EQ(0, taken_for(16, &p, &zero));
+	ASSERT_EQ(slab_base(run), p);
+	EXPECT_EQ(10 * map_page_size, run_counters.part_clean);
+	EXPECT_EQ(SLAB_SIZE, made(RUN_DIRTY, p));
+	/* Of a longer one it is not known. */
+	p = large_alloc(NULL, RUN_PART_MAX * SLAB_SIZE + 1, 1, &zero);
+	EXPECT_EQ((RUN_PART_MAX + 1) * SLAB_SIZE, made(RUN_DIRTY, p));
+}
+
+/* Pages that the page words of the free run @first say are clean. */
+static unsigned int words_clean(const struct slab *first)
+{
+	unsigned int nr = 0;
+
+	for (size_t i = 0; i < first->run_len; i++)
+		nr += bits_count(pages_clean(first[i].pages));
+	return nr;
+}
+
+/* Whether the sums of all free runs that are part are those of their words. */
+static bool holes_add_up(const struct slab *first, size_t nr)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < nr;) {
+		const struct slab *run = first + i;
+
+		if (run->run_state == RUN_USED) {
+			i++;
+			continue;
+		}
+		if (run->run_state == RUN_PART) {
+			if (run->run_holes != words_clean(run))
+				return false;
+			sum += run->run_holes;
+		} else if (run->run_holes) {
+			return false;
+		}
+		i += run->run_len;
+	}
+	return sum << map_page_shift == run_counters.part_clean;
+}
+
+TEST_F(page, of_runs_that_join_and_part_the_clean_pages_add_up)
+{
+	enum { NR = 64 };
+	struct slab *first = run_alloc(NR + 2, 1, NULL);
+	bool used[NR];
+
+	/* One on either side stays, so that none joins what is around. */
+	ASSERT_NE(NULL, first);
+	first++;
+	run_free(first, NR, RUN_DIRTY);
+	memset(used, 0, sizeof(used));
+	for (int i = 0; i < 20000; i++) {
+		size_t at = rng_next(&self->rng) % NR;
+		enum run_state state = RUN_PART;
+		struct slab *run;
+
+		if (!(rng_next(&self->rng) % 8))
+			state = RUN_DIRTY + rng_next(&self->rng) % 4;
+
+		if (used[at]) {
+			used[at] = false;
+			first[at].pages = rng_next(&self->rng) &
+				((uint64_t)slab_all_pages() << PAGES_CLEAN |
+				 (uint64_t)slab_all_pages() << PAGES_LAZY);
+			run_free(first + at, 1, state);
+		} else {
+			/* From the middle of a longer one, too. */
+			run = run_alloc(1, 1u << rng_next(&self->rng) % 3,
+					NULL);
+			ASSERT_NE(NULL, run);
+			if (run >= first && run < first + NR)
+				used[run - first] = true;
+			else
+				run_free(run, 1, RUN_CLEAN);
+		}
+		ASSERT_TRUE(holes_add_up(first, NR));
+	}
+}
+
+/* By how many pages of it are backed, wherever they are. */
 TEST_F(page, what_was_a_slab_fits_by_its_pages)
 {
 	unsigned int all = run_pages_all();
@@ -379,7 +543,7 @@ TEST_F(page, what_was_a_slab_fits_by_its_pages)
 		run[i] = run_alloc(1, 1, NULL);
 		ASSERT_NE(NULL, run_alloc(1, 1, NULL));
 	}
-	run[0]->run_backed = 12;
+	run[0]->pages = 0x1111ULL << PAGES_CLEAN;
 	run_free(run[0], 1, RUN_PART);
 	run_free(run[1], 1, RUN_DIRTY);
 	run_free(run[2], 1, RUN_CLEAN);
@@ -392,34 +556,81 @@ TEST_F(page, what_was_a_slab_fits_by_its_pages)
 	EXPECT_TRUE(zero);
 }
 
-/* The state of a run that was @state when it became a slab, which is retired. */
-static unsigned int retired_from(struct heap *heap, enum run_state state)
+/* What the run of a slab, which was part with @clean pages, is afterwards. */
+static enum run_state retired_from(struct heap *heap, unsigned int clean,
+				   bool touched)
 {
 	struct slab *run = run_alloc(1, 1, NULL), *slab;
 	unsigned int class = sizeclass_of(1000);
 
-	run->run_backed = 4;
-	run_free(run, 1, state);
+	run->pages = clean;
+	run_free(run, 1, RUN_PART);
 	slab = heap_next_slab(heap, class);
 	heap->bins[class].current = NULL;
+	if (touched)
+		slab_touch(slab, clean);
 	if (slab != run || !heap_retire(heap, slab) || !heap->runs.nr)
 		return RUN_NR_STATES;
-	return heap->runs.entries[heap->runs.nr - 1].state;
+	return (enum run_state)heap->runs.entries[heap->runs.nr - 1].state;
 }
 
-/* Else what takes its place is thought to be backed, and is not counted. */
+/* Which of its pages are clean a slab knows from the run, and the other way. */
 TEST_F(page, what_was_part_before_it_was_a_slab_is_so_after)
 {
 	struct heap *heap = drain_open_heap();
+	int64_t dirty;
 
-	if (map_page_size == SLAB_SIZE)
-		SKIP(return, "pages as large as slabs");
+	if (SLAB_SIZE / map_page_size < 16)
+		SKIP(return, "less than 16 pages in a slab");
 	ASSERT_NE(NULL, heap);
 	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
-	EXPECT_EQ(RUN_PART, retired_from(heap, RUN_PART));
+	dirty = heap->delta.dirty;
+	EXPECT_EQ(RUN_PART, retired_from(heap, 0x0ff0, false));
+	EXPECT_EQ(dirty, heap->delta.dirty);
+	EXPECT_EQ(8, heap->runs.entries[heap->runs.nr - 1].backed);
+	EXPECT_EQ(0x0ff0, heap->runs.entries[heap->runs.nr - 1].run->pages &
+			  PAGES_HOLES);
 	run_cache_trim(heap, 0);
 	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
-	EXPECT_EQ(RUN_DIRTY, retired_from(heap, RUN_DIRTY));
+	EXPECT_EQ(RUN_DIRTY, retired_from(heap, 0x0ff0, true));
+}
+
+/* Claim all of the first run that is part; the bytes that it gave back. */
+static uint64_t give_back_part(size_t max_nr)
+{
+	const struct run_order wanted = {
+		.from = RUN_PART,
+		.until_ms = UINT64_MAX,
+		.max_nr = max_nr,
+	};
+	struct purge_order order = { .force = true, .try = true };
+	struct purge_result result = { 0 };
+	struct pass pass = { .order = &order, .result = &result };
+
+	batch_open(&pass);
+	if (!batch_take_run(&pass, ADVISE_CLEAN, &wanted))
+		return 0;
+	batch_end(&pass);
+	batch_close();
+	return result.clean_bytes;
+}
+
+TEST_F(page, what_is_clean_is_not_given_back_again)
+{
+	struct slab *run;
+
+	if (SLAB_SIZE / map_page_size < 16)
+		SKIP(return, "less than 16 pages in a slab");
+	run = run_alloc(2, 1, NULL);
+	ASSERT_NE(NULL, run_alloc(1, 1, NULL));
+	run[0].pages = 0xff00ULL << PAGES_CLEAN;
+	run[1].pages = 0x0001ULL << PAGES_CLEAN | 0x0002ULL << PAGES_LAZY;
+	run_free(run, 2, RUN_PART);
+	EXPECT_EQ(23 * map_page_size, run_dirty_bytes());
+	EXPECT_EQ(23 * map_page_size, give_back_part(2));
+	EXPECT_EQ(0, run_dirty_bytes());
+	EXPECT_EQ(2 * SLAB_SIZE, run_counters.in_state[RUN_CLEAN]);
+	EXPECT_EQ(0, run_counters.part_clean);
 }
 
 /* A large object in place of a longer one, and so with something behind it. */
