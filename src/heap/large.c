@@ -94,18 +94,12 @@ uint64_t large_unbacked(void)
 	return sum;
 }
 
-/* The pages up to @bytes of the last slab of @run are in use; as a mask. */
-static unsigned int last_pages(size_t bytes)
-{
-	return (unsigned int)bits_range(0, run_pages_used(bytes));
-}
-
 /* The run is used up to run_bytes; what is behind was in state @was. */
 static void offer_tail(struct slab *run, enum run_state was)
 {
 	struct slab *last = tail_slab(run);
 	uint64_t word = run_page_word(last, was) &
-			~PAGES_ALL(last_pages(run->run_bytes));
+			~PAGES_ALL(run_last_pages(run->run_bytes));
 
 	store_relaxed(&last->pages, word);
 	if (tail_pages(run) & ~pages_clean(word))
@@ -215,7 +209,8 @@ static bool may_move(size_t before, size_t bytes)
 static void grow_in_last(struct slab *run, size_t before)
 {
 	struct slab *last = tail_slab(run);
-	unsigned int more = last_pages(run->run_bytes) & ~last_pages(before);
+	unsigned int more = run_last_pages(run->run_bytes) &
+			    ~run_last_pages(before);
 	uint64_t word = run_page_word(last, RUN_PART);
 
 	take_holes(pages_bytes(pages_clean(word) & more),

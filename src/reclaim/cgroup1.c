@@ -248,5 +248,6 @@ struct source cgroup1_source = {
 	.sample = cgroup1_sample,
 	.settle = cgroup1_settle,
 	.needs_fds = true,
+	.level = true,
 	.reason = "not opened",
 };

@@ -112,5 +112,6 @@ struct source headroom_source = {
 	.event = headroom_event,
 	.sample = headroom_sample,
 	.sampled = true,
+	.level = true,
 	.reason = "not opened",
 };

@@ -34,7 +34,9 @@
  * (3) Where most of what passes in a hurry give back is taken again before
  *     the next, the gap doubles, up to tick_max_ms, until there is more dirty
  *     memory than they gave, or headroom has halved: it is looked at
- *     meanwhile, since the memory may be a neighbour's to take.
+ *     meanwhile, since the memory may be a neighbour's to take.  Who waits for
+ *     memory, and does not only tell how much is used, waits for VAIN_ASKED
+ *     doublings.
  * (4) With nothing aging, nothing pending and an empty last pass there is no
  *     tick, but for looks at headroom while there are dirty bytes, or somebody
  *     who listens, and a limit.
@@ -55,6 +57,7 @@
 #define LOCKED_TICKS	64u		/* of the longest: gap between tries */
 #define VAIN_MIN	MIB		/* given back: less is not judged */
 #define VAIN_MOST	7u		/* doublings: 10 ms become tick_max_ms */
+#define VAIN_ASKED	3u		/* the same, of who waits: 80 ms */
 #define REFAULT_MS	1000u		/* window of what is retaken */
 
 /* === Ages ============================================================= */
@@ -229,7 +232,8 @@ static uint32_t hurried_gap(const struct policy_input *in, uint32_t nr)
 	const struct policy_conf *conf = &in->conf;
 
 	if (is_vain(in))
-		nr = max(nr, in->state.nr_vain);
+		nr = max(nr, min(in->state.nr_vain,
+				 in->state.asked ? VAIN_ASKED : VAIN_MOST));
 	return backed_off(conf->tick_min_ms, nr, conf->tick_max_ms);
 }
 
@@ -409,6 +413,7 @@ struct policy_decision policy_decide(const struct policy_input *in)
 	if (!headroom_is_low(&now))
 		now.state.low_answered = false;
 	now.state.pending = max(now.pressure, now.state.pending);
+	now.state.asked |= now.asked;
 	/* What was locked and is not dirty any more was taken, and may be freed. */
 	now.state.locked = min(now.state.locked, now.dirty);
 	if (now.conf.tight)
@@ -455,5 +460,6 @@ struct policy_state policy_note(const struct policy_decision *decision,
 	} else if (state.pending == PRESSURE_MILD) {
 		state.pending = PRESSURE_NONE;
 	}
+	state.asked &= state.pending != PRESSURE_NONE;
 	return state;
 }

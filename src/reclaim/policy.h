@@ -36,6 +36,7 @@ struct policy_state {
 	bool over;			/* it was run because of dirty_max */
 	bool low_answered;		/* forced since headroom became low */
 	enum pressure pending;		/* seen, and not yet answered */
+	bool asked;			/* it is pending for who waits */
 	uint32_t nr_empty;		/* passes in a row that found nothing */
 	uint32_t forced_gap_ms;		/* until the next forced pass */
 	uint64_t forced_after_ms;	/* none before this */
@@ -59,6 +60,7 @@ struct policy_input {
 	uint64_t headroom;		/* below @limit */
 	bool protected;			/* lazily freed memory is no net here */
 	enum pressure pressure;		/* events since the last decision */
+	bool asked;			/* one of them for somebody who waits */
 	bool listened;			/* the program wants to be told */
 	bool woken;			/* somebody freed memory since, or keeps
 					 * more of it in caches */

@@ -285,6 +285,7 @@ static void do_round(void)
 		.headroom = signals.headroom,
 		.protected = signals.protected,
 		.pressure = signals.pressure,
+		.asked = signals.asked,
 		.listened = notice_is_wanted(),
 		.dirty = purge_dirty_estimate(),
 		.retaken = purge_retaken(),
@@ -304,6 +305,7 @@ static void do_round(void)
 		decision.tick_ms = 0;
 		decision.wake_dirty = UINT64_MAX;
 		decision.state.pending = PRESSURE_NONE;
+		decision.state.asked = false;
 	}
 	policy_state = decision.state;
 	store_relaxed(&stats.pressure, policy_state.pending);

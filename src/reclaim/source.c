@@ -317,8 +317,10 @@ static void note_event(struct source *source, unsigned int i,
 {
 	store_relaxed(&source->nr_events, source->nr_events + 1);
 	store_relaxed(&source->last_event_ms, signals->now_ms);
-	if (signals->pressure > PRESSURE_NONE)
-		signals->by_source |= 1u << i;
+	if (signals->pressure <= PRESSURE_NONE)
+		return;
+	signals->by_source |= 1u << i;
+	signals->asked |= !source->level;
 }
 
 /* Ask the @i-th source what is, of fds[@at], or (-1) of itself. */

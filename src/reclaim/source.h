@@ -30,6 +30,8 @@ struct signals {
 				 * freed pages before it kills */
 	enum pressure pressure;
 	uint32_t by_source;	/* sources that said so, bit = index */
+	bool asked;		/* one of them for somebody, the kernel or a
+				 * process, who waits for memory */
 	bool limits_changed;	/* somebody wrote to a limit's file */
 	uint64_t spare;		/* bytes that could be given back, at most: set
 				 * before they are asked */
@@ -92,6 +94,8 @@ struct source {
 	bool slow_close;	/* closing an fd takes milliseconds */
 	bool sampled;		/* it speaks by what it samples: a pass that
 				 * was forced for it counts as its event */
+	bool level;		/* it tells how much is used, not that somebody
+				 * waits */
 
 	/* Reclaimer thread only. */
 	int fds[SOURCE_MAX_FDS];

@@ -91,8 +91,7 @@ void run_count_holes(const struct slab *first, size_t bytes,
 		uint64_t word = run_page_word(first, state);
 
 		if (bytes < SLAB_SIZE)
-			used = (unsigned int)bits_range(0,
-							run_pages_used(bytes));
+			used = run_last_pages(bytes);
 		*ret_clean += pages_bytes(pages_clean(word) & used);
 		*ret_lazy += pages_bytes(pages_lazy(word) & used);
 		bytes -= min(bytes, SLAB_SIZE);

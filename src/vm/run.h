@@ -76,6 +76,12 @@ static inline unsigned int run_pages_used(size_t bytes)
 			      map_page_shift) + 1;
 }
 
+/* They as a mask. */
+static inline unsigned int run_last_pages(size_t bytes)
+{
+	return (unsigned int)bits_range(0, run_pages_used(bytes));
+}
+
 /* By how many pages a run misses what is wanted. */
 static inline unsigned int run_misfit(unsigned int backed, unsigned int want)
 {

@@ -493,6 +493,30 @@ TEST_F(policy, what_is_given_back_in_vain_is_so_less_often)
 	EXPECT_EQ(10u, thrash(&self->in, MIB / 4, MIB / 4));
 }
 
+/* Usage may cross a threshold to and fro; who waits is no such thing. */
+TEST_F(policy, who_waits_is_heard_sooner_than_a_level)
+{
+	thrash(&self->in, 4 * MIB, 4 * MIB);
+	self->in.now_ms = self->in.state.last_pass_ms + 79;
+	self->in.pressure = PRESSURE_SEVERE;
+	self->in.asked = true;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	self->in.asked = false;
+	self->in.now_ms++;
+	decide(&self->in, &self->out);
+	EXPECT_TRUE(self->out.run);
+	answer(&self->in, &self->out, 4 * MIB, true);
+	self->in.dirty += 4 * MIB;
+	self->in.retaken += 4 * MIB;
+	/* It was answered; the next is for a level. */
+	self->in.now_ms += 80;
+	self->in.pressure = PRESSURE_SEVERE;
+	decide(&self->in, &self->out);
+	EXPECT_FALSE(self->out.run);
+	EXPECT_EQ(10u, self->out.tick_ms);
+}
+
 TEST_F(policy, what_else_is_freed_is_not_in_vain)
 {
 	thrash(&self->in, 4 * MIB, 4 * MIB);
