@@ -42,9 +42,9 @@
 #include "vm/range.h"
 
 /*
- * Slabs of a run that can be part: a longer one is dirty as soon as anything
- * of it is backed, since page words of its inner slabs would cost more than is
- * known by them.
+ * Slabs of what can be part when it is freed, to be joined with others: what is
+ * longer is dirty as soon as anything of it is backed, since page words of its
+ * inner slabs would cost more than is known by them.
  */
 #define RUN_PART_MAX	4u
 
