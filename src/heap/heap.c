@@ -162,7 +162,7 @@ bool heap_retire(struct heap *heap, struct slab *slab)
 		return false;
 	stranger_forget(slab);
 	/* Only now: until then a bypass might have used a page. */
-	backed = slab_backed_bytes(slab);
+	backed = run_backed_bytes(slab, RUN_PART);
 	list_del(&slab->link);
 	sub_relaxed(&bin->nr_slabs, 1);
 	heap->delta.dirty -= (int64_t)backed;

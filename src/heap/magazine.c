@@ -261,11 +261,10 @@ static unsigned int touch_pages(struct heap *heap, struct slab *slab,
 	clean = pages_clean(was);
 	if (clean)
 		heap_note_wanted(slab_hot(slab)->class);
-	bytes = (int64_t)bits_count(clean) << map_page_shift;
+	bytes = (int64_t)pages_bytes(clean);
 	heap->delta.dirty += bytes;
 	heap->delta.fresh += bytes;
-	heap->delta.lazy += (int64_t)bits_count(pages_lazy(was)) <<
-			    map_page_shift;
+	heap->delta.lazy += (int64_t)pages_bytes(pages_lazy(was));
 	if (load_relaxed(&slab->given))
 		heap->delta.retaken += bytes;
 	return clean;

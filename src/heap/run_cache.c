@@ -62,15 +62,6 @@ struct slab *run_cache_alloc(struct heap *heap, size_t bytes, size_t align,
 	return run ?: run_alloc_for(bytes, align, ret_was);
 }
 
-/* Pages of its last slab that are not clean. */
-static unsigned int backed_of(const struct slab *run, size_t nr,
-			      enum run_state state)
-{
-	uint64_t word = run_page_word(run + nr - 1, state);
-
-	return run_pages_all() - bits_count(pages_clean(word));
-}
-
 /* What is not backed costs nobody anything; what moved is better undone. */
 static bool is_worth_it(const struct slab *run, size_t nr,
 			enum run_state state)
@@ -95,7 +86,8 @@ void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
 		free_oldest(heap);
 	cache->entries[cache->nr++] = (struct cached_run){
 		run, (uint32_t)nr, (uint16_t)state,
-		(uint16_t)backed_of(run, nr, state),
+		(uint16_t)(run_backed_bytes(run + nr - 1, state) >>
+			   map_page_shift),
 	};
 	store_relaxed(&cache->nr_slabs, cache->nr_slabs + (uint32_t)nr);
 	store_relaxed(&cache->turn, cache->turn + 1);

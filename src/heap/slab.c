@@ -12,11 +12,6 @@ uint32_t slab_tick;
 
 static struct slab *dirty_queue;
 
-static unsigned int page_shift(void)
-{
-	return map_page_shift;
-}
-
 void slab_dirty_push(struct slab *slab)
 {
 	struct slab *head;
@@ -45,7 +40,7 @@ void slab_hand_out(struct slab *slab, unsigned int pages)
 
 		guard_hand_out(slab_base(slab) +
 			       ((size_t)bit_lowest(span) << map_page_shift),
-			       (size_t)bits_count(span) << map_page_shift);
+			       pages_bytes((unsigned int)span));
 	}
 }
 
@@ -190,10 +185,9 @@ static bool touch_for_one(struct slab *slab, unsigned int pages)
 
 	if (!was)
 		return false;
-	add_relaxed(&account.slots_dirty,
-		    (int64_t)bits_count(clean) << map_page_shift);
-	account_take((int64_t)bits_count(clean) << map_page_shift,
-		     (int64_t)bits_count(pages_lazy(was)) << map_page_shift);
+	add_relaxed(&account.slots_dirty, (int64_t)pages_bytes(clean));
+	account_take((int64_t)pages_bytes(clean),
+		     (int64_t)pages_bytes(pages_lazy(was)));
 	return clean == pages;
 }
 
@@ -399,13 +393,6 @@ unsigned int slab_count_bits(const struct slab *slab)
 	return nr;
 }
 
-size_t slab_backed_bytes(const struct slab *slab)
-{
-	unsigned int clean = pages_clean(load_relaxed(&slab->pages));
-
-	return SLAB_SIZE - ((size_t)bits_count(clean) << page_shift());
-}
-
 /* The last slot owns the rest of the slab, so that no page is nobody's. */
 static size_t slot_end(const struct sizeclass *sc, unsigned int slot)
 {
@@ -420,8 +407,8 @@ static unsigned int pages_spanned(const struct sizeclass *sc,
 	size_t start = (size_t)first * sc->size;
 	size_t end = slot_end(sc, last);
 
-	return (2u << ((end - 1) >> page_shift())) -
-	       (1u << (start >> page_shift()));
+	return (2u << ((end - 1) >> map_page_shift)) -
+	       (1u << (start >> map_page_shift));
 }
 
 unsigned int slab_pages_of(const struct sizeclass *sc, unsigned int word,
@@ -444,7 +431,7 @@ unsigned int slab_pages_of(const struct sizeclass *sc, unsigned int word,
 void slab_slots_on_page(const struct sizeclass *sc, unsigned int page,
 			unsigned int *ret_first, unsigned int *ret_end)
 {
-	size_t start = (size_t)page << page_shift();
+	size_t start = (size_t)page << map_page_shift;
 	size_t last = start + map_page_size - 1;
 	unsigned int nr_slots = sc->nr_slots;
 
@@ -488,7 +475,7 @@ static unsigned int read_bits(const struct slab *slab,
 static unsigned int free_pages(const uint64_t *bits, unsigned int nr_free,
 			       const struct sizeclass *sc)
 {
-	unsigned int nr_pages = 1u << (SLAB_SHIFT - page_shift());
+	unsigned int nr_pages = slab_nr_pages();
 	size_t tail = SLAB_SIZE - (size_t)sc->nr_slots * sc->size;
 	unsigned int pages = 0;
 
@@ -522,11 +509,6 @@ unsigned int slab_free_pages(const struct slab *slab,
 	return free_pages(bits, nr_free, sc);
 }
 
-static uint64_t page_bytes(unsigned int pages)
-{
-	return (uint64_t)bits_count(pages) << page_shift();
-}
-
 void slab_read(const struct slab *slab, struct slab_parts *ret_parts)
 {
 	/* It may become another class's meanwhile: then these are but numbers. */
@@ -539,8 +521,8 @@ void slab_read(const struct slab *slab, struct slab_parts *ret_parts)
 	nr_free = min(nr_free, (unsigned int)sc->nr_slots);
 	ret_parts->sc = sc;
 	ret_parts->taken = (uint64_t)(sc->nr_slots - nr_free) * sc->size;
-	ret_parts->clean = page_bytes(pages & pages_clean(state));
-	ret_parts->lazy = page_bytes(pages & pages_lazy(state));
-	ret_parts->dirty = page_bytes(pages) - ret_parts->clean -
+	ret_parts->clean = pages_bytes(pages & pages_clean(state));
+	ret_parts->lazy = pages_bytes(pages & pages_lazy(state));
+	ret_parts->dirty = pages_bytes(pages) - ret_parts->clean -
 			   ret_parts->lazy;
 }

@@ -200,9 +200,6 @@ static inline bool slab_is_wholly_free(const struct slab *slab)
 	return ctl_count(load_relaxed(&slab->ctl)) == slab->nr_slots;
 }
 
-/* Bytes of pages that are not known to be clean. */
-size_t slab_backed_bytes(const struct slab *slab);
-
 /* Slots of @word that lie on no clean page. */
 uint64_t slab_dirty_slots(const struct slab *slab, const struct sizeclass *sc,
 			  unsigned int word, unsigned int clean);

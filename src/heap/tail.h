@@ -26,6 +26,9 @@
  *     reclaimer (FREED) and waits for nobody.
  * (2) run_bytes and run_len of a large object change only while the word is
  *     NONE.
+ * (3) The page word of its last slab (vm/pages.h) is the owner's while the word
+ *     is NONE, and the reclaimer's while it is LEAVING or FREED; on offer it is
+ *     read only.
  */
 #ifndef EBB_HEAP_TAIL_H
 #define EBB_HEAP_TAIL_H
@@ -51,7 +54,7 @@ static inline size_t tail_bytes(const struct slab *run)
 /* They as a mask, of the last slab. */
 static inline unsigned int tail_pages(const struct slab *run)
 {
-	unsigned int end = run_pages_all();
+	unsigned int end = slab_nr_pages();
 
 	return (unsigned int)bits_range(end - (unsigned int)
 					(tail_bytes(run) >> map_page_shift),

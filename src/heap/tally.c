@@ -46,10 +46,8 @@ static void add_slab(const struct slab_hot *hot, const struct slab *slab,
 	nr_taken = sc->nr_slots - (unsigned int)nr_free;
 	class->nr_slabs++;
 	class->nr_taken += nr_taken;
-	class->clean_bytes += (uint64_t)bits_count(pages_clean(pages))
-			      << map_page_shift;
-	class->lazy_bytes += (uint64_t)bits_count(pages_lazy(pages))
-			     << map_page_shift;
+	class->clean_bytes += pages_bytes(pages_clean(pages));
+	class->lazy_bytes += pages_bytes(pages_lazy(pages));
 	if (!owner)
 		return;
 	begin_sums(owner);

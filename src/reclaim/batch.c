@@ -64,7 +64,7 @@ struct advise_range batch_part_of(const struct slab *slab, uint64_t pages)
 	return (struct advise_range){
 		slab_base(slab) +
 			((size_t)bit_lowest(pages) << map_page_shift),
-		(size_t)bits_count(pages) << map_page_shift,
+		pages_bytes((unsigned int)pages),
 	};
 }
 
@@ -133,7 +133,6 @@ static void add_ranges(struct claim *claim)
 		claim->first_range = add_range(slab_base(claim->slab), len);
 		if (claim->lazy)
 			batch.lazy[claim->first_range] += len;
-		batch.hollow[claim->first_range] += claim->hollow;
 		return;
 	}
 	while (pages) {
@@ -142,10 +141,8 @@ static void add_ranges(struct claim *claim)
 		struct advise_range part = batch_part_of(claim->slab, span);
 		unsigned int at = add_range(part.start, part.len);
 
-		if (first) {
+		if (first)
 			claim->first_range = at;
-			batch.hollow[at] += claim->hollow;
-		}
 		batch.lazy[at] += (uint64_t)bits_count(claim->lazy & span) <<
 				  map_page_shift;
 	}
@@ -163,7 +160,7 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 		/* What an audit gives back once more is clean already. */
 		unsigned int fresh = done &
 			~pages_clean(load_relaxed(&slab->pages));
-		int64_t bytes = (int64_t)bits_count(fresh) << map_page_shift;
+		int64_t bytes = (int64_t)pages_bytes(fresh);
 
 		store_relaxed(&slab->given, 1);
 		if (load_relaxed(&guard_marks_on))
@@ -296,25 +293,15 @@ static void count_lazy(void)
 	store_relaxed(&lazy_gone, lazy_gone + gone);
 }
 
-/* Of what the kernel took that which had been given back before. */
-static uint64_t hollow_done(void)
+/* The sum of @bytes, of each range, of those that the kernel took. */
+static uint64_t sum_done(const uint64_t *bytes)
 {
-	uint64_t bytes = 0;
+	uint64_t sum = 0;
 
 	for (unsigned int i = 0; i < batch.nr_ranges; i++)
 		if (batch.ok[i])
-			bytes += batch.hollow[i];
-	return bytes;
-}
-
-static uint64_t resident_done(void)
-{
-	uint64_t bytes = 0;
-
-	for (unsigned int i = 0; i < batch.nr_ranges; i++)
-		if (batch.ok[i])
-			bytes += batch.resident[i];
-	return bytes;
+			sum += bytes[i];
+	return sum;
 }
 
 /* The whole of the pages of @unit bytes that @part lies in. */
@@ -355,7 +342,7 @@ static void split_parts(bool counted)
  */
 static void count_strays(void)
 {
-	store_relaxed(&strays, strays + resident_done());
+	store_relaxed(&strays, strays + sum_done(batch.resident));
 	for (unsigned int i = 0; i < batch.nr_ranges; i++) {
 		struct advise_range whole;
 
@@ -372,10 +359,10 @@ static void count_clean(struct pass *pass, uint64_t done_bytes, bool counted)
 	if (batch.kind == ADVISE_LAZY)
 		pass->result->lazy_bytes += done_bytes;
 	else if (counted)
-		pass->result->clean_bytes += resident_done();
+		pass->result->clean_bytes += sum_done(batch.resident);
 	else
-		pass->result->clean_bytes += done_bytes - min(done_bytes,
-							hollow_done());
+		pass->result->clean_bytes += done_bytes -
+				min(done_bytes, sum_done(batch.hollow));
 	if (counted)
 		count_lazy();
 	if (pass->order->force && batch.kind == ADVISE_CLEAN)
@@ -437,8 +424,12 @@ static void batch_run(struct pass *pass)
 
 	batch.nr_ranges = 0;
 	sort_claims();
-	for (unsigned int i = 0; i < batch.nr_claims; i++)
-		add_ranges(&batch.claims[i]);
+	for (unsigned int i = 0; i < batch.nr_claims; i++) {
+		struct claim *claim = &batch.claims[i];
+
+		add_ranges(claim);
+		batch.hollow[claim->first_range] += claim->hollow;
+	}
 	batch_advise(pass);
 	for (unsigned int i = 0; i < batch.nr_claims; i++)
 		settle(pass, &batch.claims[i]);
@@ -526,10 +517,9 @@ static void add(struct pass *pass, struct claim claim)
 	uint64_t want = pass->order->want_bytes;
 
 	batch.claims[batch.nr_claims++] = claim;
-	pass->claimed_bytes += claim.pages ?
-		(uint64_t)bits_count(claim.pages) << map_page_shift :
-		(uint64_t)claim.nr << SLAB_SHIFT;
-	pass->claimed_bytes -= claim.hollow;
+	pass->claimed_bytes += (claim.pages ? pages_bytes(claim.pages) :
+				(uint64_t)claim.nr << SLAB_SHIFT) -
+			       claim.hollow;
 	if (batch.nr_claims >= BATCH_RANGES / (SLAB_PAGES_MAX / 2) ||
 	    (want && pass->result->clean_bytes + pass->claimed_bytes >= want))
 		batch_end(pass);
@@ -578,8 +568,8 @@ bool batch_take_tail(struct pass *pass, struct slab *run, uint8_t state)
 size_t batch_take_run(struct pass *pass, enum advise_kind kind,
 		      const struct run_order *wanted)
 {
-	size_t nr, clean = 0, lazy;
 	struct slab *run;
+	size_t nr;
 
 	begin(pass, kind);
 	run = run_claim(wanted->from, wanted->until_ms, wanted->max_nr, &nr);
@@ -587,12 +577,9 @@ size_t batch_take_run(struct pass *pass, enum advise_kind kind,
 		cancel();
 		return 0;
 	}
-	/* Of clean ones an audit wants to know what is there nevertheless. */
-	if (wanted->from == RUN_PART)
-		run_count_holes(run, nr << SLAB_SHIFT, RUN_PART, &clean, &lazy);
 	add(pass, (struct claim){ .slab = run, .nr = (uint32_t)nr,
 				  .lazy = wanted->from == RUN_LAZY,
-				  .hollow = (uint32_t)clean });
+				  .hollow = (uint32_t)run_hole_bytes(run) });
 	return nr << SLAB_SHIFT;
 }
 

@@ -219,7 +219,7 @@ static bool sweep(struct pass *pass, struct slab *slab)
 		if (verdict.kind == ADVISE_CLEAN)
 			left &= ~claimed;
 	}
-	pass->young_bytes += (uint64_t)bits_count(left) << map_page_shift;
+	pass->young_bytes += pages_bytes(left);
 	pass->result->aging |= verdict.wait || claimed != verdict.pages;
 	return left;
 }

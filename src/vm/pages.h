@@ -48,11 +48,60 @@ static inline size_t pages_bytes(unsigned int pages)
 	return (size_t)bits_count(pages) << map_page_shift;
 }
 
-/* The mask of all pages of a slab. */
+/* Pages of a slab. */
+static inline unsigned int slab_nr_pages(void)
+{
+	return (unsigned int)(SLAB_SIZE >> map_page_shift);
+}
+
+/* They as a mask. */
 static inline unsigned int slab_all_pages(void)
 {
-	return (unsigned int)bits_range(0, 1u << (SLAB_SHIFT -
-						  map_page_shift));
+	return (unsigned int)bits_range(0, slab_nr_pages());
 }
+
+/* The clean and lazy bits of @slab, of a run that is or was @state. */
+static inline uint64_t run_page_word(const struct slab *slab,
+				     enum run_state state)
+{
+	switch (state) {
+	case RUN_PART:
+		return load_relaxed(&slab->pages) & PAGES_HOLES;
+	case RUN_LAZY:
+		return (uint64_t)slab_all_pages() << PAGES_LAZY;
+	case RUN_CLEAN:
+		return (uint64_t)slab_all_pages() << PAGES_CLEAN;
+	default:
+		return 0;
+	}
+}
+
+/* Bytes of @slab that are not clean, the same. */
+static inline size_t run_backed_bytes(const struct slab *slab,
+				      enum run_state state)
+{
+	return SLAB_SIZE - pages_bytes(pages_clean(run_page_word(slab, state)));
+}
+
+/* Pages of its last slab that a run uses, if it is for @bytes, not 0. */
+static inline unsigned int run_pages_used(size_t bytes)
+{
+	return (unsigned int)(((bytes - 1) & (SLAB_SIZE - 1)) >>
+			      map_page_shift) + 1;
+}
+
+/* They as a mask. */
+static inline unsigned int run_last_pages(size_t bytes)
+{
+	return (unsigned int)bits_range(0, run_pages_used(bytes));
+}
+
+/*
+ * Of the first @bytes, not 0, of the run @first, which is or was @state: those
+ * of pages that are clean, and that are lazy.
+ */
+void run_count_holes(const struct slab *first, size_t bytes,
+		     enum run_state state, size_t *ret_clean,
+		     size_t *ret_lazy);
 
 #endif

@@ -78,8 +78,9 @@ struct slab {
 	union {
 		uint32_t refill_tick;	/* of a class; owner stores, reclaimer
 					 * reads: last refill */
-		uint32_t run_holes;	/* head of a free run, part: pages that
-					 * are clean; vm_lock */
+		uint32_t run_holes;	/* head of a free run: clean pages if
+					 * it is part, else 0; vm_lock, or who
+					 * has claimed it */
 	};
 	uint16_t nr_slots;	/* set by slab_init */
 	uint16_t scan_word;	/* owner only: where the next refill looks */

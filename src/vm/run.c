@@ -77,28 +77,7 @@ static unsigned int bin_of(size_t nr)
 	return min(bin, NR_BINS - 1);
 }
 
-void run_count_holes(const struct slab *first, size_t bytes,
-		     enum run_state state, size_t *ret_clean,
-		     size_t *ret_lazy)
-{
-	unsigned int used = slab_all_pages();
-
-	*ret_clean = state == RUN_CLEAN ? ALIGN_UP(bytes, map_page_size) : 0;
-	*ret_lazy = state == RUN_LAZY ? ALIGN_UP(bytes, map_page_size) : 0;
-	if (state != RUN_PART)
-		return;
-	for (; bytes; first++) {
-		uint64_t word = run_page_word(first, state);
-
-		if (bytes < SLAB_SIZE)
-			used = run_last_pages(bytes);
-		*ret_clean += pages_bytes(pages_clean(word) & used);
-		*ret_lazy += pages_bytes(pages_lazy(word) & used);
-		bytes -= min(bytes, SLAB_SIZE);
-	}
-}
-
-/* The same in pages, of all of a free run; 0 where its state says it all. */
+/* Clean pages of a free run; 0 where its state says it all. */
 static uint32_t count_holes(const struct slab *first, size_t nr,
 			    enum run_state state)
 {
@@ -116,7 +95,7 @@ static unsigned int bin_for(const struct slab *first, size_t nr,
 {
 	if (nr > 1)
 		return bin_of(nr);
-	return state == RUN_CLEAN ? 0 : run_pages_all() - first->run_holes;
+	return state == RUN_CLEAN ? 0 : slab_nr_pages() - first->run_holes;
 }
 
 static void set_ends(struct slab *first, size_t nr, enum run_state state)
@@ -130,11 +109,6 @@ static void set_ends(struct slab *first, size_t nr, enum run_state state)
 static bool is_indexed(const struct slab *slab)
 {
 	return slab->run_state >= RUN_DIRTY && slab->run_state <= RUN_CLEAN;
-}
-
-static uint64_t hole_bytes(const struct slab *first)
-{
-	return (uint64_t)first->run_holes << map_page_shift;
 }
 
 /*
@@ -157,7 +131,7 @@ static void index_insert(struct slab *first, size_t nr, enum run_state state,
 		list_add_tail(&first->age, &index->by_age);
 	index->filled[bin / 64] |= 1ULL << bin % 64;
 	count_locked(&run_counters.in_state[state], nr << SLAB_SHIFT);
-	count_locked(&run_counters.part_clean, hole_bytes(first));
+	count_locked(&run_counters.part_clean, run_hole_bytes(first));
 }
 
 static void index_remove(struct slab *first)
@@ -171,7 +145,7 @@ static void index_remove(struct slab *first)
 		index->filled[bin / 64] &= ~(1ULL << bin % 64);
 	count_locked(&run_counters.in_state[first->run_state],
 		     -((uint64_t)first->run_len << SLAB_SHIFT));
-	count_locked(&run_counters.part_clean, -hole_bytes(first));
+	count_locked(&run_counters.part_clean, -run_hole_bytes(first));
 }
 
 /*
@@ -290,10 +264,10 @@ static struct slab *run_carve(struct slab *run, size_t skip, size_t nr,
 	struct list_head *after = run->age.prev;
 	size_t len = run->run_len;
 	bool uncommitted = run->uncommitted;
-	uint32_t holes = run->run_holes;
+	uint32_t taken = count_holes(run + skip, nr, state);
+	uint32_t holes = run->run_holes - taken;
 
 	index_remove(run);
-	holes -= count_holes(run + skip, nr, state);
 	if (skip) {
 		run->run_holes = count_holes(run, skip, state);
 		holes -= run->run_holes;
@@ -307,6 +281,7 @@ static struct slab *run_carve(struct slab *run, size_t skip, size_t nr,
 			     after);
 	}
 	run += skip;
+	run->run_holes = taken;
 	run->uncommitted = run[nr - 1].uncommitted = uncommitted;
 	set_ends(run, nr, new_state);
 	return run;

@@ -63,29 +63,16 @@ struct run_counters {
 
 extern struct run_counters run_counters;
 
-/* Pages of a slab. */
-static inline unsigned int run_pages_all(void)
-{
-	return (unsigned int)(SLAB_SIZE >> map_page_shift);
-}
-
-/* Pages of its last slab that a run uses, if it is for @bytes, not 0. */
-static inline unsigned int run_pages_used(size_t bytes)
-{
-	return (unsigned int)(((bytes - 1) & (SLAB_SIZE - 1)) >>
-			      map_page_shift) + 1;
-}
-
-/* They as a mask. */
-static inline unsigned int run_last_pages(size_t bytes)
-{
-	return (unsigned int)bits_range(0, run_pages_used(bytes));
-}
-
 /* By how many pages a run misses what is wanted. */
 static inline unsigned int run_misfit(unsigned int backed, unsigned int want)
 {
 	return backed > want ? backed - want : want - backed;
+}
+
+/* Of the run @first, free and part, or LEAVING from that: its clean bytes. */
+static inline uint64_t run_hole_bytes(const struct slab *first)
+{
+	return (uint64_t)first->run_holes << map_page_shift;
 }
 
 /* Bytes of runs that are part, without their clean pages. */
@@ -110,37 +97,6 @@ static inline uint64_t run_dirty_bytes(void)
 	       load_relaxed(&run_counters.in_state[RUN_LAZY]) +
 	       load_relaxed(&run_counters.tails);
 }
-
-/* The clean and lazy bits of @slab, of a run that is or was @state. */
-static inline uint64_t run_page_word(const struct slab *slab,
-				     enum run_state state)
-{
-	switch (state) {
-	case RUN_PART:
-		return load_relaxed(&slab->pages) & PAGES_HOLES;
-	case RUN_LAZY:
-		return (uint64_t)slab_all_pages() << PAGES_LAZY;
-	case RUN_CLEAN:
-		return (uint64_t)slab_all_pages() << PAGES_CLEAN;
-	default:
-		return 0;
-	}
-}
-
-/* Bytes of @slab that are not clean, the same. */
-static inline size_t run_backed_bytes(const struct slab *slab,
-				      enum run_state state)
-{
-	return SLAB_SIZE - pages_bytes(pages_clean(run_page_word(slab, state)));
-}
-
-/*
- * Of the first @bytes, not 0, of the run @first, which is or was @state: those
- * of pages that are clean, and that are lazy.
- */
-void run_count_holes(const struct slab *first, size_t bytes,
-		     enum run_state state, size_t *ret_clean,
-		     size_t *ret_lazy);
 
 /*
  * Hand out @nr slabs, the first at a multiple of @align slabs (a power of

@@ -509,7 +509,6 @@ TEST_F(page, of_runs_that_join_and_part_the_clean_pages_add_up)
 
 		if (!(rng_next(&self->rng) % 8))
 			state = RUN_DIRTY + rng_next(&self->rng) % 4;
-
 		if (used[at]) {
 			used[at] = false;
 			first[at].pages = rng_next(&self->rng) &
@@ -533,7 +532,7 @@ TEST_F(page, of_runs_that_join_and_part_the_clean_pages_add_up)
 /* By how many pages of it are backed, wherever they are. */
 TEST_F(page, what_was_a_slab_fits_by_its_pages)
 {
-	unsigned int all = run_pages_all();
+	unsigned int all = slab_nr_pages();
 	struct slab *run[3];
 	bool zero;
 
