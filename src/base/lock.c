@@ -79,7 +79,7 @@ bool lock_try(struct lock *lock)
  * up may have been woken in vain, so it does that only after it has marked
  * the lock again: the holder then wakes another.
  */
-static bool take_slowly(struct lock *lock, uint64_t until_ms)
+static bool wait_for(struct lock *lock, uint64_t until_ms)
 {
 	while (!try_as(lock, self() | SLEEPERS)) {
 		uint32_t word = load_relaxed(&lock->word);
@@ -105,6 +105,23 @@ static bool take_slowly(struct lock *lock, uint64_t until_ms)
 			       until_ms == FOR_EVER ? NULL : &ts);
 	}
 	return true;
+}
+
+/*
+ * Who was woken may be below a handler before it has the lock, which is free
+ * then, and nobody else is woken: that handler must not wait for one of those
+ * who sleep on.  So a thread counts as a holder from here on.
+ */
+static bool take_slowly(struct lock *lock, uint64_t until_ms)
+{
+	bool taken;
+
+	nr_held++;
+	barrier();
+	taken = wait_for(lock, until_ms);
+	barrier();
+	nr_held--;
+	return taken;
 }
 
 static bool take_spinning(struct lock *lock)

@@ -3,6 +3,7 @@
  * ebbmalloc tests - Locks: giving up, and who is woken then
  */
 #include <pthread.h>
+#include <signal.h>
 #include "base/atomic.h"
 #include "base/lock.h"
 #include "harness.h"
@@ -90,6 +91,36 @@ TEST_F(lock, nobody_sleeps_on_when_others_give_up)
 	EXPECT_TRUE(WAIT_FOR(load_acquire(&nr_through) == NR));
 	for (int i = 0; i < NR; i++)
 		ASSERT_EQ(0, pthread_join(threads[i], NULL));
+}
+
+static uint32_t seen_by_handler;	/* 1: holds none, 2: some */
+
+static void look(int sig)
+{
+	(void)sig;
+	store_release(&seen_by_handler, lock_holds_any() ? 2 : 1);
+}
+
+/*
+ * Woken with the lock free, it is the only one who was: a handler that waited
+ * for another lock then might wait for one who sleeps on this.
+ */
+TEST_F(lock, below_a_handler_who_waits_for_one_waits_for_no_other)
+{
+	struct sigaction action = { .sa_handler = look };
+	pthread_t waiter;
+
+	ASSERT_EQ(0, sigaction(SIGUSR1, &action, NULL));
+	ASSERT_EQ(0, pthread_create(&waiter, NULL, wait_for_ever, NULL));
+	/* Marked by who is about to sleep. */
+	ASSERT_TRUE(WAIT_FOR(load_acquire(&lock.word) & 1));
+	ASSERT_EQ(0, pthread_kill(waiter, SIGUSR1));
+	ASSERT_TRUE(WAIT_FOR(load_acquire(&seen_by_handler)));
+	EXPECT_EQ(2, seen_by_handler);
+	store_release(&may_leave, 1);
+	ASSERT_EQ(0, pthread_join(waiter, NULL));
+	EXPECT_EQ(1, nr_through);
+	EXPECT_FALSE(lock_holds_any());
 }
 
 TEST_HARNESS_MAIN
