@@ -215,7 +215,10 @@ static const char *known_allocator(const char *file)
 
 /*
  * The loader maps what is to be preloaded before the C library: where that is,
- * and the library is not, it will not come any more.
+ * and the library is not, it will not come any more.  But maps are read in
+ * pieces, and of a process that ends meanwhile the last ones do not come, in
+ * which the library may be: it has not been seen as a whole without its stack,
+ * which is behind both.
  */
 enum maps_verdict pid_maps(pid_t pid, const char *library,
 			       char *found, size_t size)
@@ -223,6 +226,7 @@ enum maps_verdict pid_maps(pid_t pid, const char *library,
 	enum maps_verdict verdict = MAPS_UNKNOWN;
 	const char *file, *name;
 	char path[32], *line = NULL;
+	bool whole = false;
 	size_t room = 0;
 	FILE *maps;
 
@@ -230,6 +234,7 @@ enum maps_verdict pid_maps(pid_t pid, const char *library,
 	maps = fopen(path, "re");
 	while (maps && getline(&line, &room, maps) > 0) {
 		line[strcspn(line, "\n")] = '\0';
+		whole |= strstr(line, "[stack]") != NULL;
 		file = strchr(line, '/');
 		if (!file)
 			continue;
@@ -246,5 +251,5 @@ enum maps_verdict pid_maps(pid_t pid, const char *library,
 	free(line);
 	if (maps)
 		fclose(maps);
-	return verdict;
+	return verdict == MAPS_WITHOUT && !whole ? MAPS_UNKNOWN : verdict;
 }
