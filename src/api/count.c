@@ -58,13 +58,38 @@ static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
 
 	slab_read(slab, &parts);
 	used = blocks_in_use(&parts);
-	counts->slabs++;
 	counts->live_bytes += parts.taken;
-	counts->free_blocks += SLAB_BLOCKS - bits_count(used);
-	counts->stranded_blocks += count_stranded(used);
+	/* Of a chunk (heap/medium.h) some may serve nobody. */
+	if (used || parts.sc != &sizeclasses[CLASS_BLOCKS]) {
+		counts->slabs++;
+		counts->free_blocks += SLAB_BLOCKS - bits_count(used);
+		counts->stranded_blocks += count_stranded(used);
+	}
 	counts->clean_bytes += parts.clean;
 	counts->lazy_bytes += parts.lazy;
 	counts->dirty_bytes += parts.dirty;
+}
+
+/* A large object of a slab, which none of the others could serve. */
+static void count_run(const struct slab *run, struct ebb_heap_counts *counts)
+{
+	size_t used = load_relaxed(&run->run_bytes) >> BLOCK_SHIFT;
+
+	if (load_relaxed(&run->run_len) != 1)
+		return;
+	counts->slabs++;
+	counts->free_blocks += SLAB_BLOCKS - min(used, (size_t)SLAB_BLOCKS);
+}
+
+static void count_any(size_t index, struct ebb_heap_counts *counts)
+{
+	const struct slab *slab = range.slabs + index;
+	uint8_t kind = load_acquire(&hot_at(index)->kind);
+
+	if (slab_kind_has_slots(kind))
+		count_slab(slab, counts);
+	else if (kind == SLAB_KIND_RUN)
+		count_run(slab, counts);
 }
 
 __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
@@ -82,8 +107,7 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 	held = purge_hold();
 	nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
 	for (size_t i = 0; i < nr; i++)
-		if (load_acquire(&hot_at(i)->kind) == SLAB_KIND_CLASS)
-			count_slab(range.slabs + i, &counts);
+		count_any(i, &counts);
 	counts.cached_bytes = drain_cached_bytes(&runs);
 	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
 	counts.live_bytes += load_relaxed(&account.large_bytes);

@@ -17,10 +17,10 @@
  *
  * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a second
  * at most, or without), batch_lock (5), leak_lock, guard_lock (4), those of
- * pools, drain_lock, orphan_lock (3), vm_lock (2), fork_lock (0).  Below a
- * handler that interrupted a holder they are waited for as far as the ranks
- * allow it; those of listeners, the control directory, leak levels and pools
- * not at all, since the child can make them free.
+ * pools, drain_lock, orphan_lock, those of medium objects (3), vm_lock (2),
+ * fork_lock (0).  Below a handler that interrupted a holder they are waited for
+ * as far as the ranks allow it; those of listeners, the control directory, leak
+ * levels and pools not at all, since the child can make them free.
  */
 #include <pthread.h>
 #include <sys/single_threaded.h>
@@ -36,6 +36,7 @@
 #include "debug/report.h"
 #include "debug/trap.h"
 #include "heap/drain.h"
+#include "heap/medium.h"
 #include "heap/orphan.h"
 #include "heap/pool.h"
 #include "os/guard_mark.h"
@@ -54,6 +55,9 @@ static struct lock *const fork_locks[] = {
 
 /* Which of them those of pools, of the same rank, come before. */
 #define POOLS_BEFORE	(IS_ENABLED(CONFIG_GUARD) ? 1u : 0u)
+
+/* And those of medium objects: they are held while vm_lock is taken. */
+#define MEDIUM_BEFORE	(ARRAY_SIZE(fork_locks) - 1)
 
 /* Of the forking thread: the first lock taken keeps a second one away. */
 static bool taken[ARRAY_SIZE(fork_locks)];
@@ -81,7 +85,7 @@ static void prefork(void)
 		_IO_list_lock();
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
 	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
-		   !lock_is_mine(&drain_lock);
+		   !lock_is_mine(&drain_lock) && !medium_holds_lock();
 	listen_prefork(none_held);
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_prefork(none_held);
@@ -92,6 +96,8 @@ static void prefork(void)
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++) {
 		if (i == POOLS_BEFORE)
 			pool_prefork(none_held);
+		if (i == MEDIUM_BEFORE)
+			medium_prefork(may_wait);
 		taken[i] = lock_take_for_fork(fork_locks[i], may_wait);
 	}
 	fd_window_prefork(!tcb.busy);
@@ -108,6 +114,7 @@ static void release_locks(void)
 	for (unsigned int i = ARRAY_SIZE(fork_locks); i-- > 0;)
 		if (taken[i])
 			lock_release(fork_locks[i]);
+	medium_postfork();
 	pool_postfork();
 	if (IS_ENABLED(CONFIG_LEAK))
 		leak_postfork();
@@ -143,8 +150,11 @@ static void postfork_child(void)
 	if (IS_ENABLED(CONFIG_LEAK))
 		leak_postfork_child();
 	/* Interrupted inside the allocator: what it was at stays as it is. */
-	if (!busy_before)
+	if (!busy_before) {
 		drain_after_fork(threaded);
+		if (threaded)
+			medium_postfork_child();
+	}
 	/* Before a handler may allocate again: it would wait for who is gone. */
 	purge_postfork_child(threaded);
 	inband_postfork_child();

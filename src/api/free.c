@@ -150,6 +150,9 @@ static void free_any(void *ptr, bool nested, const char *call)
 	case SLAB_KIND_CLASS:
 		free_slot(hot, ptr, nested, call);
 		break;
+	case SLAB_KIND_MEDIUM:
+		medium_free(usable_heap(nested), ptr, call);
+		break;
 	case SLAB_KIND_RUN:
 		large_free(usable_heap(nested), ptr, call);
 		break;

@@ -100,28 +100,54 @@ static void *alloc_slot(unsigned int class, bool nested, struct got *got)
 	return ptr;
 }
 
-static void *take_large(size_t align, size_t size, bool nested,
+static void *take_beyond(size_t align, size_t size, bool nested,
 			struct got *got)
 {
-	void *ptr = large_alloc(usable_heap(nested), size, align, &got->zero);
+	struct heap *heap = usable_heap(nested);
+	void *ptr = NULL;
 
+	if (medium_fits(align, size))
+		ptr = medium_alloc(heap, size, align, &got->zero);
+	if (!ptr)
+		ptr = large_alloc(heap, size, align, &got->zero);
 	if (unlikely(heap_profiled) && ptr)
-		got->sampled = sample_draw(large_usable(ptr));
+		got->sampled = sample_draw(object_usable(ptr));
 	return ptr;
+}
+
+/*
+ * Near a limit those of the larger classes whose magazine is empty are cut out
+ * of what other sizes have freed, too.  As large as a slot: that was promised.
+ */
+static cold void *alloc_tight(size_t align, unsigned int class, bool nested,
+			      struct got *got)
+{
+	size_t size = sizeclasses[class].size;
+
+	if (size < MEDIUM_MIN || heap_marked)
+		return NULL;
+	return medium_alloc(usable_heap(nested), size, align, &got->zero);
 }
 
 static void *alloc_plain(size_t align, size_t size, bool nested,
 			 struct got *got)
 {
+	void *ptr;
 	int class;
 
 	if (align <= ALIGN_MIN && size <= CLASS_SIZE_MAX)
 		class = (int)sizeclass_of(max(size, (size_t)1));
 	else
 		class = sizeclass_for(align, size);
+	if (IS_ENABLED(CONFIG_MEDIUM) && class >= 0 &&
+	    unlikely(load_relaxed(&account.tight))) {
+		ptr = alloc_tight(align, (unsigned int)class, nested, got);
+		if (ptr)
+			return ptr;
+	}
 	if (class >= 0)
 		return alloc_slot((unsigned int)class, nested, got);
-	return take_large(align, size, nested, got);
+	return take_beyond(align, size, nested, got);
 }
 
 /* NULL: there is no memory, or it is guard mode. */

@@ -116,6 +116,40 @@ static void *alloc_for(const struct pool_wish *wish, size_t size)
 	return buf;
 }
 
+/* Guarded: what is usable is what was asked for. */
+static cold int64_t bytes_of_other(const struct ebb_pool *pool, void *buf)
+{
+	size_t size = alloc_usable(buf, "ebb_pool_return");
+
+	return (int64_t)heap_usable_for(pool->wish.align, size);
+}
+
+/* Of a buffer: its slot's size, or all of it if it is a large one. */
+static int64_t bytes_of(const struct ebb_pool *pool, void *buf)
+{
+	const struct slab_hot *hot;
+
+	if (unlikely(!range_contains(buf)))
+		return bytes_of_other(pool, buf);
+	hot = slab_hot(slab_of(buf));
+	if (likely(load_relaxed(&hot->kind) == SLAB_KIND_CLASS))
+		return sizeclasses[hot->class].size;
+	return (int64_t)alloc_usable(buf, "ebb_pool_return");
+}
+
+/*
+ * @bytes were charged for @buf, but what there was room for may be larger: then
+ * the rest is, too.
+ */
+static int charge_rest(struct ebb_pool *pool, void *buf, int64_t bytes)
+{
+	int64_t rest = bytes_of(pool, buf) - bytes;
+
+	if (likely(rest <= 0))
+		return 0;
+	return pool_charge(pool, rest);
+}
+
 /* What is not known to be nothing but a malloc(). */
 static noinline void *take_slow(struct ebb_pool *pool, size_t size,
 				const struct stack_frame *frame)
@@ -137,6 +171,14 @@ static noinline void *take_slow(struct ebb_pool *pool, size_t size,
 		return NULL;
 	}
 	buf = alloc_for(&pool->wish, size);
+	if (buf && !has_level(pool)) {
+		err = charge_rest(pool, buf, bytes);
+		if (err) {
+			alloc_put(buf);
+			errno = -err;
+			buf = NULL;
+		}
+	}
 	if (!buf)
 		pool_uncharge(pool, bytes);
 	else if (has_level(pool))
@@ -164,27 +206,6 @@ slow:
 	/* No tail call: our frame has to be there. */
 	barrier();
 	return buf;
-}
-
-/* Guarded: what is usable is what was asked for. */
-static cold int64_t bytes_of_other(const struct ebb_pool *pool, void *buf)
-{
-	size_t size = alloc_usable(buf, "ebb_pool_return");
-
-	return (int64_t)heap_usable_for(pool->wish.align, size);
-}
-
-/* Of a buffer: its slot's size, or all of it if it is a large one. */
-static int64_t bytes_of(const struct ebb_pool *pool, void *buf)
-{
-	const struct slab_hot *hot;
-
-	if (unlikely(!range_contains(buf)))
-		return bytes_of_other(pool, buf);
-	hot = slab_hot(slab_of(buf));
-	if (likely(load_relaxed(&hot->kind) == SLAB_KIND_CLASS))
-		return sizeclasses[hot->class].size;
-	return (int64_t)alloc_usable(buf, "ebb_pool_return");
 }
 
 static noinline int return_known(struct ebb_pool *pool, void *buf,

@@ -74,6 +74,13 @@ static size_t usable_inside(void *ptr, const char *call)
 			misuse_die(MISUSE_DOUBLE_FREE, call, ptr, NULL);
 		return sizeclasses[hot->class].size;
 	}
+	if (hot->kind == SLAB_KIND_MEDIUM) {
+		size_t usable = medium_usable(ptr);
+
+		if (!usable)
+			misuse_die_pointer(call, ptr);
+		return usable;
+	}
 	if (hot->kind != SLAB_KIND_RUN || (uintptr_t)ptr & (SLAB_SIZE - 1))
 		misuse_die_pointer(call, ptr);
 	return large_usable(ptr);
@@ -95,6 +102,9 @@ static bool fits_in_place(void *ptr, size_t usable, size_t size)
 		return size <= usable && size > usable / 2;
 	if (size <= CLASS_SIZE_MAX)
 		return false;
+	if (medium_is(ptr))
+		return medium_resize(tcb_heap(), ptr, size) ||
+		       (size <= usable && size > usable / 2);
 	/* What mremap put there keeps its place unless much is saved. */
 	return large_resize(ptr, size) ||
 	       (size <= usable && size > usable / 2);
@@ -117,7 +127,7 @@ static bool in_bracket_resize(void *ptr, size_t usable, size_t size)
 /* The same of one whose tail is being given back: that does not take long. */
 static cold bool resize_settled(void *ptr, size_t usable, size_t size)
 {
-	if (usable <= CLASS_SIZE_MAX || tcb.busy)
+	if (usable <= CLASS_SIZE_MAX || medium_is(ptr) || tcb.busy)
 		return false;
 	batch_wait();
 	return in_bracket_resize(ptr, usable, size);
@@ -127,7 +137,8 @@ static void *move_pages(void *ptr, size_t usable, size_t size)
 {
 	void *moved;
 
-	if (usable <= CLASS_SIZE_MAX || size <= usable || tcb.busy)
+	if (usable <= CLASS_SIZE_MAX || medium_is(ptr) || size <= usable ||
+	    tcb.busy)
 		return NULL;
 	tcb_enter(&tcb);
 	moved = large_move(ptr, size);
@@ -218,7 +229,7 @@ static cold void sample_again(void *ptr, size_t usable,
 			      struct profile_sample was, void *now,
 			      const struct stack_frame *frame)
 {
-	size_t size = large_usable(now);
+	size_t size = object_usable(now);
 
 	if (now == ptr && size == usable)
 		profile_restore(ptr, was);
@@ -265,7 +276,7 @@ size_t alloc_resize(void *ptr, size_t usable, size_t size,
 	if (unlikely(heap_profiled))
 		sample_again(ptr, usable, was, ptr, frame);
 	init_after_slow((const void *)stack_pc(frame), false);
-	return large_usable(ptr);
+	return object_usable(ptr);
 }
 
 /*

@@ -73,6 +73,7 @@ static void add_any(struct walk *walk, size_t index)
 
 	switch (load_acquire(&hot_at(index)->kind)) {
 	case SLAB_KIND_CLASS:
+	case SLAB_KIND_MEDIUM:
 		add_slab(walk, slab);
 		break;
 	case SLAB_KIND_META:

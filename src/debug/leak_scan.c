@@ -34,6 +34,7 @@
 #include "debug/leak.h"
 #include "debug/world.h"
 #include "heap/heap.h"
+#include "heap/medium.h"
 #include "os/map.h"
 
 #define TEXT_LEN	(64 * KIB)
@@ -213,6 +214,17 @@ static void scan_run(const struct slab *run)
 		scan_pages((uintptr_t)base, (uintptr_t)base + run->run_bytes);
 }
 
+static __guesses void scan_medium(const struct slab *slab)
+{
+	for (size_t at = 0; at < SLAB_SIZE; at += BLOCK_SIZE) {
+		char *base = slab_base(slab) + at;
+		size_t bytes = medium_usable(base);
+
+		if (bytes && !is_ours(base))
+			scan_pages((uintptr_t)base, (uintptr_t)base + bytes);
+	}
+}
+
 static __guesses void scan_heap(void)
 {
 	size_t nr = load_relaxed(&range.fresh) >> SLAB_SHIFT;
@@ -224,6 +236,8 @@ static __guesses void scan_heap(void)
 
 		if (hot->kind == SLAB_KIND_RUN)
 			scan_run(slab);
+		if (hot->kind == SLAB_KIND_MEDIUM)
+			scan_medium(slab);
 		if (hot->kind != SLAB_KIND_CLASS)
 			continue;
 		for (unsigned int slot = 0; slot < sc->nr_slots; slot++)

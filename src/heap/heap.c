@@ -8,6 +8,7 @@
 #include "heap/drain.h"
 #include "heap/heap.h"
 #include "heap/magazine.h"
+#include "heap/medium.h"
 #include "heap/orphan.h"
 #include "heap/run_cache.h"
 #include "heap/stranger.h"
@@ -76,8 +77,11 @@ size_t heap_usable_for(size_t align, size_t size)
 {
 	int class = sizeclass_for(align, size);
 
-	return class >= 0 ? sizeclasses[class].size :
-			    ALIGN_UP(max(size, (size_t)1), map_page_size);
+	if (class >= 0)
+		return sizeclasses[class].size;
+	if (medium_fits(align, size))
+		return medium_size(size);
+	return ALIGN_UP(max(size, (size_t)1), map_page_size);
 }
 
 static void make_lists(struct bin_lists *lists)

@@ -155,6 +155,7 @@ struct heap {
 	struct charge_own own;
 	struct charge_owed owed[NR_OWED];
 	uint16_t charge;	/* its thread's account */
+	uint8_t arena;		/* of medium objects, from 1; 0: none yet */
 	uint8_t settle_turn;	/* see refill_from() */
 	struct list_head all;	/* registered heaps; drain_lock */
 	struct heap *next_free;	/* closed heaps; drain_lock */

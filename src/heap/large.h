@@ -2,7 +2,8 @@
 /*
  * ebbmalloc - Large objects: runs of slabs handed to the user
  *
- * What it is: objects beyond CLASS_SIZE_MAX, or of larger alignment.  Each is
+ * What it is: objects beyond CLASS_SIZE_MAX, or of larger alignment, that are
+ * no medium objects (heap/medium.h).  Each is
  * a run of its own; what the user may use ends at a page boundary.
  *
  * Growing tries the run behind first.  Else, where moving page table entries
@@ -13,7 +14,7 @@
 #ifndef EBB_HEAP_LARGE_H
 #define EBB_HEAP_LARGE_H
 
-#include "heap/sizeclass.h"
+#include "heap/medium.h"
 #include "vm/range.h"
 
 #define LARGE_MOVE_MIN	(4 * MIB)
@@ -49,13 +50,19 @@ static inline size_t large_usable(const void *ptr)
 	return slab_of(ptr)->run_bytes;
 }
 
-/* The same of a slot or a large object. */
+/* The same of any object. */
 static inline size_t object_usable(const void *ptr)
 {
 	const struct slab_hot *hot = slab_hot(slab_of(ptr));
 
-	return load_relaxed(&hot->kind) == SLAB_KIND_CLASS ?
-	       sizeclasses[hot->class].size : large_usable(ptr);
+	switch (load_relaxed(&hot->kind)) {
+	case SLAB_KIND_CLASS:
+		return sizeclasses[hot->class].size;
+	case SLAB_KIND_MEDIUM:
+		return medium_usable(ptr);
+	default:
+		return large_usable(ptr);
+	}
 }
 
 /*

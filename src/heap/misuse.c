@@ -5,7 +5,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "heap/misuse.h"
-#include "heap/sizeclass.h"
+#include "heap/large.h"
 #include "vm/run.h"
 
 static const char *const misuse_names[] = {
@@ -51,6 +51,23 @@ static void know_slot(char *buf, size_t size, const void *ptr)
 			 (size_t)((const char *)ptr - start), sc->size, start);
 }
 
+/* @start: of the object of that @kind that @ptr is in, or NULL. */
+static void know_object(char *buf, size_t size, const void *ptr,
+			const char *kind, const char *start)
+{
+	size_t usable = start ? object_usable(start) : 0;
+
+	if (!start)
+		fmt_line(buf, size, "in a part of the heap that is free");
+	else if (start == ptr)
+		fmt_line(buf, size, "%s object of %zu bytes", kind, usable);
+	else
+		fmt_line(buf, size,
+			 "%zu bytes into the %s object of %zu bytes at %p",
+			 (size_t)((const char *)ptr - start), kind, usable,
+			 start);
+}
+
 static void know_pointer(char *buf, size_t size, const void *ptr)
 {
 	struct slab *run;
@@ -63,17 +80,12 @@ static void know_pointer(char *buf, size_t size, const void *ptr)
 		know_slot(buf, size, ptr);
 		return;
 	}
+	if (medium_is(ptr)) {
+		know_object(buf, size, ptr, "medium", medium_around(ptr));
+		return;
+	}
 	run = misuse_run_around(ptr);
-	if (!run)
-		fmt_line(buf, size, "in a part of the heap that is free");
-	else if (slab_base(run) == ptr)
-		fmt_line(buf, size, "large object of %zu bytes",
-			 run->run_bytes);
-	else
-		fmt_line(buf, size,
-			 "%zu bytes into the large object of %zu bytes at %p",
-			 (size_t)((const char *)ptr - slab_base(run)),
-			 run->run_bytes, slab_base(run));
+	know_object(buf, size, ptr, "large", run ? slab_base(run) : NULL);
 }
 
 void misuse_die(enum misuse what, const char *call, const void *ptr,
@@ -90,6 +102,17 @@ void misuse_die(enum misuse what, const char *call, const void *ptr,
 	ebb_bug("%s", line);
 }
 
+/* It is no object, in a slab of such. */
+static void die_medium(const char *call, const void *ptr)
+{
+	if (medium_around(ptr))
+		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
+	if (!((uintptr_t)ptr & (BLOCK_SIZE - 1)))
+		misuse_die(MISUSE_DOUBLE_FREE, call, ptr,
+			   "or never allocated");
+	misuse_die(MISUSE_INVALID, call, ptr, NULL);
+}
+
 void misuse_die_pointer(const char *call, const void *ptr)
 {
 	struct slab *run;
@@ -98,6 +121,8 @@ void misuse_die_pointer(const char *call, const void *ptr)
 		misuse_die(MISUSE_INVALID, call, ptr, NULL);
 	if (slab_hot(slab_of(ptr))->kind == SLAB_KIND_CLASS)
 		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
+	if (medium_is(ptr))
+		die_medium(call, ptr);
 	run = misuse_run_around(ptr);
 	if (run && slab_base(run) != ptr)
 		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);

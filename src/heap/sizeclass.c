@@ -15,12 +15,14 @@
 #define SHARE_MAX_SLOTS	128u
 #define SHARE_MAX_BYTES	(4u << 10)
 
-__startup_data struct sizeclass sizeclasses[NR_CLASSES];
+__startup_data struct sizeclass sizeclasses[NR_CLASSES + 1];
 
 static uint32_t class_size(unsigned int class)
 {
 	unsigned int shift;
 
+	if (class == CLASS_BLOCKS)
+		return 1u << BLOCK_SHIFT;
 	if (class < CLASS_LINEAR_MAX >> CLASS_STEP_SHIFT)
 		return (class + 1) << CLASS_STEP_SHIFT;
 	shift = class / 8 + 3;
@@ -47,7 +49,7 @@ static uint16_t share_slots(uint32_t size)
 
 void sizeclass_init(void)
 {
-	for (unsigned int class = 0; class < NR_CLASSES; class++) {
+	for (unsigned int class = 0; class <= NR_CLASSES; class++) {
 		struct sizeclass *sc = &sizeclasses[class];
 		uint32_t size = class_size(class);
 

@@ -6,6 +6,9 @@
  * to 32 KiB.  A class is at most one ninth larger than the request, beyond
  * 128 bytes.  Every slot lies at a multiple of its size from the slab's start,
  * so a class whose size is a multiple of a power of two aligns to it.
+ *
+ * One more class, CLASS_BLOCKS, is nobody's to ask for: a slab of medium objects
+ * (heap/medium.h) is one of slots of a block each to whoever goes over slabs.
  */
 #ifndef EBB_HEAP_SIZECLASS_H
 #define EBB_HEAP_SIZECLASS_H
@@ -17,6 +20,7 @@
 #define CLASS_LINEAR_MAX	128u
 #define CLASS_SIZE_MAX		(32u << 10)
 #define NR_CLASSES		72u
+#define CLASS_BLOCKS		NR_CLASSES
 
 /* Slots larger than this may be known to read as zero while they are free. */
 #define ZERO_SIZE_MIN		4096u
@@ -49,7 +53,7 @@ struct sizeclass {
 	uint16_t share_max;	/* so many, then it gets a slab of its own */
 };
 
-extern struct sizeclass sizeclasses[NR_CLASSES]
+extern struct sizeclass sizeclasses[NR_CLASSES + 1]
 	__attribute__((visibility("hidden")));
 
 void sizeclass_init(void);

@@ -44,17 +44,14 @@ void slab_hand_out(struct slab *slab, unsigned int pages)
 	}
 }
 
-void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
-	       enum run_state was)
+/* The words of @slab: all slots are free.  Returns its generation from now on. */
+static uint64_t init_words(struct slab *slab, unsigned int class,
+			   enum run_state was)
 {
 	const struct sizeclass *sc = &sizeclasses[class];
-	struct slab_hot *hot = slab_hot(slab);
-	uint64_t gen = ctl_gen(load_relaxed(&slab->ctl)) + 1;
 	unsigned int left = sc->nr_slots;
 
 	slab->nr_slots = sc->nr_slots;
-	slab->scan_word = 0;
-	list_init(&slab->link);
 	slab->given = was == RUN_PART;
 	store_relaxed(&slab->pages, run_page_word(slab, was) |
 		      (load_relaxed(&guard_marks_on) ? PAGES_GUARDED : 0));
@@ -62,22 +59,66 @@ void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 		store_relaxed(&slab->free[word], bits_range(0, left));
 		left -= min(left, 64u);
 	}
+	store_relaxed(&slab_hot(slab)->class, (uint8_t)class);
+	return ctl_gen(load_relaxed(&slab->ctl)) + 1;
+}
+
+/* Its class and kind are known. */
+static void init_ctl(struct slab *slab, uint64_t gen)
+{
+	/* Pairs with slab_take_one(): the class first, then the generation. */
+	store_release(&slab->ctl,
+		      ctl_make(slab->nr_slots, SLAB_ACTIVE, gen));
+}
+
+/* Free and backed from the start: the reclaimer has to know. */
+static void init_done(struct slab *slab, enum run_state was)
+{
+	if (was != RUN_CLEAN)
+		slab_dirty_push(slab);
+}
+
+void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
+	       enum run_state was)
+{
+	struct slab_hot *hot = slab_hot(slab);
+	uint64_t gen = init_words(slab, class, was);
+
+	slab->scan_word = 0;
+	list_init(&slab->link);
 	slab->charges = NULL;
 	store_relaxed(&hot->charge, owner->charge);
-	store_relaxed(&hot->class, (uint8_t)class);
 	/* With a profile all frees go the slow way: heap/sample.h. */
 	store_relaxed(&hot->bin, heap_profiled ? BIN_HOLES :
 				 charge_counts_frees ? BIN_STRANGERS :
 				 HEAP_BIN_OFFSET(class));
 	/* Pairs with step_slabs() and the like, which go over the table. */
 	store_release(&hot->kind, SLAB_KIND_CLASS);
-	/* Pairs with slab_take_one(): the class first, then the generation. */
-	store_release(&slab->ctl,
-		      ctl_make(sc->nr_slots, SLAB_ACTIVE, gen));
+	init_ctl(slab, gen);
 	store_release(&hot->owner, owner);
-	/* Free and backed from the start: the reclaimer has to know. */
-	if (was != RUN_CLEAN)
-		slab_dirty_push(slab);
+	init_done(slab, was);
+}
+
+void slab_init_blocks(struct slab *slab, enum run_state was)
+{
+	uint64_t gen = init_words(slab, CLASS_BLOCKS, was);
+
+	store_relaxed(&slab_hot(slab)->bin, BIN_HOLES);
+	/* As in slab_init(). */
+	store_release(&slab_hot(slab)->kind, SLAB_KIND_MEDIUM);
+	init_ctl(slab, gen);
+	init_done(slab, was);
+}
+
+void slab_drop_blocks(struct slab *slab)
+{
+	uint64_t ctl = load_acquire(&slab->ctl);
+
+	/* Pairs with slab_unclaim() of a claim that came too late. */
+	while (!cas_acq_rel(&slab->ctl, &ctl,
+			    ctl_make(0, SLAB_NONE, ctl_gen(ctl))))
+		;
+	store_relaxed(&slab_hot(slab)->kind, SLAB_KIND_NONE);
 }
 
 bool slab_dirty_pending(void)

@@ -15,6 +15,9 @@
  *	bits 47..40  enum slab_state
  *	bits 39..0   generation       changes with each slab_init()
  *
+ * Slabs of medium objects (heap/medium.h) are of one class, and ACTIVE as long
+ * as they are slabs: they have no owner who lists them.
+ *
  * Invariants:
  * (1) A slot's owner is who cleared its bit and got it back as set from the
  *     same atomic; bits that were merely read belong to nobody.
@@ -100,6 +103,13 @@ static inline uint64_t ctl_make(int count, enum slab_state state, uint64_t gen)
  */
 void slab_init(struct slab *slab, unsigned int class, struct heap *owner,
 	       enum run_state was);
+
+/*
+ * The same for medium objects (heap/medium.h): of class CLASS_BLOCKS and nobody's,
+ * ACTIVE until slab_drop_blocks(), before which the caller has claimed all.
+ */
+void slab_init_blocks(struct slab *slab, enum run_state was);
+void slab_drop_blocks(struct slab *slab);
 
 /* Pages of it were given back, or may be taken, and are not in use since. */
 static inline bool slab_keys_may_be_gone(const struct slab *slab)
@@ -239,6 +249,12 @@ static inline bool slab_slot(const struct slab_hot *hot, const void *ptr,
 
 	*ret_slot = slot;
 	return slot * sc->size == offset && slot < sc->nr_slots;
+}
+
+/* Whether a slab of @kind has free bits, a slab word and a page word. */
+static inline bool slab_kind_has_slots(uint8_t kind)
+{
+	return kind == SLAB_KIND_CLASS || kind == SLAB_KIND_MEDIUM;
 }
 
 /* Slots whose bit is set, counted one by one. */

@@ -105,7 +105,7 @@ static bool step_slabs(struct pass *pass)
 	while (place.slab < end && looked.nr + SLAB_PAGES_MAX / 2 <= NR_LOOKED) {
 		size_t i = place.slab++;
 
-		if (load_acquire(&hot_at(i)->kind) == SLAB_KIND_CLASS)
+		if (slab_kind_has_slots(load_acquire(&hot_at(i)->kind)))
 			add_slab(range.slabs + i);
 	}
 	look(pass);

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/trace.h"
+#include "heap/medium.h"
 #include "heap/slab.h"
 #include "heap/stranger.h"
 #include "heap/tail.h"
@@ -34,6 +35,7 @@ struct claim {
 	uint32_t hollow;	/* bytes of it that are clean already */
 	struct slab *run;	/* @slab is the last of this large object, and
 				 * @pages are its tail; NULL: no tail */
+	bool pinned;		/* @slab is one of medium objects */
 };
 
 struct batch {
@@ -179,6 +181,8 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 	if (done)
 		stranger_note_holes(slab_hot(slab));
 	publish_pages(slab, claim->pages);
+	if (claim->pinned)
+		medium_settled(slab);
 	/* What was refused is looked at by the next pass, whenever it is. */
 	if (done != claim->pages)
 		slab_dirty_push(slab);
@@ -532,14 +536,20 @@ unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
 
 	begin(pass, kind);
 	pages = claim_pages(life, pages);
-	if (pages)
-		add(pass, (struct claim){
+	if (pages) {
+		struct claim claim = {
 			.slab = slab,
 			.pages = pages,
 			.lazy = pages & pages_lazy(load_relaxed(&slab->pages)),
-		});
-	else
+			.pinned = medium_is(slab_base(slab)),
+		};
+
+		if (claim.pinned)
+			medium_claimed(slab);
+		add(pass, claim);
+	} else {
 		cancel();
+	}
 	return pages;
 }
 

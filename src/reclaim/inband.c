@@ -39,6 +39,8 @@
 #define GRANT_MIN	(256 * (int64_t)KIB)	/* where there is no room left */
 #define GRANT_CRAWL	(16 * (int64_t)KIB)	/* and a pass of ours goes on */
 #define MARGIN_SHARE	8		/* of the limit: not more than that */
+#define TIGHT_SHARE	8		/* of the limit: less headroom is tight, */
+#define ROOMY_SHARE	4		/* and that is not */
 #define PROMISED_SHARE	4		/* of the limit: more is not held back */
 #define GRANT_SHARE	2		/* of headroom: others spend it, too */
 #define GRANT_STEP	((int64_t)MIB)	/* or that, if it is there */
@@ -171,6 +173,15 @@ static int64_t share_of(int64_t headroom, int64_t margin)
 		   min(headroom - 2 * margin, GRANT_STEP));
 }
 
+/* Who goes to and fro has memory cut in both ways. */
+static void note_tight(uint64_t limit, uint64_t headroom)
+{
+	if (headroom < limit / TIGHT_SHARE)
+		store_relaxed(&account.tight, true);
+	else if (headroom >= limit / ROOMY_SHARE)
+		store_relaxed(&account.tight, false);
+}
+
 static void sampled(uint64_t limit, uint64_t headroom, int64_t room)
 {
 	int64_t room_most = (int64_t)min(headroom, (uint64_t)INT64_MAX / 4);
@@ -180,6 +191,7 @@ static void sampled(uint64_t limit, uint64_t headroom, int64_t room)
 	store_relaxed(&stats.headroom, none ? 0 : headroom);
 	store_relaxed(&overdraft,
 		      has_margin(limit, headroom, 1) ? GRANT_MIN : 0);
+	note_tight(none ? 0 : limit, headroom);
 	set_bound(limit);
 	if (limit == CGROUP_NO_LIMIT)
 		grant(FREE_ROOM, room);

@@ -30,6 +30,7 @@
 #include "heap/bypass.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
+#include "heap/medium.h"
 #include "heap/orphan.h"
 #include "heap/run_cache.h"
 #include "heap/tail.h"
@@ -365,6 +366,7 @@ static void pass_run(struct pass *pass)
 			pass->result->aging |= drained.left;
 		pass->result->shared = drained.shared;
 		orphan_reap();
+		medium_reap(pass->order->force);
 		drain_tables();
 	}
 	pass->result->cached_left = load_relaxed(&account.cached);

@@ -39,7 +39,7 @@ struct owner {
 	struct part part;
 };
 
-/* What one scan found.  Large objects are the class behind the last. */
+/* What one scan found.  Other objects are the class behind the last. */
 struct found {
 	uint64_t ages[NR_AGES];
 	struct part classes[NR_CLASSES + 1];
@@ -96,7 +96,7 @@ static void look_at(struct walk *walk, size_t index)
 	walk->end = index + 1;
 	walk->kind = load_acquire(&hot->kind);
 	walk->owner = NULL;
-	if (walk->kind == SLAB_KIND_CLASS) {
+	if (slab_kind_has_slots(walk->kind)) {
 		walk->class = load_relaxed(&hot->class);
 		walk->owner = part_of(load_relaxed(&hot->owner));
 		walk->live = slab_all_pages() &
@@ -116,7 +116,7 @@ static bool page_is_live(struct walk *walk, size_t offset)
 
 	while (index >= walk->end)
 		look_at(walk, walk->end);
-	if (walk->kind == SLAB_KIND_CLASS)
+	if (slab_kind_has_slots(walk->kind))
 		return walk->live >> ((offset & (SLAB_SIZE - 1)) >>
 				      map_page_shift) & 1;
 	return walk->kind == SLAB_KIND_RUN &&

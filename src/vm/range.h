@@ -3,7 +3,8 @@
  * ebbmalloc - The window of address space and its slab descriptors
  *
  * What it is: one window of addresses, cut into slabs of 64 KiB.  A slab is
- * the unit of ownership: it serves one size class, or is part of a run.
+ * the unit of ownership: it serves one size class, or medium objects, or is
+ * part of a run.
  * Two flat tables describe the slabs, so that a pointer finds its descriptors
  * by a subtraction and a shift:
  *
@@ -31,7 +32,9 @@
 #define SLAB_SHIFT	16
 #define SLAB_SIZE	((size_t)1 << SLAB_SHIFT)
 #define BLOCK_SHIFT	10
+#define BLOCK_SIZE	((size_t)1 << BLOCK_SHIFT)
 #define SLAB_BLOCKS	(SLAB_SIZE >> BLOCK_SHIFT)
+#define MEDIUM_BLOCKS_MIN	16u	/* of a medium object */
 #define SLAB_WORDS	64	/* of free bits: 4096 slots of 16 B */
 #define SLAB_PAGES_MAX	16	/* with the smallest page, 4 KiB */
 
@@ -40,6 +43,7 @@ struct heap;
 enum slab_kind {
 	SLAB_KIND_NONE,		/* free, never used, or inside a run */
 	SLAB_KIND_CLASS,	/* slots of one size class */
+	SLAB_KIND_MEDIUM,	/* blocks of medium objects; heap/medium.h */
 	SLAB_KIND_RUN,		/* first slab of a large object */
 	SLAB_KIND_META,		/* first slab of a run of our own */
 };
@@ -72,7 +76,8 @@ struct slab {
 	/* Shared words; the protocol is in heap/slab.h. */
 	uint64_t ctl;		/* free slots, state, generation */
 	uint64_t pages;		/* clean, lazy, idle pages; vm/pages.h */
-	struct slab *avail_next;	/* link of the owner's stack */
+	struct slab *avail_next;	/* link of the owner's stack, or of the
+					 * arena's */
 	struct slab *dirty_next;	/* link of the dirty queue */
 	uint32_t dirty_queued;	/* 1: in that queue, or being pushed */
 	union {
@@ -83,7 +88,13 @@ struct slab {
 					 * has claimed it */
 	};
 	uint16_t nr_slots;	/* set by slab_init */
-	uint16_t scan_word;	/* owner only: where the next refill looks */
+	union {
+		uint16_t scan_word;	/* of a class; owner only: where the
+					 * next refill looks */
+		uint16_t most;		/* of a chunk's first slab: blocks of its
+					 * longest free extent, as its arena,
+					 * whose lock it is, knows */
+	};
 	uint8_t swept;		/* reclaimer only: on its aging list */
 	uint8_t displaced;	/* run head, vm_lock: moved here by mremap */
 	uint8_t uncommitted;	/* vm_lock: PROT_NONE, commit before use */
@@ -96,8 +107,17 @@ struct slab {
 				 * debug/profile.h */
 
 	struct list_head link;	/* owner's lists, or index of free runs */
-	struct list_head age;	/* free runs by age; vm_lock */
-	uint64_t stamp_ms;	/* since when the run is free; vm_lock */
+	union {
+		struct {
+			struct list_head age;	/* free runs by age; vm_lock */
+			uint64_t stamp_ms;	/* since when the run is free;
+						 * vm_lock */
+		};
+		struct {		/* of medium objects; heap/medium.h */
+			uint64_t starts, ends;	/* bits of blocks (atomic) */
+			uint16_t charge[SLAB_BLOCKS / MEDIUM_BLOCKS_MIN];
+		} medium;
+	};
 	struct list_head sweep;	/* reclaimer only: slabs that are ageing */
 	uint64_t idle_ms;	/* reclaimer only: since when pages idle */
 	union {
@@ -108,6 +128,12 @@ struct slab {
 			uint32_t nr;	/* ... those in use */
 			uint32_t turn;
 		} tables;
+		struct {		/* of a chunk's first slab;
+					 * heap/medium.h */
+			uint32_t nr_pins;	/* atomic */
+			uint16_t changed;	/* atomic */
+			uint16_t arena;		/* set once */
+		} chunk;
 	};
 
 	uint64_t free[SLAB_WORDS];	/* slot n: bit n % 64 of word n / 64;

@@ -42,9 +42,9 @@
 #include "vm/range.h"
 
 /*
- * Slabs of what can be part when it is freed, to be joined with others: what is
- * longer is dirty as soon as anything of it is backed, since page words of its
- * inner slabs would cost more than is known by them.
+ * Slabs of large objects that can be part when they are freed, to be joined with
+ * others: what is longer is dirty as soon as anything of it is backed, since page
+ * words of its inner slabs would cost more than is known by them.
  */
 #define RUN_PART_MAX	4u
 
@@ -113,8 +113,8 @@ struct slab *run_alloc_for(size_t bytes, size_t align,
 
 /*
  * Return a run of @nr slabs.  @state: what it is from now on, RUN_CLEAN only if
- * all of it reads as zero and is not backed; RUN_PART only up to RUN_PART_MAX
- * slabs, with their page words.
+ * all of it reads as zero and is not backed; RUN_PART only with the page words of
+ * all of its slabs.
  * Context: any, as run_alloc(); a stopped holder of vm_lock is not waited for.
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);

@@ -59,13 +59,15 @@ unoptimised()
 			W=e lib tools
 }
 
-plan 18
+plan 19
 check "debug config with UBSan builds" build ubsan debugconfig D=ubsan
 check "it passes" torture ubsan "$fast"
 check "it passes with failing kernel calls" \
 	torture ubsan "inject=all:97,$fast"
 check "it passes with every free checked" torture ubsan "check=1,$fast"
 check "it passes with ages" torture ubsan "$aged"
+# Medium objects are not in the default configuration.
+check "medium objects are as their model says" run_in ubsan unit/medium_test
 check "debug config with ASan builds" build asan debugconfig D=asan
 check "it passes" torture asan "$fast"
 if command -v clang >/dev/null; then

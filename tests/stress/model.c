@@ -7,7 +7,7 @@
 #include "stress/real.h"
 
 #define SLAB_BYTES	(64 * KIB)
-#define SLOT_MAX	(32 * KIB)
+#define OBJECT_MAX	(64 * KIB)
 
 static uint64_t resident(uintptr_t page, size_t len)
 {
@@ -53,29 +53,55 @@ static uint64_t blocks_of(size_t offset, size_t len)
 	return mask;
 }
 
+/* The slab that objects are gathered of, which come by address. */
+struct gathered {
+	uintptr_t slab;
+	uint64_t used;		/* its blocks */
+	size_t len;		/* of its objects; a block, if they differ */
+};
+
+static void flush(struct model *model, struct gathered *now)
+{
+	if (now->used)
+		add_slab(model, now->slab * SLAB_BYTES, now->used,
+			 (unsigned int)(page_size() / KIB), now->len);
+	now->used = 0;
+}
+
+/* @part of an object of @len bytes, which ends in that slab. */
+static void add_part(struct model *model, struct gathered *now, uintptr_t at,
+		     size_t part, size_t len)
+{
+	if (at / SLAB_BYTES != now->slab)
+		flush(model, now);
+	if (!now->used)
+		now->len = len;
+	else if (now->len != len)
+		now->len = KIB;
+	now->slab = at / SLAB_BYTES;
+	now->used |= blocks_of(at % SLAB_BYTES, part);
+}
+
 static void add_all(struct model *model, const struct floor_block *list,
 		    size_t nr)
 {
-	unsigned int blocks = (unsigned int)(page_size() / KIB);
-	uintptr_t slab = 0;
-	uint64_t used = 0;
-	size_t len = 1;
+	struct gathered now = { 0, 0, 1 };
 
 	for (size_t i = 0; i < nr; i++) {
 		uintptr_t at = (uintptr_t)list[i].start;
+		size_t len = list[i].len;
+		size_t first = SLAB_BYTES - at % SLAB_BYTES;
 
-		if (!list[i].len || list[i].len > SLOT_MAX)
+		if (!len || len > OBJECT_MAX)
 			continue;
-		if (at / SLAB_BYTES != slab && used) {
-			add_slab(model, slab * SLAB_BYTES, used, blocks, len);
-			used = 0;
+		if (len <= first) {
+			add_part(model, &now, at, len, len);
+			continue;
 		}
-		slab = at / SLAB_BYTES;
-		len = list[i].len;
-		used |= blocks_of(at % SLAB_BYTES, list[i].len);
+		add_part(model, &now, at, first, KIB);
+		add_part(model, &now, at + first, len - first, KIB);
 	}
-	if (used)
-		add_slab(model, slab * SLAB_BYTES, used, blocks, len);
+	flush(model, &now);
 }
 
 static struct floor_block block_of(const struct object *object)

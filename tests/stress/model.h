@@ -2,9 +2,9 @@
 /*
  * ebbmalloc tests - What the library's counters must say
  *
- * Model: an object of at most 32 KiB of usable size lives in a slab, a 64 KiB
- * piece of memory aligned to that.  The slabs that must exist are those such
- * an object lies in; their 1 KiB blocks that no object overlaps are *free*;
+ * Model: an object of at most 64 KiB of usable size lives in a slab, a 64 KiB
+ * piece of memory aligned to that, or in two of them side by side.  The slabs
+ * that must exist are those such an object lies in; their 1 KiB blocks that no object overlaps are *free*;
  * and a free block in a page that some object overlaps is *stranded*, since
  * the kernel can only take whole pages.
  *

@@ -65,13 +65,16 @@ static size_t draw_size(struct rng *rng)
 	/* A few slabs, and so something behind it, as often as not backed. */
 	if (!rng_below(rng, 16))
 		return 33 * KIB + rng_below(rng, 160 * KIB);
+	/* As many of what takes blocks, and of what is next to that. */
+	if (!rng_below(rng, 16))
+		return 12 * KIB + rng_below(rng, 60 * KIB);
 	return rng_size(rng, 0, rng_below(rng, 8) ? 14 : 20);
 }
 
 /* Large ones mostly into what is behind them, or to leave more of it. */
 static size_t draw_other_size(struct rng *rng, size_t len)
 {
-	if (len <= 33 * KIB || len > 4 * MIB || !rng_below(rng, 4))
+	if (len <= 36 * KIB || len > 4 * MIB || !rng_below(rng, 4))
 		return draw_size(rng);
 	return len - 20 * KIB + rng_below(rng, 40 * KIB);
 }

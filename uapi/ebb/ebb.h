@@ -28,7 +28,7 @@ extern "C" {
  * @meta_bytes:		what the allocator keeps for itself
  * @locked_bytes:	pages the kernel refused to take at the last try
  * @mapped_bytes:	address space in use
- * @slabs:		slabs of 64 KiB that serve a size class
+ * @slabs:		slabs of 64 KiB that serve objects of up to 64 KiB
  * @free_blocks:	blocks of 1 KiB in those that no slot in use touches
  * @stranded_blocks:	those of them whose page has a slot in use
  *
