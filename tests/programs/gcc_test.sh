@@ -11,14 +11,16 @@ cd "$EBB_TOP" || exit 1
 [ -r "$EBB_BUILD/include/generated/autoconf.h" ] ||
 	skip_all "no generated/autoconf.h in $EBB_BUILD"
 
-# compile OUT RUNNER: all sources of the library
+# compile OUT RUNNER: all sources of the library, as it is configured
 compile()
 {
-	local out=$1 file
+	local out=$1 file config=$EBB_BUILD/include/generated/autoconf.h
 
 	shift
 	mkdir -p "$out"
 	for file in src/*/*.c; do
+		# What an earlier configuration has left is older.
+		[ "$EBB_BUILD/${file%.c}.o" -nt "$config" ] || continue
 		"$@" gcc -std=gnu11 -O2 -fPIC -D_GNU_SOURCE -Isrc -Iuapi \
 			-I"$EBB_BUILD/include" -include generated/autoconf.h \
 			-fno-builtin-malloc -S -o "$out/${file//\//_}.s" \
