@@ -19,6 +19,7 @@
 #include "base/param.h"
 #include "debug/leak.h"
 #include "ebb/ebb.h"
+#include "heap/medium.h"
 #include "heap/pool.h"
 #include "os/map.h"
 
@@ -138,13 +139,16 @@ static int64_t bytes_of(const struct ebb_pool *pool, void *buf)
 }
 
 /*
- * @bytes were charged for @buf, but what there was room for may be larger: then
- * the rest is, too.
+ * @bytes were charged for @buf, as for a medium object; where there was only a
+ * large one the rest of it is, too.
  */
 static int charge_rest(struct ebb_pool *pool, void *buf, int64_t bytes)
 {
-	int64_t rest = bytes_of(pool, buf) - bytes;
+	int64_t rest;
 
+	if (!medium_fits(pool->wish.align, (size_t)bytes))
+		return 0;
+	rest = bytes_of(pool, buf) - bytes;
 	if (likely(rest <= 0))
 		return 0;
 	return pool_charge(pool, rest);

@@ -159,22 +159,17 @@ void heap_list_slab(struct heap *heap, struct slab *slab,
 bool heap_retire(struct heap *heap, struct slab *slab)
 {
 	struct bin *bin = &heap->bins[slab_hot(slab)->class];
-	enum run_state state = RUN_DIRTY;
+	enum run_state state;
 	size_t backed;
 
 	if (!slab_retire(slab))
 		return false;
 	stranger_forget(slab);
 	/* Only now: until then a bypass might have used a page. */
-	backed = run_backed_bytes(slab, RUN_PART);
+	state = run_state_by_words(slab, 1, &backed);
 	list_del(&slab->link);
 	sub_relaxed(&bin->nr_slabs, 1);
 	heap->delta.dirty -= (int64_t)backed;
-	/* The page word goes on to say which, until it is a slab again. */
-	if (!backed)
-		state = RUN_CLEAN;
-	else if (run_page_word(slab, RUN_PART))
-		state = RUN_PART;
 	run_cache_free(heap, slab, 1, state);
 	return true;
 }

@@ -433,6 +433,31 @@ static inline bool heap_may_back(uint64_t bytes)
 	return account_may_back(bytes, run_dirty_bytes());
 }
 
+/*
+ * An object of @bytes is this thread's from now on; @heap: its heap, or NULL.
+ * Returns the account that holds them.
+ */
+static inline uint16_t heap_charge(struct heap *heap, uint64_t bytes)
+{
+	unsigned int id = heap ? heap->charge : charge_self();
+
+	if (heap)
+		heap->own.taken += bytes;
+	else
+		charge_add(id, bytes);
+	return (uint16_t)id;
+}
+
+/* This thread frees @bytes that @id holds; the same. */
+static inline void heap_discharge(struct heap *heap, unsigned int id,
+				  uint64_t bytes)
+{
+	if (heap)
+		charge_free(heap, id, bytes);
+	else
+		charge_sub(id, bytes);
+}
+
 static inline void heap_tell(struct heap *heap)
 {
 	if (likely(!account_is_due(&heap->delta)))

@@ -143,18 +143,6 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 	return run;
 }
 
-/* @run is this thread's from now on; @heap: its heap, or NULL. */
-static void charge_run(struct heap *heap, struct slab *run)
-{
-	unsigned int id = heap ? heap->charge : charge_self();
-
-	slab_hot(run)->charge = (uint16_t)id;
-	if (heap)
-		heap->own.taken += run->run_bytes;
-	else
-		charge_add(id, run->run_bytes);
-}
-
 void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 {
 	enum run_state was;
@@ -164,7 +152,7 @@ void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 		return NULL;
 	*ret_zero = was == RUN_CLEAN;
 	offer_tail(run, was);
-	charge_run(heap, run);
+	slab_hot(run)->charge = heap_charge(heap, run->run_bytes);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);
 	return slab_base(run);
 }
@@ -180,10 +168,7 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 	if (!cas_acq_rel(&slab_hot(run)->kind, &kind, SLAB_KIND_NONE))
 		misuse_die_pointer(call, ptr);
 	sub_relaxed(&account.large_bytes, run->run_bytes);
-	if (heap)
-		charge_free(heap, slab_hot(run)->charge, run->run_bytes);
-	else
-		charge_sub(slab_hot(run)->charge, run->run_bytes);
+	heap_discharge(heap, slab_hot(run)->charge, run->run_bytes);
 	if (tail_free(run))
 		run_cache_free(heap, run, run->run_len, tail_run_state(run));
 	account_look(run_dirty_bytes());
@@ -318,7 +303,7 @@ void *large_move(void *ptr, size_t size)
 	/* Of a last slab that has moved along nothing is known. */
 	offer_tail(to, to->run_len > from->run_len ? was : RUN_DIRTY);
 	charge_sub(slab_hot(from)->charge, from->run_bytes);
-	charge_run(NULL, to);
+	slab_hot(to)->charge = heap_charge(NULL, to->run_bytes);
 	store_release(&slab_hot(to)->kind, SLAB_KIND_RUN);
 	store_relaxed(&slab_hot(from)->kind, SLAB_KIND_NONE);
 	run_free(from, from->run_len, RUN_CLEAN);

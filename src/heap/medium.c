@@ -305,27 +305,6 @@ static bool touch(struct heap *heap, struct extent extent)
 	return zero;
 }
 
-static unsigned int account_of(const struct heap *heap)
-{
-	return heap ? heap->charge : charge_self();
-}
-
-static void charge_object(struct heap *heap, unsigned int id, size_t bytes)
-{
-	if (heap)
-		heap->own.taken += bytes;
-	else
-		charge_add(id, bytes);
-}
-
-static void discharge(struct heap *heap, unsigned int id, size_t bytes)
-{
-	if (heap)
-		charge_free(heap, id, bytes);
-	else
-		charge_sub(id, bytes);
-}
-
 /* === Chunks =============================================================== */
 
 /* Of each view a chunk has a link and the length of its longest extent. */
@@ -388,21 +367,30 @@ static unsigned int longest(const struct slab *chunk, enum view view)
 	return most;
 }
 
-static void relist(struct arena *arena, struct slab *chunk)
+static void list_views(struct arena *arena, struct slab *chunk)
 {
-	for (int view = 0; view < NR_VIEWS; view++) {
-		unlist_chunk(arena, chunk, (enum view)view);
+	for (int view = 0; view < NR_VIEWS; view++)
 		list_chunk(arena, chunk, (enum view)view,
 			   longest(chunk, (enum view)view));
-	}
+}
+
+static void unlist_views(struct arena *arena, struct slab *chunk)
+{
+	for (int view = 0; view < NR_VIEWS; view++)
+		unlist_chunk(arena, chunk, (enum view)view);
+}
+
+static void relist(struct arena *arena, struct slab *chunk)
+{
+	unlist_views(arena, chunk);
+	list_views(arena, chunk);
 }
 
 /* More of @chunk is free, which the caller pins. */
 static void tell_arena(struct slab *chunk)
 {
-	struct arena *arena = &arenas[chunk->chunk.arena];
-	struct slab *head;
-
+	/* Else it may be given up, and be something else, at any moment. */
+	ebb_assert(load_relaxed(&chunk->chunk.nr_pins));
 	/*
 	 * Pairs with take_changed(): the bits are set before we look, and it
 	 * looks at them after it cleared this; one of the two sees the other's.
@@ -410,10 +398,7 @@ static void tell_arena(struct slab *chunk)
 	if (load_seq_cst(&chunk->chunk.changed) ||
 	    xchg_seq_cst(&chunk->chunk.changed, 1))
 		return;
-	head = load_relaxed(&arena->changed);
-	do
-		chunk->avail_next = head;
-	while (!cas_acq_rel(&arena->changed, &head, chunk));
+	(void)slab_stack_push(&arenas[chunk->chunk.arena].changed, chunk);
 }
 
 static void pin(struct slab *chunk)
@@ -464,9 +449,7 @@ static struct slab *make_chunk(struct arena *arena)
 	chunk->chunk.arena = arena->number;
 	for (unsigned int i = 0; i < CHUNK_SLABS; i++)
 		make_slab(chunk + i, was);
-	for (int view = 0; view < NR_VIEWS; view++)
-		list_chunk(arena, chunk, (enum view)view,
-			   longest(chunk, (enum view)view));
+	list_views(arena, chunk);
 	return chunk;
 }
 
@@ -477,10 +460,9 @@ static bool claim_chunk(struct slab *chunk)
 	bool all = true;
 
 	for (unsigned int i = 0; all && i < CHUNK_SLABS; i++) {
-		all = slab_is_wholly_free(chunk + i);
-		if (all)
+		if (slab_is_wholly_free(chunk + i))
 			got[i] = slab_claim(chunk + i, 0, ~0ULL);
-		all &= !~got[i];
+		all = !~got[i];
 	}
 	for (unsigned int i = 0; !all && i < CHUNK_SLABS; i++)
 		if (got[i])
@@ -491,18 +473,15 @@ static bool claim_chunk(struct slab *chunk)
 /* All of @chunk is claimed: it is a run, and free. */
 static void free_chunk(struct slab *chunk)
 {
-	enum run_state state = RUN_DIRTY;
-	size_t backed = 0;
+	enum run_state state;
+	size_t backed;
 
-	for (unsigned int i = 0; i < CHUNK_SLABS; i++) {
+	for (unsigned int i = 0; i < CHUNK_SLABS; i++)
 		slab_drop_blocks(chunk + i);
-		backed += run_backed_bytes(chunk + i, RUN_PART);
-		if (run_page_word(chunk + i, RUN_PART))
-			state = RUN_PART;
-	}
+	state = run_state_by_words(chunk, CHUNK_SLABS, &backed);
 	sub_relaxed(&account.slots_dirty, (int64_t)backed);
 	chunk->run_bytes = 0;
-	run_free(chunk, CHUNK_SLABS, backed ? state : RUN_CLEAN);
+	run_free(chunk, CHUNK_SLABS, state);
 }
 
 /* With the arena's lock held. */
@@ -512,8 +491,7 @@ static bool give_up(struct arena *arena, struct slab *chunk)
 	if (load_acquire(&chunk->chunk.nr_pins) ||
 	    load_relaxed(&chunk->chunk.changed) || !claim_chunk(chunk))
 		return false;
-	unlist_chunk(arena, chunk, VIEW_BACKED);
-	unlist_chunk(arena, chunk, VIEW_FREE);
+	unlist_views(arena, chunk);
 	free_chunk(chunk);
 	return true;
 }
@@ -755,14 +733,13 @@ void *medium_alloc(struct heap *heap, size_t size, size_t align,
 		.nr = (unsigned int)(medium_size(size) >> BLOCK_SHIFT),
 		.align = (unsigned int)(max(align, BLOCK_SIZE) >> BLOCK_SHIFT),
 	};
-	unsigned int id = account_of(heap);
 	struct extent extent;
 
 	if (lock_holds_any() || !take(arena_of(heap), &need, &extent))
 		return NULL;
 	*ret_zero = touch(heap, extent);
-	*charge_at_block(extent.chunk, extent.at) = (uint16_t)id;
-	charge_object(heap, id, (size_t)extent.nr << BLOCK_SHIFT);
+	*charge_at_block(extent.chunk, extent.at) =
+		heap_charge(heap, (size_t)extent.nr << BLOCK_SHIFT);
 	mark(&extent);
 	return address_of(&extent);
 }
@@ -815,7 +792,7 @@ static void let_go(struct heap *heap, const struct extent *extent,
 	publish(*extent, call);
 	if (is_news(extent, VIEW_BACKED) || is_news(extent, VIEW_FREE))
 		tell_arena(extent->chunk);
-	discharge(heap, id, (size_t)extent->nr << BLOCK_SHIFT);
+	heap_discharge(heap, id, (size_t)extent->nr << BLOCK_SHIFT);
 	tell(heap, &change);
 }
 
@@ -970,33 +947,20 @@ void medium_postfork(void)
 
 /*
  * Nobody else runs, and what vanished threads were about to free is lost.  They
- * may have published and not added, or not subtracted, or not pushed: bits and
- * lengths are counted.
+ * may have published and not added, or not unpinned, or not pushed: bits and
+ * marks are counted.
  */
-static void recount(struct slab *slab)
-{
-	uint64_t ctl = load_relaxed(&slab->ctl);
-	int count = (int)slab_count_bits(slab);
-
-	/* What is right already is not written: its page would be copied. */
-	if (ctl_count(ctl) != count)
-		store_relaxed(&slab->ctl, ctl_make(count, ctl_state(ctl),
-						   ctl_gen(ctl)));
-}
-
 static void take_over(struct arena *arena, struct slab *chunk)
 {
 	uint32_t nr = 0;
 
 	for (unsigned int i = 0; i < CHUNK_SLABS; i++) {
-		recount(chunk + i);
+		(void)slab_recount(chunk + i);
 		nr += bits_count(chunk[i].medium.starts);
 	}
 	chunk->chunk.nr_pins = nr;
 	chunk->chunk.changed = 0;
-	for (int view = 0; view < NR_VIEWS; view++)
-		list_chunk(arena, chunk, (enum view)view,
-			   longest(chunk, (enum view)view));
+	list_views(arena, chunk);
 }
 
 void medium_postfork_child(void)

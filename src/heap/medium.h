@@ -63,10 +63,16 @@ static inline size_t medium_size(size_t size)
 	return ALIGN_UP(max(size, (size_t)MEDIUM_MIN), BLOCK_SIZE);
 }
 
-static inline bool medium_is(const void *ptr)
+/* Whether @slab is one of a chunk. */
+static inline bool medium_has(const struct slab *slab)
 {
 	return IS_ENABLED(CONFIG_MEDIUM) &&
-	       load_relaxed(&slab_hot(slab_of(ptr))->kind) == SLAB_KIND_MEDIUM;
+	       load_relaxed(&slab_hot(slab)->kind) == SLAB_KIND_MEDIUM;
+}
+
+static inline bool medium_is(const void *ptr)
+{
+	return medium_has(slab_of(ptr));
 }
 
 #if IS_ENABLED(CONFIG_MEDIUM)

@@ -81,15 +81,12 @@ void orphan_reap(void)
 static void take_over(struct slab *slab, struct heap *mine)
 {
 	struct slab_hot *hot = slab_hot(slab);
+	int count = slab_recount(slab);
 	uint64_t ctl = load_relaxed(&slab->ctl);
-	int count = (int)slab_count_bits(slab);
 	enum slab_state state = count > 0 ? SLAB_LISTED : SLAB_FULL;
 
-	if (hot->owner == mine && ctl_state(ctl) != SLAB_QUEUED) {
-		store_relaxed(&slab->ctl, ctl_make(count, ctl_state(ctl),
-						   ctl_gen(ctl)));
+	if (hot->owner == mine && ctl_state(ctl) != SLAB_QUEUED)
 		return;
-	}
 	store_relaxed(&slab->ctl, ctl_make(count, state, ctl_gen(ctl)));
 	if (hot->owner == mine) {
 		list_del(&slab->link);

@@ -132,7 +132,7 @@ struct slab *slab_dirty_pop_all(void)
 	return xchg_acquire(&dirty_queue, NULL);
 }
 
-static bool stack_push(struct slab **stack, struct slab *slab)
+bool slab_stack_push(struct slab **stack, struct slab *slab)
 {
 	struct slab *head = load_relaxed(stack);
 
@@ -140,7 +140,7 @@ static bool stack_push(struct slab **stack, struct slab *slab)
 		if (head == AVAIL_CLOSED)
 			return false;
 		slab->avail_next = head;
-	/* Pairs with heap_pop_avail(). */
+	/* Pairs with heap_pop_avail(), take_changed(). */
 	} while (!cas_acq_rel(stack, &head, slab));
 	return true;
 }
@@ -149,8 +149,8 @@ void slab_avail_push(struct slab *slab)
 {
 	struct heap *owner = load_relaxed(&slab_hot(slab)->owner);
 
-	if (!stack_push(&owner->avail, slab))
-		(void)stack_push(&orphan_heap.avail, slab);
+	if (!slab_stack_push(&owner->avail, slab))
+		(void)slab_stack_push(&orphan_heap.avail, slab);
 }
 
 /* Invariant: the orphans' stack is never closed, so no slab is lost above. */
@@ -432,6 +432,18 @@ unsigned int slab_count_bits(const struct slab *slab)
 	for (unsigned int word = 0; word < nr_words; word++)
 		nr += bits_count(load_relaxed(&slab->free[word]));
 	return nr;
+}
+
+int slab_recount(struct slab *slab)
+{
+	uint64_t ctl = load_relaxed(&slab->ctl);
+	int count = (int)slab_count_bits(slab);
+
+	/* What is right already is not written: its page would be copied. */
+	if (ctl_count(ctl) != count)
+		store_relaxed(&slab->ctl, ctl_make(count, ctl_state(ctl),
+						   ctl_gen(ctl)));
+	return count;
 }
 
 /* The last slot owns the rest of the slab, so that no page is nobody's. */

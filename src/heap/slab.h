@@ -260,6 +260,9 @@ static inline bool slab_kind_has_slots(uint8_t kind)
 /* Slots whose bit is set, counted one by one. */
 unsigned int slab_count_bits(const struct slab *slab);
 
+/* They are the count from now on; the same.  Context: nobody else runs. */
+int slab_recount(struct slab *slab);
+
 static inline bool slab_has_bits(const struct slab *slab)
 {
 	unsigned int nr_words = sizeclasses[slab_hot(slab)->class].nr_words;
@@ -296,6 +299,9 @@ static inline void slab_dirty_seen(struct slab *slab)
 	/* Pairs with slab_dirty_push(): a publish after this queues again. */
 	xchg_seq_cst(&slab->dirty_queued, 0);
 }
+
+/* Push @slab on @stack, by avail_next; false: it is closed. */
+bool slab_stack_push(struct slab **stack, struct slab *slab);
 
 /* Push a QUEUED slab on its owner's stack, or on the orphans' if closed. */
 void slab_avail_push(struct slab *slab);

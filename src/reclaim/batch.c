@@ -35,7 +35,6 @@ struct claim {
 	uint32_t hollow;	/* bytes of it that are clean already */
 	struct slab *run;	/* @slab is the last of this large object, and
 				 * @pages are its tail; NULL: no tail */
-	bool pinned;		/* @slab is one of medium objects */
 };
 
 struct batch {
@@ -157,6 +156,8 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 			 unsigned int done)
 {
 	struct slab *slab = claim->slab;
+	/* Before it is anybody's: then it might become one. */
+	bool medium = medium_has(slab);
 
 	if (done && batch.kind == ADVISE_CLEAN) {
 		/* What an audit gives back once more is clean already. */
@@ -181,7 +182,7 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 	if (done)
 		stranger_note_holes(slab_hot(slab));
 	publish_pages(slab, claim->pages);
-	if (claim->pinned)
+	if (medium)
 		medium_settled(slab);
 	/* What was refused is looked at by the next pass, whenever it is. */
 	if (done != claim->pages)
@@ -537,16 +538,13 @@ unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
 	begin(pass, kind);
 	pages = claim_pages(life, pages);
 	if (pages) {
-		struct claim claim = {
+		if (medium_has(slab))
+			medium_claimed(slab);
+		add(pass, (struct claim){
 			.slab = slab,
 			.pages = pages,
 			.lazy = pages & pages_lazy(load_relaxed(&slab->pages)),
-			.pinned = medium_is(slab_base(slab)),
-		};
-
-		if (claim.pinned)
-			medium_claimed(slab);
-		add(pass, claim);
+		});
 	} else {
 		cancel();
 	}

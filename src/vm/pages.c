@@ -24,3 +24,17 @@ void run_count_holes(const struct slab *first, size_t bytes,
 		bytes -= min(bytes, SLAB_SIZE);
 	}
 }
+
+enum run_state run_state_by_words(const struct slab *first, size_t nr,
+				  size_t *ret_backed)
+{
+	enum run_state state = RUN_DIRTY;
+
+	*ret_backed = 0;
+	for (size_t i = 0; i < nr; i++) {
+		*ret_backed += run_backed_bytes(first + i, RUN_PART);
+		if (run_page_word(first + i, RUN_PART))
+			state = RUN_PART;
+	}
+	return *ret_backed ? state : RUN_CLEAN;
+}

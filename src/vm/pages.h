@@ -83,6 +83,13 @@ static inline size_t run_backed_bytes(const struct slab *slab,
 	return SLAB_SIZE - pages_bytes(pages_clean(run_page_word(slab, state)));
 }
 
+/*
+ * What the run @first of @nr slabs is by its page words, when it is free: clean,
+ * part or dirty.  *@ret_backed: bytes that are not clean.
+ */
+enum run_state run_state_by_words(const struct slab *first, size_t nr,
+				  size_t *ret_backed);
+
 /* Pages of its last slab that a run uses, if it is for @bytes, not 0. */
 static inline unsigned int run_pages_used(size_t bytes)
 {
