@@ -61,8 +61,7 @@ static void jitter(void)
 #include "heap/medium.c"
 #include "reclaim/claim.c"
 
-#include "heap/drain.h"
-#include "harness.h"
+#include "unit/page_sizes.h"
 
 #define NR_OBJECTS	400u
 #define NR_HELD		8u
@@ -89,31 +88,11 @@ FIXTURE(medium) {
 	uint64_t last_id;
 };
 
-FIXTURE_VARIANT(medium) {
-	unsigned int shift;
-};
-
-FIXTURE_VARIANT_ADD(medium, of_4_kib) {
-	.shift = 12,
-};
-
-FIXTURE_VARIANT_ADD(medium, of_16_kib) {
-	.shift = 14,
-};
-
-FIXTURE_VARIANT_ADD(medium, of_64_kib) {
-	.shift = 16,
-};
+PAGE_SIZES(medium);
 
 FIXTURE_SETUP(medium)
 {
-	map_init();
-	sizeclass_init();
-	drain_init();
-	ASSERT_EQ(0, range_init(256 * MIB));
-	map_page_shift = variant->shift;
-	map_page_size = (size_t)1 << variant->shift;
-	rng_seed(&self->rng, variant->shift);
+	ASSERT_EQ(0, page_size_begin(variant->shift, &self->rng));
 }
 
 FIXTURE_TEARDOWN(medium)

@@ -9,11 +9,10 @@
 #include "reclaim/batch.c"
 #include "reclaim/claim.c"
 
-#include "heap/drain.h"
 #include "heap/large.h"
 #include "heap/magazine.h"
 #include "heap/run_cache.h"
-#include "harness.h"
+#include "unit/page_sizes.h"
 
 #define ROUNDS		40u	/* of random masks for each class */
 #define NR_PAGES	(SLAB_SIZE >> map_page_shift)
@@ -22,31 +21,11 @@ FIXTURE(page) {
 	struct rng rng;
 };
 
-FIXTURE_VARIANT(page) {
-	unsigned int shift;
-};
-
-FIXTURE_VARIANT_ADD(page, of_4_kib) {
-	.shift = 12,
-};
-
-FIXTURE_VARIANT_ADD(page, of_16_kib) {
-	.shift = 14,
-};
-
-FIXTURE_VARIANT_ADD(page, of_64_kib) {
-	.shift = 16,
-};
+PAGE_SIZES(page);
 
 FIXTURE_SETUP(page)
 {
-	map_init();
-	sizeclass_init();
-	drain_init();
-	ASSERT_EQ(0, range_init(256 * MIB));
-	map_page_shift = variant->shift;
-	map_page_size = (size_t)1 << variant->shift;
-	rng_seed(&self->rng, variant->shift);
+	ASSERT_EQ(0, page_size_begin(variant->shift, &self->rng));
 }
 
 FIXTURE_TEARDOWN(page)
