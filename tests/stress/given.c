@@ -59,7 +59,8 @@ static pthread_rwlock_t visits =	/* written: nobody begins or ends */
 static char **targets;			/* bytes on pages that are given back */
 static size_t nr_targets, max_targets;
 static bool over;			/* no further round */
-static bool resting;			/* trims and forks are to wait */
+static bool resting;			/* who is to leave may end */
+static bool emptied;			/* who is to leave allocates no more */
 static uint64_t nr_trims, nr_forks, nr_ends, nr_visits, nr_child_traps;
 static bool inherited = true;		/* children have the traps, too */
 
@@ -399,6 +400,7 @@ static void *leave(void *arg)
 		memset(p[i] = malloc(LEN_MIN / 2), 1, LEN_MIN / 2);
 	for (unsigned int i = 0; i < 32; i++)
 		free(p[i]);
+	__atomic_store_n(&emptied, true, __ATOMIC_RELEASE);
 	while (!is_resting())
 		sched_yield();
 	return arg;
@@ -487,12 +489,16 @@ static void run_round(void)
 	pthread_t leaver;
 
 	__atomic_store_n(&resting, false, __ATOMIC_RELEASE);
+	__atomic_store_n(&emptied, false, __ATOMIC_RELEASE);
 	if (pthread_create(&leaver, NULL, leave, NULL))
 		die("pthread_create", NULL);
 	pthread_barrier_wait(&barrier);		/* they allocate and free */
 	pthread_barrier_wait(&barrier);		/* they free most of it */
 	pthread_barrier_wait(&barrier);
 	pthread_rwlock_wrlock(&visits);
+	/* It may have been given no CPU yet. */
+	while (!__atomic_load_n(&emptied, __ATOMIC_ACQUIRE))
+		sched_yield();
 	/* First: sorting may allocate. */
 	find_targets();
 	malloc_trim(0);
