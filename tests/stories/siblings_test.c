@@ -6,6 +6,7 @@
  * processes of a cgroup.  None of them gives anything back by itself: no age,
  * no bound, no distance to the limit has them do it.
  */
+#include <dirent.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 #include "base/compiler.h"
@@ -13,6 +14,7 @@
 #include "bench/container.h"
 #include "cgroup.h"
 #include "ctl/subject.h"
+#include "reclaim/roster.h"
 
 #define NR		3
 #define PIECE		1000
@@ -117,6 +119,46 @@ static unsigned int nr_leading(struct subject *subjects)
 	return nr;
 }
 
+static void roster_dir(const char *base, char path[PATH_MAX + 64])
+{
+	snprintf(path, PATH_MAX + 64, "%s/" EBB_ROSTER_DIR "%u", base,
+		 (unsigned int)geteuid());
+}
+
+/* What @subject has told the others that it could give back. */
+static uint64_t told_spare(const char *base, const struct subject *subject)
+{
+	struct roster_row rows[NR + 1];
+	char path[PATH_MAX + 64];
+	uint64_t ret = 0;
+	struct dirent *entry;
+	DIR *dir;
+
+	roster_dir(base, path);
+	dir = opendir(path);
+	while (dir && (entry = readdir(dir))) {
+		int fd = entry->d_type != DT_REG ? -1 :
+			 openat(dirfd(dir), entry->d_name, O_RDONLY | O_CLOEXEC);
+		ssize_t len = fd < 0 ? 0 : pread(fd, rows, sizeof(rows), 0);
+
+		for (size_t i = 1; len >= 0 && i < (size_t)len / sizeof(rows[0]);
+		     i++)
+			if (rows[i].pid == (uint32_t)subject->pid)
+				ret = rows[i].spare;
+		if (fd >= 0)
+			close(fd);
+	}
+	if (dir)
+		closedir(dir);
+	return ret;
+}
+
+/* Who has not told yet what he has is not asked, however slow he is. */
+static bool wait_until_told(const char *base, const struct subject *subject)
+{
+	return WAIT_FOR(told_spare(base, subject) >= GARBAGE / 2);
+}
+
 static bool start_all(struct __test_metadata *_metadata,
 		      FIXTURE_DATA(siblings) *self)
 {
@@ -128,7 +170,8 @@ static bool start_all(struct __test_metadata *_metadata,
 	group_write(self->group.parent, "cgroup.procs", "0");
 	for (unsigned int i = 0; good && i < NR; i++)
 		good = make_garbage(&self->subjects[i]) &&
-		       WAIT_FOR(nr_seen(&self->subjects[i]) == i);
+		       WAIT_FOR(nr_seen(&self->subjects[i]) == i) &&
+		       wait_until_told(self->base, &self->subjects[i]);
 	return good;
 }
 
@@ -155,8 +198,7 @@ TEST_F(siblings, they_find_each_other_notice_failure_and_choose_a_master)
 	for (unsigned int i = 0; i < NR; i++)
 		if (i != master)
 			EXPECT_EQ(0, subject_end(&subjects[i]));
-	snprintf(dir, sizeof(dir), "%s/" EBB_ROSTER_DIR "%u", self->base,
-		 (unsigned int)geteuid());
+	roster_dir(self->base, dir);
 	EXPECT_NE(0, access(dir, F_OK));
 }
 
@@ -247,7 +289,7 @@ static bool let_one_hold(struct __test_metadata *_metadata,
 	if (!WAIT_FOR(leads(holder)))
 		return false;
 	EXPECT_LT(GARBAGE, rss(holder));
-	return true;
+	return wait_until_told(self->base, holder);
 }
 
 static bool grow(struct subject *grower)
