@@ -77,14 +77,18 @@ stopped_at_go()
 	return $status
 }
 
-# move_to NAME FILE=TEXT: the processes of $group go to a new cgroup
+# move_to NAME FILE=TEXT: the processes of $group go to a new cgroup, one by one;
+# a child that only tried a call may be gone by then
 move_to()
 {
-	local pid
+	local from=$group pid
 
-	pid=$(cat "$group/cgroup.procs")
 	group "$@"
-	echo "$pid" >"$group/cgroup.procs"
+	while read -r pid; do
+		echo "$pid" >"$group/cgroup.procs" || [ ! -d "/proc/$pid" ] ||
+			return 1
+	done < <(cat "$from/cgroup.procs")
+	grep -q . "$group/cgroup.procs"
 }
 
 # event GROUP NAME: how often, by memory.events
