@@ -535,6 +535,8 @@ static unsigned int free_pages(const uint64_t *bits, unsigned int nr_free,
 	/* Most slabs of a busy heap: their free slots do not fill a page. */
 	if (nr_free * (size_t)sc->size + tail < map_page_size)
 		return 0;
+	if (nr_free == sc->nr_slots)
+		return slab_all_pages();
 	for (unsigned int page = 0; page < nr_pages; page++) {
 		unsigned int first, end, word;
 		bool all = true;
