@@ -15,6 +15,7 @@
 #include "base/sys.h"
 #include "base/trace.h"
 #include "heap/large.h"
+#include "os/cpus.h"
 #include "reclaim/gauge.h"
 #include "reclaim/history.h"
 #include "reclaim/inband.h"
@@ -87,29 +88,13 @@ static void add_stat(uint64_t *stat, uint64_t value)
 
 /* === Room and bound =================================================== */
 
-static unsigned int nr_cpus(void)
-{
-	static unsigned int nr;
-	uint64_t mask[16] = { 0 };
-	unsigned int sum = 0;
-	long len;
-
-	if (load_relaxed(&nr))
-		return load_relaxed(&nr);
-	len = sys_call3(SYS_sched_getaffinity, 0, sizeof(mask), (long)mask);
-	for (long i = 0; i < len / (long)sizeof(mask[0]); i++)
-		sum += bits_count(mask[i]);
-	store_relaxed(&nr, max(sum, 1u));
-	return max(sum, 1u);
-}
-
 /* By which usage may be off, and what was taken and is not touched yet. */
 static uint64_t margin_of(uint64_t limit)
 {
 	uint64_t each_cpu = (uint64_t)param_int(EBB_ATTR_MARGIN_CPU);
 	uint64_t each_heap = (uint64_t)param_int(EBB_ATTR_MARGIN_THREAD);
 
-	return min(each_cpu * nr_cpus() +
+	return min(each_cpu * cpus_allowed() +
 		   each_heap * load_relaxed(&account.nr_heaps),
 		   limit / MARGIN_SHARE);
 }
