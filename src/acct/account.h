@@ -66,8 +66,9 @@ struct account {
 				 * should look */
 	int64_t room;		/* atomic: see above; may be below zero */
 	uint64_t backed_max;	/* see above; 0: no bound */
-	bool tight;		/* a limit is so near that what is backed shall
-				 * serve any size, though it takes longer */
+	bool frugal;		/* objects are cut to measure, of what serves any
+				 * size; see option frugal */
+	bool tight;		/* and none of these are cached */
 	int64_t step;		/* a heap's untold bytes, at most */
 	uint64_t retaken;	/* atomic: bytes given back and taken again */
 	uint64_t lazy_reused;	/* atomic: bytes made lazy and taken again */

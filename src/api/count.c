@@ -59,7 +59,7 @@ static void count_slab(const struct slab *slab, struct ebb_heap_counts *counts)
 	slab_read(slab, &parts);
 	used = blocks_in_use(&parts);
 	counts->live_bytes += parts.taken;
-	/* Of a chunk (heap/medium.h) some may serve nobody. */
+	/* Of a chunk (heap/chunk.h) some may serve nobody. */
 	if (used || parts.sc != &sizeclasses[CLASS_BLOCKS]) {
 		counts->slabs++;
 		counts->free_blocks += SLAB_BLOCKS - bits_count(used);
@@ -111,8 +111,7 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 	counts.cached_bytes = drain_cached_bytes(&runs);
 	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
 	counts.live_bytes += load_relaxed(&account.large_bytes);
-	counts.dirty_bytes += runs +
-			      load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
+	counts.dirty_bytes += runs + load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
 			      run_part_bytes();
 	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
 	counts.clean_bytes += run_clean_bytes();

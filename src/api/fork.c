@@ -17,7 +17,7 @@
  *
  * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a second
  * at most, or without), batch_lock (5), leak_lock, guard_lock (4), those of
- * pools, drain_lock, orphan_lock, those of medium objects (3), vm_lock (2),
+ * pools, drain_lock, orphan_lock, those of arenas (3), vm_lock (2),
  * fork_lock (0).  Below a handler that interrupted a holder they are waited for
  * as far as the ranks allow it; those of listeners, the control directory, leak
  * levels and pools not at all, since the child can make them free.
@@ -35,8 +35,8 @@
 #include "debug/profile.h"
 #include "debug/report.h"
 #include "debug/trap.h"
+#include "heap/arena.h"
 #include "heap/drain.h"
-#include "heap/medium.h"
 #include "heap/orphan.h"
 #include "heap/pool.h"
 #include "os/guard_mark.h"
@@ -50,17 +50,14 @@ static struct lock *const fork_locks[] = {
 #if IS_ENABLED(CONFIG_GUARD)
 	&guard_lock,
 #endif
-	&drain_lock, &orphan_lock, &vm_lock,
+	&drain_lock, &orphan_lock,
 };
 
 /* Which of them those of pools, of the same rank, come before. */
 #define POOLS_BEFORE	(IS_ENABLED(CONFIG_GUARD) ? 1u : 0u)
 
-/* And those of medium objects: they are held while vm_lock is taken. */
-#define MEDIUM_BEFORE	(ARRAY_SIZE(fork_locks) - 1)
-
 /* Of the forking thread: the first lock taken keeps a second one away. */
-static bool taken[ARRAY_SIZE(fork_locks)];
+static bool taken[ARRAY_SIZE(fork_locks)], vm_taken;
 static uintptr_t busy_before;
 static bool threaded;
 
@@ -85,7 +82,7 @@ static void prefork(void)
 		_IO_list_lock();
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
 	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
-		   !lock_is_mine(&drain_lock) && !medium_holds_lock();
+		   !lock_is_mine(&drain_lock) && !arena_holds_lock();
 	listen_prefork(none_held);
 	if (IS_ENABLED(CONFIG_CONTROL))
 		ctl_prefork(none_held);
@@ -96,10 +93,11 @@ static void prefork(void)
 	for (unsigned int i = 0; i < ARRAY_SIZE(fork_locks); i++) {
 		if (i == POOLS_BEFORE)
 			pool_prefork(none_held);
-		if (i == MEDIUM_BEFORE)
-			medium_prefork(may_wait);
 		taken[i] = lock_take_for_fork(fork_locks[i], may_wait);
 	}
+	/* vm_lock is taken by who holds one of an arena. */
+	arena_prefork(may_wait);
+	vm_taken = lock_take_for_fork(&vm_lock, may_wait);
 	fd_window_prefork(!tcb.busy);
 	store_relaxed(&init_forking, true);
 	threaded = !__libc_single_threaded;
@@ -111,10 +109,12 @@ static void release_locks(void)
 {
 	tcb.busy = busy_before;
 	store_relaxed(&init_forking, false);
+	if (vm_taken)
+		lock_release(&vm_lock);
+	arena_postfork();
 	for (unsigned int i = ARRAY_SIZE(fork_locks); i-- > 0;)
 		if (taken[i])
 			lock_release(fork_locks[i]);
-	medium_postfork();
 	pool_postfork();
 	if (IS_ENABLED(CONFIG_LEAK))
 		leak_postfork();
@@ -153,7 +153,7 @@ static void postfork_child(void)
 	if (!busy_before) {
 		drain_after_fork(threaded);
 		if (threaded)
-			medium_postfork_child();
+			arena_postfork_child();
 	}
 	/* Before a handler may allocate again: it would wait for who is gone. */
 	purge_postfork_child(threaded);

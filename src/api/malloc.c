@@ -103,24 +103,24 @@ static void *alloc_slot(unsigned int class, bool nested, struct got *got)
 static void *take_beyond(size_t align, size_t size, bool nested,
 			struct got *got)
 {
-	struct heap *heap = usable_heap(nested);
 	void *ptr = NULL;
 
-	if (medium_fits(align, size))
-		ptr = medium_alloc(heap, size, align, &got->zero);
+	if (medium_fits(align, size) && load_relaxed(&account.frugal))
+		ptr = medium_alloc(nested ? NULL : heap_get(), size, align,
+				   &got->zero);
 	if (!ptr)
-		ptr = large_alloc(heap, size, align, &got->zero);
+		ptr = large_alloc(usable_heap(nested), size, align, &got->zero);
 	if (unlikely(heap_profiled) && ptr)
 		got->sampled = sample_draw(object_usable(ptr));
 	return ptr;
 }
 
 /*
- * Near a limit those of the larger classes whose magazine is empty are cut out
- * of what other sizes have freed, too.  As large as a slot: that was promised.
+ * Those of the larger classes are cut out of what other sizes have freed, too,
+ * where their magazine is empty.  As large as a slot: that was promised.
  */
-static cold void *alloc_tight(size_t align, unsigned int class, bool nested,
-			      struct got *got)
+static void *alloc_frugal(size_t align, unsigned int class, bool nested,
+			  struct got *got)
 {
 	size_t size = sizeclasses[class].size;
 
@@ -140,8 +140,8 @@ static void *alloc_plain(size_t align, size_t size, bool nested,
 	else
 		class = sizeclass_for(align, size);
 	if (IS_ENABLED(CONFIG_MEDIUM) && class >= 0 &&
-	    unlikely(load_relaxed(&account.tight))) {
-		ptr = alloc_tight(align, (unsigned int)class, nested, got);
+	    unlikely(load_relaxed(&account.frugal))) {
+		ptr = alloc_frugal(align, (unsigned int)class, nested, got);
 		if (ptr)
 			return ptr;
 	}

@@ -25,9 +25,16 @@ static size_t align_of(int flags)
 	return (size_t)1 << (flags & LG_ALIGN_MASK);
 }
 
+static void zero_behind(void *ptr, size_t before, size_t now)
+{
+	if (now > before)
+		memset((char *)ptr + before, 0, now - before);
+}
+
 __export void *mallocx(size_t size, int flags)
 {
 	size_t align = max(align_of(flags), (size_t)ALIGN_MIN);
+	void *ptr;
 
 	if (!(flags & MALLOCX_ZERO))
 		return alloc_aligned(align, max(size, (size_t)1));
@@ -35,13 +42,12 @@ __export void *mallocx(size_t size, int flags)
 	 * All of it, not only what was asked for: rallocx() relies on what is
 	 * between the two.
 	 */
-	return alloc_zeroed(align, alloc_expect(align, size) ?: size);
-}
-
-static void zero_behind(void *ptr, size_t before, size_t now)
-{
-	if (now > before)
-		memset((char *)ptr + before, 0, now - before);
+	size = alloc_expect(align, size) ?: size;
+	ptr = alloc_zeroed(align, size);
+	/* It may be more than was to be expected. */
+	if (IS_ENABLED(CONFIG_MEDIUM) && ptr)
+		zero_behind(ptr, size, alloc_usable(ptr, "mallocx"));
+	return ptr;
 }
 
 /* realloc() keeps to no alignment but the least. */
@@ -90,7 +96,8 @@ __export void *rallocx(void *ptr, size_t size, int flags)
 	moved = align <= ALIGN_MIN ? alloc_change(ptr, size) :
 		realloc_aligned(ptr, before, size, align);
 	if (moved && flags & MALLOCX_ZERO)
-		zero_behind(moved, before, alloc_usable(moved, "rallocx"));
+		zero_behind(moved, moved == ptr ? before : min(before, size),
+			    alloc_usable(moved, "rallocx"));
 	return moved;
 }
 

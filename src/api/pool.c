@@ -139,19 +139,22 @@ static int64_t bytes_of(const struct ebb_pool *pool, void *buf)
 }
 
 /*
- * @bytes were charged for @buf, as for a medium object; where there was only a
- * large one the rest of it is, too.
+ * *@bytes were charged for @buf; where a medium object was thought of and there
+ * was a large one, or the other way round, that is charged for.  If it fails,
+ * nothing is.
  */
-static int charge_rest(struct ebb_pool *pool, void *buf, int64_t bytes)
+static int charge_anew(struct ebb_pool *pool, void *buf, int64_t *bytes)
 {
-	int64_t rest;
+	int64_t found;
 
-	if (!medium_fits(pool->wish.align, (size_t)bytes))
+	if (!medium_fits(pool->wish.align, (size_t)*bytes))
 		return 0;
-	rest = bytes_of(pool, buf) - bytes;
-	if (likely(rest <= 0))
+	found = bytes_of(pool, buf);
+	if (likely(found == *bytes))
 		return 0;
-	return pool_charge(pool, rest);
+	(void)pool_uncharge(pool, *bytes);
+	*bytes = found;
+	return pool_charge(pool, found);
 }
 
 /* What is not known to be nothing but a malloc(). */
@@ -175,17 +178,17 @@ static noinline void *take_slow(struct ebb_pool *pool, size_t size,
 		return NULL;
 	}
 	buf = alloc_for(&pool->wish, size);
-	if (buf && !has_level(pool)) {
-		err = charge_rest(pool, buf, bytes);
-		if (err) {
-			alloc_put(buf);
-			errno = -err;
-			buf = NULL;
-		}
-	}
-	if (!buf)
+	if (!buf) {
 		pool_uncharge(pool, bytes);
-	else if (has_level(pool))
+		return NULL;
+	}
+	err = charge_anew(pool, buf, &bytes);
+	if (err) {
+		alloc_put(buf);
+		errno = -err;
+		return NULL;
+	}
+	if (has_level(pool))
 		leak_take(pool, buf, size, (size_t)bytes, frame);
 	return buf;
 }
@@ -295,6 +298,17 @@ static int check_options(const struct ebb_pool_options *options)
 								 0;
 }
 
+/* What a buffer of @size may take up; heap_usable_for() says the least. */
+static size_t most_for(size_t align, size_t size)
+{
+	size_t least = heap_usable_for(align, size);
+
+	if (!medium_fits(align, size) || !param_int(EBB_ATTR_FRUGAL) ||
+	    sizeclass_for(align, size) >= 0)
+		return least;
+	return ALIGN_UP(size, map_page_size);
+}
+
 static int wish_for(size_t max_bytes, size_t max_buffer,
 		    const struct ebb_pool_options *options,
 		    struct pool_wish *wish)
@@ -318,7 +332,7 @@ static int wish_for(size_t max_bytes, size_t max_buffer,
 	/* Each size up to the largest must be possible. */
 	if (!max_buffer || max_buffer > PTRDIFF_MAX - map_page_size ||
 	    max_bytes > PTRDIFF_MAX ||
-	    (max_bytes && heap_usable_for(wish->align, max_buffer) > max_bytes))
+	    (max_bytes && most_for(wish->align, max_buffer) > max_bytes))
 		return -EINVAL;
 	return 0;
 }

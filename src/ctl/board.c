@@ -297,7 +297,7 @@ static void gather_counters(void)
 	uint64_t *values = page.counters;
 	uint64_t taken = 0, slabs = 0, lazy = 0, clean = 0, dirty;
 
-	for (unsigned int i = 0; i < NR_CLASSES; i++) {
+	for (unsigned int i = 0; i <= CLASS_BLOCKS; i++) {
 		taken += tally.classes[i].nr_taken * sizeclasses[i].size;
 		slabs += tally.classes[i].nr_slabs;
 		lazy += tally.classes[i].lazy_bytes;

@@ -52,7 +52,7 @@ struct search {
 	uint64_t pages[BATCH_PAGES];
 };
 
-/* Buffers beyond the size classes, by address; and text of mappings. */
+/* Buffers that have no slot, by address; and text of mappings. */
 struct room {
 	uint32_t large[LEAK_RECORDS_MAX];
 	char text[TEXT_LEN];
@@ -397,12 +397,20 @@ static void sort_large(void)
 	}
 }
 
+/* Which slot an address is in does not say which buffer. */
+static bool has_no_slot(const struct leak_record *record)
+{
+	return record->bytes > CLASS_SIZE_MAX ||
+	       (range_contains(record->buf) &&
+		slab_hot(slab_of(record->buf))->kind != SLAB_KIND_CLASS);
+}
+
 static void gather_large(void)
 {
 	search.nr_large = 0;
 	for (uint32_t i = 1; i <= leak_nr_records; i++)
 		if (leak_area->records[i].state == RECORD_OUT &&
-		    leak_area->records[i].bytes > CLASS_SIZE_MAX)
+		    has_no_slot(&leak_area->records[i]))
 			room->large[search.nr_large++] = i;
 	sort_large();
 }
@@ -414,7 +422,7 @@ static void scan_reached(void)
 		uintptr_t buf = (uintptr_t)record->buf;
 
 		search.work = record->next_work;
-		if (record->bytes > CLASS_SIZE_MAX)
+		if (has_no_slot(record))
 			scan_pages(buf, buf + record->bytes);
 		else
 			scan_words(buf, buf + record->bytes);

@@ -9,6 +9,7 @@
 #include "base/sys.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
+#include "heap/medium.h"
 #include "heap/orphan.h"
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
@@ -25,7 +26,7 @@ struct lock drain_lock = LOCK_INIT(3);
 /* What of a heap is to be emptied. */
 enum drain_part {
 	DRAIN_NOTHING,
-	DRAIN_ASIDE,		/* outbox and cached runs */
+	DRAIN_ASIDE,		/* outbox, cached runs and medium objects */
 	DRAIN_ALL,
 };
 
@@ -157,7 +158,7 @@ const char *drain_unavailable(void)
 static __guesses uint64_t sum_of_tops(const struct heap *heap)
 {
 	uint64_t sum = (uintptr_t)load_guess(&heap->outbox.top) +
-		       ((uint64_t)load_guess(&heap->runs.turn) << 48);
+		       ((uint64_t)load_guess(&heap->kept_turn) << 48);
 
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		sum += (uintptr_t)load_guess(&heap->magazines[class].top) *
@@ -200,10 +201,11 @@ static __guesses enum drain_part part_at_rest(struct heap *heap)
 {
 	uint64_t sum = sum_of_tops(heap);
 	void **outbox = load_guess(&heap->outbox.top);
-	uint32_t turn = load_guess(&heap->runs.turn);
+	uint32_t turn = load_guess(&heap->kept_turn);
 	bool all = sum == heap->tops_seen || kept_bursts(heap);
 	bool some = (outbox == heap->outbox_seen && !outbox_is_empty(heap)) ||
-		    (turn == heap->turn_seen && run_cache_bytes(heap));
+		    (turn == heap->turn_seen && (run_cache_bytes(heap) ||
+						 medium_cached_bytes(heap)));
 
 	heap->tops_seen = sum;
 	heap->outbox_seen = outbox;
@@ -266,16 +268,18 @@ static void empty_heap_of(struct heap *heap, struct drain *drain)
 		drain->shared |= heap_share(heap, &drain->wanted);
 	/* What was retired just now, too. */
 	run_cache_trim(heap, keep * KEEP_RUNS);
+	medium_trim(heap, keep * KEEP_RUNS);
 	charge_settle(heap);
 	heap->tops_seen = sum_of_tops(heap);
 	heap->outbox_seen = heap->outbox_store;
-	heap->turn_seen = heap->runs.turn;
+	heap->turn_seen = heap->kept_turn;
 }
 
 static void empty_aside(struct heap *heap)
 {
 	outbox_flush(heap);
 	run_cache_trim(heap, 0);
+	medium_trim(heap, 0);
 	charge_settle(heap);
 }
 
@@ -437,6 +441,12 @@ bool drain_around_barrier(void (*close)(struct heap *heap, void *arg),
 	return true;
 }
 
+size_t drain_slots_of(const struct heap *heap)
+{
+	return magazine_bytes(heap) + outbox_bytes(heap) +
+	       medium_cached_bytes(heap);
+}
+
 size_t drain_cached_bytes(size_t *ret_runs)
 {
 	struct heap *heap;
@@ -445,7 +455,7 @@ size_t drain_cached_bytes(size_t *ret_runs)
 	*ret_runs = 0;
 	lock_take(&drain_lock);
 	list_for_each_entry(heap, &heaps, all) {
-		bytes += magazine_bytes(heap) + outbox_bytes(heap);
+		bytes += drain_slots_of(heap);
 		*ret_runs += run_cache_bytes(heap);
 	}
 	lock_release(&drain_lock);

@@ -129,9 +129,12 @@ bool drain_around_barrier(void (*close)(struct heap *heap, void *arg),
 				       void *arg), void *arg) __must_check;
 
 /*
- * Bytes of slots in magazines and outboxes of all heaps, and of cached runs;
- * approximate while they run.
+ * Bytes of what is free, and nobody else's, in the caches of @heap, but for runs;
+ * approximate while its thread runs.
  */
+size_t drain_slots_of(const struct heap *heap);
+
+/* The same of all heaps; and of cached runs. */
 size_t drain_cached_bytes(size_t *ret_runs);
 
 /* Bytes that heaps in use, with the magazines they have grown, take up. */

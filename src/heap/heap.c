@@ -3,6 +3,7 @@
  * ebbmalloc - Heaps: what belongs to one thread
  */
 #include "base/err.h"
+#include "base/param.h"
 #include "base/sys.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
@@ -79,7 +80,8 @@ size_t heap_usable_for(size_t align, size_t size)
 
 	if (class >= 0)
 		return sizeclasses[class].size;
-	if (medium_fits(align, size))
+	/* Or a large one, as it goes, which is no smaller. */
+	if (medium_fits(align, size) && param_int(EBB_ATTR_FRUGAL))
 		return medium_size(size);
 	return ALIGN_UP(max(size, (size_t)1), map_page_size);
 }

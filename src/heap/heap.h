@@ -33,6 +33,7 @@
 #include "acct/account.h"
 #include "base/lock.h"
 #include "heap/charge.h"
+#include "heap/chunk.h"
 #include "heap/slab.h"
 #include "vm/run.h"
 
@@ -86,7 +87,7 @@ struct bin_lists {
 /* See heap/run_cache.h. */
 #define RUN_CACHE_RUNS	8u
 #define RUN_CACHE_LEN	4u
-#define RUN_CACHE_SLABS	8u
+#define RUN_CACHE_BYTES	(8 * SLAB_SIZE)
 
 struct cached_run {
 	struct slab *run;
@@ -97,9 +98,18 @@ struct cached_run {
 
 struct run_cache {
 	uint32_t nr;
-	uint32_t nr_slabs;	/* of all of them */
-	uint32_t turn;		/* changes with each that comes or goes */
+	uint32_t bytes;		/* of all of them */
 	struct cached_run entries[RUN_CACHE_RUNS];	/* the oldest first */
+};
+
+/* See heap/medium.h. */
+#define MEDIUM_CACHED		16u
+#define MEDIUM_CACHED_BYTES	(512 * BLOCK_SIZE)
+
+struct medium_cache {
+	uint32_t nr;
+	uint32_t bytes;		/* of all of them */
+	struct stretch stretches[MEDIUM_CACHED];	/* the oldest first */
 };
 
 struct tcb {
@@ -161,15 +171,21 @@ struct heap {
 	struct heap *next_free;	/* closed heaps; drain_lock */
 	uint64_t tops_seen;	/* drain_lock: sum of the tops at its last look */
 	void **outbox_seen;	/* drain_lock: top of the outbox then */
-	uint32_t turn_seen;	/* drain_lock: turn of the run cache then */
+	uint32_t kept_turn;	/* changes with each run or medium object that is
+				 * kept, or no more */
+	uint32_t turn_seen;	/* drain_lock: what that was at its last look */
 	uint64_t burst_ms;	/* drain_lock: since then burst_bytes is not 0,
 				 * as far as was seen; 0: it is */
 	struct run_cache runs;
+#if IS_ENABLED(CONFIG_MEDIUM)
+	struct medium_cache medium;
+#endif
 	struct sampler *sampler;	/* NULL: nothing is marked */
 	struct slab *aside;	/* popped, QUEUED, to be refilled from: see
 				 * heap_next_slab() */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
-				 * with, and cached runs; in account.cached */
+				 * with, cached runs and medium objects; in
+				 * account.cached */
 	uint32_t burst_bytes;	/* of these what is beyond the classes'
 				 * cache_max; whoever is at the heap stores,
 				 * holders of drain_lock read */
@@ -322,8 +338,8 @@ static inline uintptr_t *heap_key_of(void *ptr)
 struct heap *heap_get(void);
 
 /*
- * Usable bytes of what is handed out for @size at a multiple of @align, be it a
- * slot or a large object.
+ * Usable bytes, at least, of what is handed out for @size at a multiple of @align,
+ * be it a slot, a medium or a large object.  The same at any time.
  */
 size_t heap_usable_for(size_t align, size_t size);
 
@@ -425,6 +441,15 @@ static inline void heap_count_room(struct heap *heap, int64_t more)
 {
 	heap->grown_bytes += (uint32_t)more;
 	add_relaxed(&account.cached, (uint64_t)more);
+}
+
+/* @more bytes are kept beside magazines, in the cache of which *@sum are. */
+static inline void heap_count_kept(struct heap *heap, uint32_t *sum,
+				   int64_t more)
+{
+	store_relaxed(sum, *sum + (uint32_t)more);
+	store_relaxed(&heap->kept_turn, heap->kept_turn + 1);
+	heap_count_room(heap, more);
 }
 
 /* Whether the admin's bound (option limit) lets @bytes more be backed. */

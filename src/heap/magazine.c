@@ -9,6 +9,7 @@
 #include "heap/bypass.h"
 #include "heap/gather.h"
 #include "heap/magazine.h"
+#include "heap/medium.h"
 #include "heap/outbox.h"
 #include "heap/run_cache.h"
 #include "heap/sample.h"
@@ -121,7 +122,8 @@ void magazine_init(struct heap *heap)
 {
 	/* Where it was a thread's that fork() cut off inside the allocator. */
 	forget_stores(heap);
-	heap->runs.nr = heap->runs.nr_slabs = 0;
+	heap->runs.nr = heap->runs.bytes = 0;
+	medium_init(heap);
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_none(heap, class);
 	if (heap_marked)
@@ -580,6 +582,7 @@ void magazine_flush_all(struct heap *heap)
 	}
 	outbox_flush(heap);
 	run_cache_trim(heap, 0);
+	medium_trim(heap, 0);
 	forget_stores(heap);
 	account_tell(&heap->delta);
 }

@@ -2,40 +2,25 @@
 /*
  * ebbmalloc - Medium objects: neighbouring blocks of 1 KiB
  *
- * What it is: objects beyond CLASS_SIZE_MAX of up to a slab's size; and near a
- * limit (account.tight) those from MEDIUM_MIN on.  What one size has freed
- * another takes as it is, where slots, and runs, wait for one of their own size
- * or have to be given back first.
+ * What it is: objects from MEDIUM_MIN on, up to a slab's size, while memory is
+ * saved (account.frugal).  What one size has freed another takes as it is, where
+ * slots, and runs, wait for one of their own size or have to be given back first.
  *
- * Model: a *chunk* is an aligned run of CHUNK_SLABS slabs.  Each of its slabs
- * is one of class CLASS_BLOCKS, with a bit for each free block, a slab word and
- * a page word as any other (heap/slab.h), so that the reclaimer claims, gives
- * back and publishes its pages as those of slots.  An object is an extent of
- * blocks, MEDIUM_BLOCKS_MIN at least, which may cross from one slab of the
- * chunk into the next; its first and its last block are marked (starts, ends).
+ * Model: an object is a stretch of blocks of a chunk (heap/chunk.h), claimed by
+ * way of an arena (heap/arena.h).  Freeing takes no lock.  Who holds any lock, as
+ * below a signal handler, gets no medium object, but a large one.
  *
- * A chunk belongs to an *arena* for good, of which there are a few; threads use
- * them by turns.  An arena lists its chunks by their longest free extent, and
- * takes of those that will do one with the shortest; of that the extent which
- * needs the fewest pages that are not backed, and of these the shortest.  Only
- * when no arena has one is there a new chunk.
+ * A thread keeps the few it has freed last, to be taken again as they are by the
+ * same length: MEDIUM_CACHED of MEDIUM_CACHED_BYTES together at most; the oldest
+ * makes room.  None is kept near a limit (account.tight), nor below the admin's
+ * bound (option limit), where free memory must be anybody's.
  *
  * Invariants:
- * (1) Blocks are claimed for an object by the holder of the arena's lock only,
- *     with the atomics of heap/slab.h, since the reclaimer claims them as well;
- *     all of an object's, or none.
- * (2) Freeing takes no lock.  Who clears the mark of an object's first block
- *     has freed it; whoever else tries frees twice.
- * (3) A chunk is pinned by each of its objects and by each claim of the
- *     reclaimer's.  Who frees, or settles, publishes the blocks, then tells the
- *     arena, by its stack, and unpins last.  So with no pins, under the lock,
- *     a chunk that is not on the stack is not about to get there, and who has
- *     claimed all its blocks may give it up.
- * (4) Where a chunk has a longer free extent than `most' says, it is on the
- *     arena's stack, or somebody who pins it has yet to push it.
- *
- * Locking: that of the arena (rank 3), before vm_lock.  Who holds any lock, as
- * below a signal handler, gets no medium object, but a large one.
+ * (1) A stretch that is kept is claimed, pins its chunk, and has its last block
+ *     marked, as an object's; its first one is not, so that it is no pointer to
+ *     anything.
+ * (2) A chunk has as many pins as marks of last blocks, and claims of the
+ *     reclaimer's, but for what is changing just now.
  */
 #ifndef EBB_HEAP_MEDIUM_H
 #define EBB_HEAP_MEDIUM_H
@@ -45,16 +30,14 @@
 
 #define MEDIUM_MAX	SLAB_SIZE
 #define MEDIUM_MIN	(MEDIUM_BLOCKS_MIN << BLOCK_SHIFT)
-#define CHUNK_SLABS	16u
-#define CHUNK_BLOCKS	(CHUNK_SLABS * SLAB_BLOCKS)
 
 struct heap;
 
 /* Whether @size bytes at a multiple of @align may be a medium object. */
 static inline bool medium_fits(size_t align, size_t size)
 {
-	return IS_ENABLED(CONFIG_MEDIUM) && size <= MEDIUM_MAX &&
-	       align <= SLAB_SIZE;
+	return IS_ENABLED(CONFIG_MEDIUM) && size >= MEDIUM_MIN &&
+	       size <= MEDIUM_MAX && align <= SLAB_SIZE;
 }
 
 /* What is usable of one. */
@@ -94,27 +77,23 @@ void medium_free(struct heap *heap, void *ptr, const char *call);
  */
 bool medium_resize(struct heap *heap, void *ptr, size_t size);
 
+/*
+ * Give back the oldest that @heap keeps, beyond @keep bytes.
+ * Context: the heap's thread inside the bracket, or the holder of its gate.
+ */
+void medium_trim(struct heap *heap, size_t keep);
+
+/* @heap keeps nothing, whatever it kept: it was cut off by fork(). */
+void medium_init(struct heap *heap);
+
+/* How much it keeps: a guess, of any thread's. */
+size_t medium_cached_bytes(const struct heap *heap);
+
 /* Usable bytes of @ptr, in a slab of this kind; 0: no object begins there. */
 size_t medium_usable(const void *ptr);
 
 /* The object that @ptr, in a slab of this kind, lies in; NULL: none. */
 void *medium_around(const void *ptr);
-
-/*
- * The reclaimer has claimed pages of @slab, which is of this kind, or has
- * published what it had claimed.
- */
-void medium_claimed(struct slab *slab);
-void medium_settled(struct slab *slab);
-
-/* Give up chunks that have no object, but for one of each arena unless @all. */
-void medium_reap(bool all);
-
-/* Fork handlers, as in api/fork.c. */
-bool medium_holds_lock(void);
-void medium_prefork(bool may_wait);
-void medium_postfork(void);
-void medium_postfork_child(void);
 
 #else
 
@@ -143,6 +122,23 @@ static inline bool medium_resize(struct heap *heap, void *ptr, size_t size)
 	return false;
 }
 
+static inline void medium_init(struct heap *heap)
+{
+	(void)heap;
+}
+
+static inline void medium_trim(struct heap *heap, size_t keep)
+{
+	(void)heap;
+	(void)keep;
+}
+
+static inline size_t medium_cached_bytes(const struct heap *heap)
+{
+	(void)heap;
+	return 0;
+}
+
 static inline size_t medium_usable(const void *ptr)
 {
 	(void)ptr;
@@ -153,39 +149,6 @@ static inline void *medium_around(const void *ptr)
 {
 	(void)ptr;
 	return NULL;
-}
-
-static inline void medium_claimed(struct slab *slab)
-{
-	(void)slab;
-}
-
-static inline void medium_settled(struct slab *slab)
-{
-	(void)slab;
-}
-
-static inline void medium_reap(bool all)
-{
-	(void)all;
-}
-
-static inline bool medium_holds_lock(void)
-{
-	return false;
-}
-
-static inline void medium_prefork(bool may_wait)
-{
-	(void)may_wait;
-}
-
-static inline void medium_postfork(void)
-{
-}
-
-static inline void medium_postfork_child(void)
-{
 }
 
 #endif

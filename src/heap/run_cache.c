@@ -14,9 +14,8 @@ static void remove_entry(struct heap *heap, unsigned int at)
 	cache->nr--;
 	for (; at < cache->nr; at++)
 		cache->entries[at] = cache->entries[at + 1];
-	store_relaxed(&cache->nr_slabs, cache->nr_slabs - nr_slabs);
-	store_relaxed(&cache->turn, cache->turn + 1);
-	heap_count_room(heap, -((int64_t)nr_slabs << SLAB_SHIFT));
+	heap_count_kept(heap, &cache->bytes,
+			-((int64_t)nr_slabs << SLAB_SHIFT));
 }
 
 static void free_oldest(struct heap *heap)
@@ -82,16 +81,14 @@ void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
 	}
 	cache = &heap->runs;
 	while (cache->nr == RUN_CACHE_RUNS ||
-	       cache->nr_slabs + nr > RUN_CACHE_SLABS)
+	       cache->bytes + (nr << SLAB_SHIFT) > RUN_CACHE_BYTES)
 		free_oldest(heap);
 	cache->entries[cache->nr++] = (struct cached_run){
 		run, (uint32_t)nr, (uint16_t)state,
 		(uint16_t)(run_backed_bytes(run + nr - 1, state) >>
 			   map_page_shift),
 	};
-	store_relaxed(&cache->nr_slabs, cache->nr_slabs + (uint32_t)nr);
-	store_relaxed(&cache->turn, cache->turn + 1);
-	heap_count_room(heap, (int64_t)nr << SLAB_SHIFT);
+	heap_count_kept(heap, &cache->bytes, (int64_t)nr << SLAB_SHIFT);
 }
 
 void run_cache_trim(struct heap *heap, size_t keep)
@@ -102,5 +99,5 @@ void run_cache_trim(struct heap *heap, size_t keep)
 
 __guesses size_t run_cache_bytes(const struct heap *heap)
 {
-	return (size_t)load_guess(&heap->runs.nr_slabs) << SLAB_SHIFT;
+	return load_guess(&heap->runs.bytes);
 }

@@ -7,7 +7,7 @@
  * vm_lock for it, which all threads share.
  *
  * Model: up to RUN_CACHE_RUNS runs of RUN_CACHE_LEN slabs at most, together
- * RUN_CACHE_SLABS; of the wanted length that is taken of which about as many
+ * RUN_CACHE_BYTES; of the wanted length that is taken of which about as many
  * pages are backed as will be used, the newest of several; the oldest makes
  * room.  Nothing is cached below the admin's bound (option limit), where free
  * memory must be anybody's.

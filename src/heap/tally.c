@@ -62,7 +62,7 @@ static void walk_slabs(struct class_tally *classes)
 	for (size_t i = 0; i < nr; i++) {
 		const struct slab_hot *hot = hot_at(i);
 
-		if (load_acquire(&hot->kind) == SLAB_KIND_CLASS)
+		if (slab_kind_has_slots(load_acquire(&hot->kind)))
 			add_slab(hot, range.slabs + i, classes);
 	}
 }
@@ -98,7 +98,7 @@ static void gather_heap(struct heap *heap, void *arg)
 	row.nr_slabs = heap->tally_slabs;
 	row.taken_bytes = heap->tally_taken;
 	if (heap->tcb) {
-		row.cached_bytes = magazine_bytes(heap) + outbox_bytes(heap);
+		row.cached_bytes = drain_slots_of(heap);
 		to->tally->cached_bytes += row.cached_bytes;
 		to->tally->run_cache_bytes += run_cache_bytes(heap);
 		to->tally->heap_bytes += magazine_store_bytes(heap);
@@ -139,7 +139,7 @@ static void sum_heap(struct heap *heap, void *arg)
 	/* What is in an outbox was told as dirty when it came there. */
 	sums->slots_handed += (int64_t)outbox;
 	sums->slots_dirty -= (int64_t)outbox;
-	sums->cached_bytes += magazine_bytes(heap) + outbox;
+	sums->cached_bytes += drain_slots_of(heap);
 	sums->run_cache_bytes += run_cache_bytes(heap);
 	sums->heap_bytes += magazine_store_bytes(heap);
 }

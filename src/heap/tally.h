@@ -32,7 +32,8 @@ struct thread_tally {
 };
 
 struct tally {
-	struct class_tally classes[NR_CLASSES];
+	/* The last: blocks of chunks, heap/chunk.h. */
+	struct class_tally classes[NR_CLASSES + 1];
 	unsigned int nr_threads;	/* filled in; with most taken first */
 	uint64_t cached_bytes;		/* of all threads */
 	uint64_t run_cache_bytes;	/* of all threads: runs they keep */

@@ -8,7 +8,6 @@
 #include "base/err.h"
 #include "base/lock.h"
 #include "base/trace.h"
-#include "heap/medium.h"
 #include "heap/slab.h"
 #include "heap/stranger.h"
 #include "heap/tail.h"
@@ -156,8 +155,6 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 			 unsigned int done)
 {
 	struct slab *slab = claim->slab;
-	/* Before it is anybody's: then it might become one. */
-	bool medium = medium_has(slab);
 
 	if (done && batch.kind == ADVISE_CLEAN) {
 		/* What an audit gives back once more is clean already. */
@@ -182,8 +179,6 @@ static void settle_pages(struct pass *pass, const struct claim *claim,
 	if (done)
 		stranger_note_holes(slab_hot(slab));
 	publish_pages(slab, claim->pages);
-	if (medium)
-		medium_settled(slab);
 	/* What was refused is looked at by the next pass, whenever it is. */
 	if (done != claim->pages)
 		slab_dirty_push(slab);
@@ -226,6 +221,15 @@ static void settle_tail(struct pass *pass, const struct claim *claim, bool done)
 	account_look(run_dirty_bytes());
 }
 
+/* What was refused waits its age again, what is audited until the next pass. */
+static uint64_t stamp_of(const struct pass *pass, const struct claim *claim,
+			 enum run_state state)
+{
+	if (pass->auditing)
+		return pass->now_ms + 1;
+	return state == RUN_DIRTY ? clock_coarse_ms() : claim->slab->stamp_ms;
+}
+
 static void settle(struct pass *pass, const struct claim *claim)
 {
 	enum run_state state;
@@ -247,10 +251,7 @@ static void settle(struct pass *pass, const struct claim *claim)
 		state = RUN_DIRTY;
 	else
 		state = batch.kind == ADVISE_CLEAN ? RUN_CLEAN : RUN_LAZY;
-	/* What was refused waits its age again. */
-	run_settle(claim->slab, claim->nr, state,
-		   state == RUN_DIRTY ? clock_coarse_ms() :
-					claim->slab->stamp_ms);
+	run_settle(claim->slab, claim->nr, state, stamp_of(pass, claim, state));
 }
 
 /*
@@ -537,17 +538,14 @@ unsigned int batch_take_pages(struct pass *pass, enum advise_kind kind,
 
 	begin(pass, kind);
 	pages = claim_pages(life, pages);
-	if (pages) {
-		if (medium_has(slab))
-			medium_claimed(slab);
+	if (pages)
 		add(pass, (struct claim){
 			.slab = slab,
 			.pages = pages,
 			.lazy = pages & pages_lazy(load_relaxed(&slab->pages)),
 		});
-	} else {
+	else
 		cancel();
-	}
 	return pages;
 }
 

@@ -3,6 +3,8 @@
  * ebbmalloc - Claims of whole pages of a slab
  */
 
+#include "heap/arena.h"
+#include "heap/medium.h"
 #include "heap/misuse.h"
 #include "heap/slab.h"
 #include "reclaim/claim.h"
@@ -61,6 +63,15 @@ static unsigned int pages_got(const struct sizeclass *sc, unsigned int pages,
 	return whole;
 }
 
+/* Who freed meanwhile took it for used: a chunk's arena has to hear. */
+static void put_back(struct slab *slab, unsigned int word, uint64_t mask)
+{
+	if (medium_has(slab) && !word)
+		arena_put_back(slab, mask);
+	else
+		slab_unclaim(slab, word, mask);
+}
+
 unsigned int claim_pages(const struct slab_life *life, unsigned int pages)
 {
 	struct slab *slab = life->slab;
@@ -76,21 +87,26 @@ unsigned int claim_pages(const struct slab_life *life, unsigned int pages)
 		uint64_t keep = word_mask(sc, word, whole);
 
 		if (got[word] & ~keep)
-			slab_unclaim(slab, word, got[word] & ~keep);
+			put_back(slab, word, got[word] & ~keep);
 		got[word] = keep;
 		nr += bits_count(keep);
 	}
-	if (whole && slab_debit(slab, nr, life->gen))
+	if (whole && slab_debit(slab, nr, life->gen)) {
+		if (medium_has(slab))
+			arena_claimed(slab);
 		return whole;
+	}
 	for (word = first; whole && word < end; word++)
 		if (got[word])
-			slab_unclaim(slab, word, got[word]);
+			put_back(slab, word, got[word]);
 	return 0;
 }
 
 void publish_pages(struct slab *slab, unsigned int pages)
 {
 	const struct sizeclass *sc = &sizeclasses[slab_hot(slab)->class];
+	/* Before it is anybody's: then it might become one. */
+	bool medium = medium_has(slab);
 	unsigned int word, end;
 
 	words_of(sc, pages, &word, &end);
@@ -106,4 +122,6 @@ void publish_pages(struct slab *slab, unsigned int pages)
 				   (word * 64 + bit_lowest(twice)) * sc->size,
 				   NULL);
 	}
+	if (medium)
+		arena_settled(slab, pages);
 }

@@ -7,7 +7,7 @@
  * them again.
  *
  * Invariants: a page is had whole or not at all; between the two calls its slots
- * are nobody's but the caller's.
+ * are nobody's but the caller's, and a chunk (heap/chunk.h) is pinned.
  *
  * Locking: none; slab_claim(), slab_debit() and slab_publish() say who may race.
  */

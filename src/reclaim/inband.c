@@ -42,6 +42,7 @@
 #define MARGIN_SHARE	8		/* of the limit: not more than that */
 #define TIGHT_SHARE	8		/* of the limit: less headroom is tight, */
 #define ROOMY_SHARE	4		/* and that is not */
+#define FRUGAL_GAP	16		/* of the limit: more than `frugal' ends that */
 #define PROMISED_SHARE	4		/* of the limit: more is not held back */
 #define GRANT_SHARE	2		/* of headroom: others spend it, too */
 #define GRANT_STEP	((int64_t)MIB)	/* or that, if it is there */
@@ -158,12 +159,41 @@ static int64_t share_of(int64_t headroom, int64_t margin)
 		   min(headroom - 2 * margin, GRANT_STEP));
 }
 
-/* Who goes to and fro has memory cut in both ways. */
-static void note_tight(uint64_t limit, uint64_t headroom)
+static void say_if_not_frugal(void)
 {
-	if (headroom < limit / TIGHT_SHARE)
+	int64_t option = param_int(EBB_ATTR_FRUGAL);
+
+	if (!IS_ENABLED(CONFIG_MEDIUM) &&
+	    option != param_attr(EBB_ATTR_FRUGAL)->def)
+		log_line("frugal is not in force: built without CONFIG_MEDIUM");
+}
+
+/*
+ * Whether memory is saved however much there is: below the admin's own bound one
+ * size gets what another has freed, or nothing.
+ */
+static bool is_always_frugal(void)
+{
+	int64_t option = param_int(EBB_ATTR_FRUGAL);
+
+	return option && (load_relaxed(&account.backed_max) ||
+			  (option & EBB_PERCENT_BIT &&
+			   option >= EBB_PERCENT(100)));
+}
+
+/* Who goes to and fro has memory cut in both ways. */
+static void note_near(uint64_t limit, uint64_t headroom)
+{
+	bool none = limit == CGROUP_NO_LIMIT;
+	uint64_t enough = none ? 0 : param_bytes(EBB_ATTR_FRUGAL, limit);
+
+	if (is_always_frugal() || headroom < enough)
+		store_relaxed(&account.frugal, true);
+	else if (headroom - enough >= limit / FRUGAL_GAP || !enough)
+		store_relaxed(&account.frugal, false);
+	if (!none && headroom < limit / TIGHT_SHARE)
 		store_relaxed(&account.tight, true);
-	else if (headroom >= limit / ROOMY_SHARE)
+	else if (none || headroom >= limit / ROOMY_SHARE)
 		store_relaxed(&account.tight, false);
 }
 
@@ -176,8 +206,8 @@ static void sampled(uint64_t limit, uint64_t headroom, int64_t room)
 	store_relaxed(&stats.headroom, none ? 0 : headroom);
 	store_relaxed(&overdraft,
 		      has_margin(limit, headroom, 1) ? GRANT_MIN : 0);
-	note_tight(none ? 0 : limit, headroom);
 	set_bound(limit);
+	note_near(limit, headroom);
 	if (limit == CGROUP_NO_LIMIT)
 		grant(FREE_ROOM, room);
 	else
@@ -200,7 +230,8 @@ void inband_sampled(uint64_t limit, uint64_t headroom, struct inband_mark mark)
 	lock_release(&inband_lock);
 }
 
-__startup void inband_init(void)
+/* As the options are. */
+static __startup void begin(void)
 {
 	int64_t option = param_int(EBB_ATTR_LIMIT);
 
@@ -209,6 +240,14 @@ __startup void inband_init(void)
 		store_relaxed(&account.room, option ? 0 : FIRST_ROOM);
 	if (option && !(option & EBB_PERCENT_BIT))
 		set_bound(CGROUP_NO_LIMIT);
+	if (is_always_frugal())
+		store_relaxed(&account.frugal, true);
+}
+
+__startup void inband_init(void)
+{
+	begin();
+	say_if_not_frugal();
 }
 
 void inband_option_changed(void)
@@ -219,7 +258,7 @@ void inband_option_changed(void)
 		set_bound(CGROUP_NO_LIMIT);
 		store_relaxed(&account.step, ACCOUNT_STEP);
 	}
-	inband_init();
+	begin();
 	lock_release(&inband_lock);
 }
 

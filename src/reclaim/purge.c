@@ -27,10 +27,10 @@
 #include "acct/account.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "heap/arena.h"
 #include "heap/bypass.h"
 #include "heap/drain.h"
 #include "heap/magazine.h"
-#include "heap/medium.h"
 #include "heap/orphan.h"
 #include "heap/run_cache.h"
 #include "heap/tail.h"
@@ -58,7 +58,7 @@ uint64_t purge_free_most(void)
 
 static void add_cached(struct heap *heap, void *sum)
 {
-	*(uint64_t *)sum += magazine_bytes(heap) + run_cache_bytes(heap);
+	*(uint64_t *)sum += drain_slots_of(heap) + run_cache_bytes(heap);
 }
 
 uint64_t purge_cached(void)
@@ -366,7 +366,7 @@ static void pass_run(struct pass *pass)
 			pass->result->aging |= drained.left;
 		pass->result->shared = drained.shared;
 		orphan_reap();
-		medium_reap(pass->order->force);
+		arena_reap(pass->order->force);
 		drain_tables();
 	}
 	pass->result->cached_left = load_relaxed(&account.cached);

@@ -34,7 +34,7 @@
 #define BLOCK_SHIFT	10
 #define BLOCK_SIZE	((size_t)1 << BLOCK_SHIFT)
 #define SLAB_BLOCKS	(SLAB_SIZE >> BLOCK_SHIFT)
-#define MEDIUM_BLOCKS_MIN	16u	/* of a medium object */
+#define MEDIUM_BLOCKS_MIN	8u	/* of a medium object */
 #define SLAB_WORDS	64	/* of free bits: 4096 slots of 16 B */
 #define SLAB_PAGES_MAX	16	/* with the smallest page, 4 KiB */
 
@@ -43,7 +43,7 @@ struct heap;
 enum slab_kind {
 	SLAB_KIND_NONE,		/* free, never used, or inside a run */
 	SLAB_KIND_CLASS,	/* slots of one size class */
-	SLAB_KIND_MEDIUM,	/* blocks of medium objects; heap/medium.h */
+	SLAB_KIND_MEDIUM,	/* blocks; one of a chunk, heap/chunk.h */
 	SLAB_KIND_RUN,		/* first slab of a large object */
 	SLAB_KIND_META,		/* first slab of a run of our own */
 };
@@ -55,7 +55,7 @@ enum slab_kind {
 struct slab_hot {
 	struct heap *owner;	/* changed only as heap/slab.h says */
 	uint16_t charge;	/* account of what it serves; heap/charge.h */
-	uint16_t unused;
+	uint16_t known;		/* of a chunk: see heap/arena.c (atomic) */
 	uint16_t bin;		/* byte offset of the bin in struct heap */
 	uint8_t kind;		/* enum slab_kind */
 	uint8_t class;		/* size class */
@@ -72,12 +72,22 @@ enum run_state {
 	RUN_NR_STATES
 };
 
+/* Of a whole chunk; heap/chunk.h. */
+struct chunk_meta {
+	uint32_t nr_pins;	/* atomic */
+	uint16_t changed;	/* atomic */
+	uint16_t arena;		/* set once */
+};
+
 struct slab {
 	/* Shared words; the protocol is in heap/slab.h. */
 	uint64_t ctl;		/* free slots, state, generation */
 	uint64_t pages;		/* clean, lazy, idle pages; vm/pages.h */
-	struct slab *avail_next;	/* link of the owner's stack, or of the
-					 * arena's */
+	union {
+		struct slab *avail_next;	/* link of the owner's stack; of a
+						 * chunk's first slab, the arena's */
+		struct chunk_meta chunk;	/* of a chunk's second slab */
+	};
 	struct slab *dirty_next;	/* link of the dirty queue */
 	uint32_t dirty_queued;	/* 1: in that queue, or being pushed */
 	union {
@@ -91,9 +101,7 @@ struct slab {
 	union {
 		uint16_t scan_word;	/* of a class; owner only: where the
 					 * next refill looks */
-		uint16_t most;		/* of a chunk's first slab: blocks of its
-					 * longest free extent, as its arena,
-					 * whose lock it is, knows */
+		uint16_t listed;	/* of a chunk: see heap/arena.c */
 	};
 	uint8_t swept;		/* reclaimer only: on its aging list */
 	uint8_t displaced;	/* run head, vm_lock: moved here by mremap */
@@ -113,9 +121,9 @@ struct slab {
 			uint64_t stamp_ms;	/* since when the run is free;
 						 * vm_lock */
 		};
-		struct {		/* of medium objects; heap/medium.h */
+		struct {		/* of a chunk; heap/chunk.h */
 			uint64_t starts, ends;	/* bits of blocks (atomic) */
-			uint16_t charge[SLAB_BLOCKS / MEDIUM_BLOCKS_MIN];
+			uint16_t charges[SLAB_BLOCKS / MEDIUM_BLOCKS_MIN / 2];
 		} medium;
 	};
 	struct list_head sweep;	/* reclaimer only: slabs that are ageing */
@@ -128,16 +136,16 @@ struct slab {
 			uint32_t nr;	/* ... those in use */
 			uint32_t turn;
 		} tables;
-		struct {		/* of a chunk's first slab;
-					 * heap/medium.h */
-			uint32_t nr_pins;	/* atomic */
-			uint16_t changed;	/* atomic */
-			uint16_t arena;		/* set once */
-		} chunk;
+		/* of a chunk: the upper half's */
+		uint16_t upper_charges[SLAB_BLOCKS / MEDIUM_BLOCKS_MIN / 2];
 	};
 
-	uint64_t free[SLAB_WORDS];	/* slot n: bit n % 64 of word n / 64;
-					 * 1 is free */
+	/*
+	 * Slot n: bit n % 64 of word n / 64; 1 is free.  Nothing else may lie here:
+	 * who claims by what he knows of an earlier life clears bits, and sets them
+	 * again when he sees.
+	 */
+	uint64_t free[SLAB_WORDS];
 };
 
 _Static_assert(sizeof(struct slab_hot) == 16, "hot descriptor is 16 bytes");

@@ -12,7 +12,8 @@
 
 seconds=${BUILD_SECONDS:-6}
 fast=decay_ms=0,lazy_ms=0,thread_min=0
-aged=decay_ms=20,lazy_ms=5,tick_min_ms=10,thread_min=0
+# With medium objects.
+aged=decay_ms=20,lazy_ms=5,tick_min_ms=10,thread_min=0,frugal=100%
 
 # build NAME CONFIG VARIABLE=VALUE...: the torture test in that build
 build()
@@ -66,10 +67,9 @@ check "it passes with failing kernel calls" \
 	torture ubsan "inject=all:97,$fast"
 check "it passes with every free checked" torture ubsan "check=1,$fast"
 check "it passes with ages" torture ubsan "$aged"
-# Medium objects are not in the default configuration.
 check "medium objects are as their model says" run_in ubsan unit/medium_test
 check "debug config with ASan builds" build asan debugconfig D=asan
-check "it passes" torture asan "$fast"
+check "it passes" torture asan "$fast,frugal=100%"
 if command -v clang >/dev/null; then
 	check "clang builds" build clang defconfig CC=clang
 	check "it passes" torture clang "$fast"

@@ -4,9 +4,9 @@
  *
  * Model: an object of at most 64 KiB of usable size lives in a slab, a 64 KiB
  * piece of memory aligned to that, or in two of them side by side.  The slabs
- * that must exist are those such an object lies in; their 1 KiB blocks that no object overlaps are *free*;
- * and a free block in a page that some object overlaps is *stranded*, since
- * the kernel can only take whole pages.
+ * that must exist are those such an object lies in; their 1 KiB blocks that no
+ * object overlaps are *free*; and a free block in a page that some object overlaps
+ * is *stranded*, since the kernel can only take whole pages.
  *
  * Computed from pointers and usable sizes alone.  Which of the pages without
  * an object are resident is asked of the kernel: after a trim, none.

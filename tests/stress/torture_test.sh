@@ -28,7 +28,7 @@ can_inject()
 	grep -qs '^CONFIG_INJECT=y' "$EBB_BUILD/.config"
 }
 
-plan 12
+plan 13
 check "default options" run "" "$seconds" 4
 check "reclaimer at full speed" run $fast "$seconds" 4
 check "with ages" run $aged "$seconds" 4
@@ -37,8 +37,9 @@ check "two threads" run $fast "$short" 2
 check "sixteen threads" run decay_ms=1,lazy_ms=0,thread_min=0 "$short" 16
 check "without a reclaimer" run reclaim=off "$short" 4
 check "every free checked" run check=1,$fast "$short" 4
+check "with medium objects" run "frugal=100%,$aged" "$seconds" 4
 # Some get nothing, and all get what others have free.
-check "near a limit" run "limit=48M,thread_min=0" "$short" 4
+check "near a limit" run "limit=48M,thread_min=0,frugal=100%" "$short" 4
 check "with a heap profile" run profile=4K,$fast "$short" 4
 check "with a heap profile of all objects" run profile=1,$fast "$short" 4
 if can_inject; then

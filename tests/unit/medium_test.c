@@ -2,9 +2,9 @@
 /*
  * ebbmalloc tests - Medium objects: blocks, chunks, and the reclaimer
  *
- * The parts of the library are the real ones; medium.c and claim.c are
- * included, for what nobody else sees.  A model knows of each block whose it is,
- * and what it reads as: what the reclaimer gives back is zeroed here.
+ * The parts of the library are the real ones; chunk.c, arena.c, medium.c and
+ * claim.c are included, for what nobody else sees.  A model knows of each block
+ * whose it is, and what it reads as: what the reclaimer gives back is zeroed here.
  */
 #include <pthread.h>
 #include <sched.h>
@@ -17,10 +17,16 @@
  */
 static bool jitters;
 
+/* Or once, at the step that it is said to. */
+static void (*intruder)(void);
+static unsigned int steps_before;
+
 static void jitter(void)
 {
 	static __thread uint32_t last;
 
+	if (steps_before && !--steps_before)
+		intruder();
 	last = last * 1664525 + 1013904223;
 	if (jitters && last >> 27 == 0)
 		sched_yield();
@@ -58,6 +64,8 @@ static void jitter(void)
 #define or_release(p, v)						\
 	JITTERED(__atomic_fetch_or((p), (v), __ATOMIC_RELEASE))
 
+#include "heap/chunk.c"
+#include "heap/arena.c"
 #include "heap/medium.c"
 #include "reclaim/claim.c"
 
@@ -82,6 +90,26 @@ struct held {
 static struct object objects[NR_OBJECTS];
 static struct held held[NR_HELD];
 static uint32_t owner[NR_BLOCKS];	/* object's number + 1; 0: free */
+
+/* Of threads that keep some, as drain_open_heap() leaves them. */
+#define NR_THREADS	3u
+
+static struct heap heaps_of[NR_THREADS];
+
+static struct heap *keeper(unsigned int number)
+{
+	struct heap *heap = &heaps_of[number];
+
+	store_relaxed(&account.frugal, true);
+	heap->tcb = &tcb;
+	return heap;
+}
+
+/* The heap that half of the calls are made with; the others are a handler's. */
+static struct heap *either(struct rng *rng)
+{
+	return rng_below(rng, 2) ? keeper(0) : NULL;
+}
 
 FIXTURE(medium) {
 	struct rng rng;
@@ -152,7 +180,7 @@ static const char *make(struct object *object, struct rng *rng, uint64_t id)
 		align = 1ul << rng_below(rng, SLAB_SHIFT + 1);
 		size = rng_below(rng, MEDIUM_MAX + 1);
 	}
-	object->start = medium_alloc(NULL, size, align, &zero);
+	object->start = medium_alloc(either(rng), size, align, &zero);
 	if (!object->start)
 		return "no memory";
 	object->len = medium_size(size);
@@ -177,7 +205,7 @@ static const char *resize(struct object *object, struct rng *rng)
 	uint32_t number = (uint32_t)(object - objects) + 1;
 	size_t size = draw(rng), len = medium_size(size);
 
-	if (!medium_resize(NULL, object->start, size))
+	if (!medium_resize(either(rng), object->start, size))
 		return len <= object->len ? "not made shorter" : NULL;
 	if (medium_usable(object->start) != len)
 		return "of another length, resized";
@@ -194,14 +222,14 @@ static const char *resize(struct object *object, struct rng *rng)
 	return NULL;
 }
 
-static const char *drop(struct object *object)
+static const char *drop(struct object *object, struct heap *heap)
 {
 	if (!holds(object, object->len))
 		return "changed";
 	if (!change_owner(object->start, object->len,
 			  (uint32_t)(object - objects) + 1, 0))
 		return "lost";
-	medium_free(NULL, object->start, "free");
+	medium_free(heap, object->start, "free");
 	if (medium_usable(object->start))
 		return "freed and there";
 	object->start = NULL;
@@ -214,7 +242,8 @@ static const char *step_object(struct rng *rng, uint64_t id)
 
 	if (!object->start)
 		return make(object, rng, id);
-	return rng_below(rng, 3) ? drop(object) : resize(object, rng);
+	return rng_below(rng, 3) ? drop(object, either(rng)) :
+				   resize(object, rng);
 }
 
 /* As sweep() and batch_take_pages(). */
@@ -231,8 +260,6 @@ static void hold(struct held *at, struct slab *slab)
 		return;
 	at->pages = claim_pages(&life, pages);
 	at->slab = slab;
-	if (at->pages)
-		medium_claimed(slab);
 }
 
 /* As settle_pages(); @clean: the kernel has taken them. */
@@ -249,7 +276,6 @@ static void settle(struct held *at, bool clean)
 			    (int64_t)pages_bytes(at->pages));
 	}
 	publish_pages(at->slab, at->pages);
-	medium_settled(at->slab);
 	at->pages = 0;
 }
 
@@ -279,9 +305,11 @@ static const char *step_reclaimer(struct rng *rng)
 static bool is_known(struct slab *chunk)
 {
 	for (int view = 0; view < NR_VIEWS; view++)
-		if (longest(chunk, (enum view)view) > chunk[view].most)
-			return chunk->chunk.changed || chunk->chunk.nr_pins;
-	return true;
+		if (chunk_longest(chunk, (enum view)view) > *known_of(chunk, (enum view)view))
+			return false;
+	return chunk_meta(chunk)->changed || chunk_meta(chunk)->nr_pins ||
+	       (chunk[VIEW_BACKED].listed >= *known_of(chunk, VIEW_BACKED) &&
+		chunk[VIEW_FREE].listed >= *known_of(chunk, VIEW_FREE));
 }
 
 static bool all_are_known(void)
@@ -305,7 +333,7 @@ static bool none_is_left(void)
 	for (size_t i = 0; i < nr; i++)
 		if (hot_at(i)->kind == SLAB_KIND_MEDIUM)
 			return false;
-	return !run_counters.used && !account.slots_handed &&
+	return !load_relaxed(&run_counters.used) && !account.slots_handed &&
 	       !account.slots_dirty;
 }
 
@@ -319,7 +347,7 @@ TEST_F_TIMEOUT(medium, objects_do_as_the_model_says, 120)
 			step_reclaimer(&self->rng);
 		if (!(i % 512)) {
 			EXPECT_TRUE(all_are_known());
-			medium_reap(i % 1024);
+			arena_reap(i % 1024);
 		}
 	}
 	ASSERT_EQ(NULL, wrong) {
@@ -327,11 +355,100 @@ TEST_F_TIMEOUT(medium, objects_do_as_the_model_says, 120)
 	}
 	for (unsigned int i = 0; i < NR_OBJECTS; i++)
 		if (objects[i].start)
-			ASSERT_EQ(NULL, drop(&objects[i]));
+			ASSERT_EQ(NULL, drop(&objects[i], NULL));
 	for (unsigned int i = 0; i < NR_HELD; i++)
 		if (held[i].pages)
 			settle(&held[i], i % 2);
-	medium_reap(true);
+	medium_trim(keeper(0), 0);
+	account_tell(&keeper(0)->delta);
+	arena_reap(true);
+	EXPECT_TRUE(none_is_left());
+}
+
+/* Of its own size; not of others, nor what has to lie elsewhere. */
+TEST_F(medium, a_thread_takes_again_what_it_has_freed)
+{
+	struct heap *heap = keeper(0);
+	char *p, *q;
+	bool zero;
+
+	p = medium_alloc(heap, 41 * KIB, 1, &zero);
+	ASSERT_NE(NULL, p);
+	ASSERT_NE(NULL, medium_alloc(heap, 9 * KIB, 1, &zero));
+	q = medium_alloc(heap, 41 * KIB, 1, &zero);
+	ASSERT_NE(NULL, q);
+	medium_free(heap, p, "free");
+	medium_free(heap, q, "free");
+	EXPECT_EQ(82 * KIB, medium_cached_bytes(heap));
+	EXPECT_EQ(82 * KIB, account.cached);
+	EXPECT_EQ(0, medium_usable(p));
+	EXPECT_EQ(NULL, medium_around(p));
+	EXPECT_NE(p, medium_alloc(heap, 40 * KIB, 1, &zero));
+	EXPECT_EQ(q, medium_alloc(heap, 41 * KIB, 1, &zero));
+	EXPECT_FALSE(zero);
+	EXPECT_EQ(41 * KIB, medium_usable(q));
+	medium_free(heap, q, "free");
+	/* The older one is the first of its chunk. */
+	EXPECT_EQ(p, medium_alloc(heap, 41 * KIB, SLAB_SIZE, &zero));
+	EXPECT_NE(q, medium_alloc(heap, 41 * KIB, SLAB_SIZE, &zero));
+}
+
+TEST_F(medium, a_thread_keeps_little_and_nothing_near_a_limit)
+{
+	struct heap *heap = keeper(0);
+	char *p[64];
+	bool zero;
+
+	for (int i = 0; i < 64; i++)
+		ASSERT_NE(NULL, p[i] = medium_alloc(heap, (i < 32 ? 60 : 9) * KIB,
+						    1, &zero));
+	for (int i = 0; i < 32; i++)
+		medium_free(heap, p[i], "free");
+	EXPECT_EQ(8, heap->medium.nr);
+	for (int i = 32; i < 60; i++)
+		medium_free(heap, p[i], "free");
+	EXPECT_EQ(MEDIUM_CACHED, heap->medium.nr);
+	EXPECT_EQ(MEDIUM_CACHED * 9 * KIB, medium_cached_bytes(heap));
+	medium_trim(heap, 20 * KIB);
+	EXPECT_EQ(18 * KIB, medium_cached_bytes(heap));
+	store_relaxed(&account.tight, true);
+	medium_free(heap, p[60], "free");
+	EXPECT_EQ(0, medium_cached_bytes(heap));
+	EXPECT_EQ(0, account.cached);
+	store_relaxed(&account.tight, false);
+	store_relaxed(&account.backed_max, UINT64_MAX / 2);
+	medium_free(heap, p[61], "free");
+	EXPECT_EQ(0, medium_cached_bytes(heap));
+	store_relaxed(&account.backed_max, 0);
+	medium_free(NULL, p[62], "free");
+	medium_free(NULL, p[63], "free");
+	account_tell(&heap->delta);
+	arena_reap(true);
+	EXPECT_TRUE(none_is_left());
+}
+
+/* A child counts the pins anew; what a vanished thread kept stays its. */
+TEST_F(medium, what_is_kept_pins_its_chunk)
+{
+	struct heap *heap = keeper(0);
+	struct slab *chunk;
+	bool zero;
+	char *p;
+
+	p = medium_alloc(heap, 40 * KIB, 1, &zero);
+	ASSERT_NE(NULL, p);
+	chunk = chunk_around(p);
+	medium_free(heap, p, "free");
+	EXPECT_EQ(1, chunk_meta(chunk)->nr_pins);
+	arena_reap(true);
+	EXPECT_TRUE(medium_is(p));
+	chunk_recount(chunk);
+	EXPECT_EQ(1, chunk_meta(chunk)->nr_pins);
+	EXPECT_EQ(p, medium_alloc(heap, 40 * KIB, 1, &zero));
+	medium_free(heap, p, "free");
+	medium_trim(heap, 0);
+	account_tell(&heap->delta);
+	arena_reap(true);
 	EXPECT_TRUE(none_is_left());
 }
 
@@ -387,47 +504,170 @@ TEST_F(medium, what_is_backed_comes_first)
 /* Step by step what two threads do at once: a free, and who gives chunks up. */
 TEST_F(medium, a_chunk_stays_until_a_free_is_done_with_it)
 {
-	struct extent extent = { .at = 0 };
+	struct stretch stretch = { .at = 0 };
 	struct arena *arena;
 	bool zero;
 	char *p;
 
 	p = medium_alloc(NULL, 40 * KIB, 1, &zero);
 	ASSERT_NE(NULL, p);
-	extent.chunk = chunk_of(p);
-	extent.nr = length_at(extent.chunk, 0);
-	arena = &arenas[extent.chunk->chunk.arena];
-	ASSERT_TRUE(unmark_start(extent.chunk, 0));
-	clear_end(&extent);
+	stretch.chunk = chunk_around(p);
+	stretch.nr = chunk_length_at(stretch.chunk, 0);
+	arena = &arenas[chunk_meta(stretch.chunk)->arena];
+	ASSERT_TRUE(chunk_unmark(stretch.chunk, 0));
+	stretch_clear_end(&stretch);
 	sub_relaxed(&account.slots_handed, 40 * (int64_t)KIB);
 	add_relaxed(&account.slots_dirty, 40 * (int64_t)KIB);
 
 	/* All of it is free, and another free has told so; ours goes on. */
-	publish(extent, "free");
-	relist(arena, extent.chunk);
-	EXPECT_EQ(CHUNK_BLOCKS, extent.chunk[VIEW_FREE].most);
-	medium_reap(true);
+	stretch_publish(stretch, "free");
+	list_anew(arena, stretch.chunk);
+	EXPECT_EQ(CHUNK_BLOCKS, stretch.chunk[VIEW_FREE].listed);
+	arena_reap(true);
 	EXPECT_TRUE(medium_is(p));
 	/* It has told, too: who pops it then would take it for a chunk. */
-	tell_arena(extent.chunk);
-	unpin(extent.chunk);
-	EXPECT_FALSE(give_up(arena, extent.chunk));
+	push_changed(stretch.chunk);
+	chunk_unpin(stretch.chunk);
+	EXPECT_FALSE(give_up(arena, stretch.chunk));
 	EXPECT_TRUE(medium_is(p));
-	medium_reap(true);
+	arena_reap(true);
 	EXPECT_FALSE(medium_is(p));
 	EXPECT_TRUE(none_is_left());
 }
 
+#define NR_FULL	16u	/* objects of a slab that a chunk is full of; */
+
+static char *full[NR_FULL + 1], *intruded;	/* the last is of another */
+
+static void free_full(unsigned int i)
+{
+	medium_free(NULL, full[i], "free");
+	full[i] = NULL;
+}
+
+static void free_intruded(void)
+{
+	medium_free(NULL, intruded, "free");
+	intruded = NULL;
+}
+
+/* Allocate @size while number @i is freed, at @step of that; false: after it. */
+static bool intrude(struct __test_metadata *_metadata, size_t size,
+		    unsigned int i, unsigned int step)
+{
+	bool zero, came;
+	char *p;
+
+	intruder = free_intruded;
+	intruded = full[i];
+	steps_before = step;
+	p = medium_alloc(NULL, size, 1, &zero);
+	steps_before = 0;
+	came = !intruded;
+	ASSERT_NE(NULL, p);
+	ASSERT_TRUE(all_are_known()) {
+		TH_LOG("at step %u", step);
+	}
+	if (came)
+		full[i] = NULL;
+	medium_free(NULL, p, "free");
+	for (i = 0; i <= NR_FULL; i++)
+		if (full[i])
+			free_full(i);
+	arena_reap(true);
+	ASSERT_TRUE(none_is_left());
+	return came;
+}
+
+/* One too many, for which all were looked at. */
+static void fill_chunk(struct __test_metadata *_metadata)
+{
+	bool zero;
+
+	for (unsigned int i = 0; i <= NR_FULL; i++)
+		ASSERT_NE(NULL, full[i] = medium_alloc(NULL, SLAB_SIZE,
+						       SLAB_SIZE, &zero));
+	ASSERT_EQ(chunk_around(full[0]), chunk_around(full[NR_FULL - 1]));
+}
+
+/*
+ * What is listed for a hole that is there no more is looked at, and less is known
+ * of from then on: at each step of that another hole comes to be.
+ */
+TEST_F(medium, a_free_is_heard_of_whenever_it_comes)
+{
+	unsigned int step = 1;
+	bool zero;
+
+	do {
+		fill_chunk(_metadata);
+		free_full(3);
+		full[3] = medium_alloc(NULL, 60 * KIB, 1, &zero);
+		ASSERT_NE(NULL, full[3]);
+	} while (intrude(_metadata, SLAB_SIZE, 9, step++));
+	EXPECT_LT(20, step);
+}
+
+/* The same where a hole is found before all was looked at. */
+TEST_F(medium, and_while_another_is_taken)
+{
+	unsigned int step = 1;
+
+	do {
+		fill_chunk(_metadata);
+		free_full(3);
+		free_full(5);
+	} while (intrude(_metadata, SLAB_SIZE, 4, step++));
+	EXPECT_LT(20, step);
+}
+
+static struct held claimed;
+
+/* It has claimed, pinned and published, and has yet to tell. */
+static void claim_and_publish(void)
+{
+	hold(&claimed, claimed.slab);
+	slab_publish(claimed.slab, 0, chunk_blocks_of(claimed.pages),
+		     PUBLISH_QUIET);
+}
+
+/* A chunk is about to be given up while the reclaimer is at it, at any step. */
+TEST_F(medium, a_chunk_stays_until_the_reclaimer_is_done_with_it)
+{
+	unsigned int step = 0;
+	bool zero;
+	char *p;
+
+	intruder = claim_and_publish;
+	do {
+		p = medium_alloc(NULL, SLAB_SIZE, SLAB_SIZE, &zero);
+		ASSERT_NE(NULL, p);
+		memset(&claimed, 0, sizeof(claimed));
+		claimed.slab = slab_of(p);
+		medium_free(NULL, p, "free");
+		steps_before = ++step;
+		arena_reap(true);
+		steps_before = 0;
+		if (claimed.pages) {
+			ASSERT_TRUE(medium_has(claimed.slab)) {
+				TH_LOG("at step %u", step);
+			}
+			arena_settled(claimed.slab, claimed.pages);
+			arena_reap(true);
+		}
+		ASSERT_TRUE(none_is_left());
+	} while (claimed.pages || step < 10);
+}
+
 /* === At once ============================================================== */
 
-#define NR_THREADS	3u
 #define NR_EACH		40u
 #define NR_ROUNDS	20000u
 
 static struct object *handed;	/* to whoever frees it */
 static uint32_t nr_wrong, stop;
 
-static void free_handed(struct object *next)
+static void free_handed(struct object *next, struct heap *heap)
 {
 	struct object *last = xchg_acq_rel(&handed, next);
 
@@ -435,18 +675,19 @@ static void free_handed(struct object *next)
 		return;
 	if (!holds(last, last->len))
 		add_relaxed(&nr_wrong, 1);
-	medium_free(NULL, last->start, "free");
+	medium_free(heap, last->start, "free");
 	free(last);
 }
 
-static void churn_one(struct object *object, struct rng *rng)
+static void churn_one(struct object *object, struct rng *rng,
+		      struct heap *heap)
 {
 	struct object *copy;
 	bool zero;
 
 	if (!object->start) {
 		object->id = rng_next(rng);
-		object->start = medium_alloc(NULL, draw(rng), 1, &zero);
+		object->start = medium_alloc(heap, draw(rng), 1, &zero);
 		if (!object->start)
 			abort();
 		object->len = medium_usable(object->start);
@@ -456,11 +697,11 @@ static void churn_one(struct object *object, struct rng *rng)
 		copy = malloc(sizeof(*copy));
 		*copy = *object;
 		object->start = NULL;
-		free_handed(copy);
+		free_handed(copy, heap);
 		return;
 	} else if (rng_below(rng, 3) ||
-		   !medium_resize(NULL, object->start, draw(rng))) {
-		medium_free(NULL, object->start, "free");
+		   !medium_resize(heap, object->start, draw(rng))) {
+		medium_free(heap, object->start, "free");
 		object->start = NULL;
 		return;
 	}
@@ -474,11 +715,13 @@ static unsigned int nr_each = NR_EACH;
 static void *churn(void *arg)
 {
 	struct object mine[NR_EACH] = { 0 };
+	struct heap *heap = keeper((unsigned int)(uintptr_t)arg);
 	struct rng rng;
 
 	rng_seed(&rng, (uintptr_t)arg);
 	for (unsigned int i = 0; i < NR_ROUNDS; i++) {
-		churn_one(&mine[rng_below(&rng, nr_each)], &rng);
+		churn_one(&mine[rng_below(&rng, nr_each)], &rng,
+			  rng_below(&rng, 2) ? heap : NULL);
 		/* Now and then it has nothing, and chunks get empty. */
 		if (i % (NR_ROUNDS / 32))
 			continue;
@@ -486,10 +729,13 @@ static void *churn(void *arg)
 			if (mine[k].start)
 				medium_free(NULL, mine[k].start, "free");
 		memset(mine, 0, sizeof(mine));
+		medium_trim(heap, 0);
 	}
 	for (unsigned int k = 0; k < NR_EACH; k++)
 		if (mine[k].start)
 			medium_free(NULL, mine[k].start, "free");
+	medium_trim(heap, 0);
+	account_tell(&heap->delta);
 	return NULL;
 }
 
@@ -525,12 +771,13 @@ static void serve_a_class(void)
 		if (!slabs[i])
 			abort();
 		slab_init(slabs[i], sizeclass_of(2048), &orphan_heap, was);
+		slabs[i]->avail_next = NULL;
 	}
 	for (unsigned int i = 0; i < 8; i++)
 		sched_yield();
 	for (unsigned int i = 0; i < CHUNK_SLABS; i++) {
 		/* Who has not unpinned yet subtracts from what is this now. */
-		if (slabs[i]->charges)
+		if (slabs[i]->avail_next || slabs[i]->charges)
 			add_relaxed(&nr_wrong, 1);
 		if (!slab_is_wholly_free(slabs[i])) {
 			add_relaxed(&nr_wrong, 1);
@@ -546,7 +793,7 @@ static void serve_a_class(void)
 static void *give_up_chunks(void *arg)
 {
 	while (!load_acquire(&stop)) {
-		medium_reap(true);
+		arena_reap(true);
 		serve_a_class();
 	}
 	return arg;
@@ -567,10 +814,10 @@ static void do_at_once(struct __test_metadata *_metadata)
 	store_release(&stop, 1);
 	pthread_join(reclaimer, NULL);
 	pthread_join(reaper, NULL);
-	free_handed(NULL);
+	free_handed(NULL, NULL);
 	EXPECT_EQ(0, nr_wrong);
 	EXPECT_TRUE(all_are_known());
-	medium_reap(true);
+	arena_reap(true);
 	EXPECT_TRUE(none_is_left());
 }
 

@@ -50,6 +50,7 @@ enum ebb_attr_id {
 	EBB_ATTR_HIGH,
 	EBB_ATTR_TIGHT,
 	EBB_ATTR_LOW,
+	EBB_ATTR_FRUGAL,
 	EBB_ATTR_DROP,
 	EBB_ATTR_DROP_MS,
 	EBB_ATTR_MILD_MS,
@@ -289,6 +290,17 @@ static const struct ebb_attr ebb_attrs[] = {
 		.zero = "never for headroom alone",
 		.since = "0.1",
 		.help = "headroom, or % of the limit, below which all goes",
+	},
+	[EBB_ATTR_FRUGAL] = {
+		.name = "frugal", .type = EBB_TYPE_BYTES_OR_PERCENT,
+		.unit = "bytes",
+		.min = 0, .max = INT64_C(1) << 50,
+		.def = 0, .def_text = "0",
+		.zero = "never; 100%: always, without a limit, too",
+		.flags = EBB_FLAG_START,
+		.since = "0.1",
+		.help = "headroom below which objects of 8K to 64K are cut to "
+			"measure",
 	},
 	[EBB_ATTR_DROP] = {
 		.name = "drop", .type = EBB_TYPE_BYTES_OR_PERCENT,
