@@ -43,29 +43,28 @@ void account_tell(struct account_delta *delta)
 		or_relaxed(&account.wanted, WANTED_SHOW);
 }
 
-void account_look(uint64_t dirty_elsewhere)
+bool account_is_reached(uint64_t dirty_elsewhere)
 {
 	/*
 	 * Pairs with go_to_sleep(): what the caller has added is visible before
 	 * the level is read, so that one of the two sees the other's.
 	 */
 	fence_seq_cst();
-	if (account_slots_dirty() + load_relaxed(&account.cached) +
-		    dirty_elsewhere >=
-	    load_relaxed(&account.wake_level))
+	return account_slots_dirty() + load_relaxed(&account.cached) +
+		       dirty_elsewhere >=
+	       load_relaxed(&account.wake_level);
+}
+
+void account_look(uint64_t dirty_elsewhere)
+{
+	if (account_is_reached(dirty_elsewhere))
 		or_relaxed(&account.wanted, WANTED_PASS);
 }
 
-bool account_may_back(uint64_t more, uint64_t dirty_elsewhere)
+uint64_t account_slots_backed(void)
 {
-	uint64_t most = load_relaxed(&account.backed_max);
-	int64_t slots;
+	int64_t slots = load_relaxed(&account.slots_dirty) +
+			load_relaxed(&account.slots_handed);
 
-	if (likely(!most))
-		return true;
-	slots = load_relaxed(&account.slots_dirty) +
-		load_relaxed(&account.slots_handed);
-	return (uint64_t)max(slots, (int64_t)0) +
-	       load_relaxed(&account.large_bytes) + dirty_elsewhere + more <=
-	       most;
+	return (uint64_t)max(slots, (int64_t)0);
 }

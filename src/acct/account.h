@@ -58,7 +58,6 @@ struct account {
 	int64_t slots_dirty;	/* atomic; may be below zero for a moment */
 	int64_t slots_handed;	/* atomic */
 	int64_t slots_stranded;	/* of slots_dirty, as the last pass left it */
-	uint64_t large_bytes;	/* atomic: promised to users of large objects */
 	uint64_t cached;	/* atomic: room of the magazines that have grown */
 	uint64_t locked_bytes;	/* refused by the last pass: mlocked */
 	uint32_t nr_heaps;	/* atomic: threads with caches */
@@ -93,17 +92,17 @@ void account_tell(struct account_delta *delta);
  */
 void account_look(uint64_t dirty_elsewhere);
 
+/* Whether that is so; for who knows @dirty_elsewhere only about. */
+bool account_is_reached(uint64_t dirty_elsewhere);
+
 /*
  * Bytes that were @clean, and @lazy ones, which the kernel may have taken, are
  * handed out: WANTED_ROOM when room is used up.
  */
 void account_take(int64_t clean, int64_t lazy);
 
-/*
- * Whether @more bytes may be backed beside those of slabs and large objects
- * and @dirty_elsewhere.
- */
-bool account_may_back(uint64_t more, uint64_t dirty_elsewhere);
+/* Bytes of slabs that are backed, in use or free. */
+uint64_t account_slots_backed(void);
 
 /* Bytes in slabs that are free, backed, and perhaps to be given back. */
 static inline uint64_t account_slots_dirty(void)

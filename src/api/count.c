@@ -110,10 +110,10 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 		count_any(i, &counts);
 	counts.cached_bytes = drain_cached_bytes(&runs);
 	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
-	counts.live_bytes += load_relaxed(&account.large_bytes);
-	counts.dirty_bytes += runs + load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
+	counts.live_bytes += run_counted(large);
+	counts.dirty_bytes += runs + run_counted(in_state[RUN_DIRTY]) +
 			      run_part_bytes();
-	counts.lazy_bytes += load_relaxed(&run_counters.in_state[RUN_LAZY]);
+	counts.lazy_bytes += run_counted(in_state[RUN_LAZY]);
 	counts.clean_bytes += run_clean_bytes();
 	counts.meta_bytes = counters_metadata(drain_heap_bytes());
 	counts.locked_bytes = load_relaxed(&account.locked_bytes);

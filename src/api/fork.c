@@ -17,7 +17,7 @@
  *
  * Locking: glibc's list of streams, listen_lock (7), ctl_lock (6; for a second
  * at most, or without), batch_lock (5), leak_lock, guard_lock (4), those of
- * pools, drain_lock, orphan_lock, those of arenas (3), vm_lock (2),
+ * pools, drain_lock, orphan_lock, those of arenas (3), those of zones (2),
  * fork_lock (0).  Below a handler that interrupted a holder they are waited for
  * as far as the ranks allow it; those of listeners, the control directory, leak
  * levels and pools not at all, since the child can make them free.
@@ -57,7 +57,7 @@ static struct lock *const fork_locks[] = {
 #define POOLS_BEFORE	(IS_ENABLED(CONFIG_GUARD) ? 1u : 0u)
 
 /* Of the forking thread: the first lock taken keeps a second one away. */
-static bool taken[ARRAY_SIZE(fork_locks)], vm_taken;
+static bool taken[ARRAY_SIZE(fork_locks)];
 static uintptr_t busy_before;
 static bool threaded;
 
@@ -81,7 +81,7 @@ static void prefork(void)
 	if (_IO_list_lock)
 		_IO_list_lock();
 	/* Holding a lower lock, below a handler, no higher one is waited for. */
-	may_wait = !lock_is_mine(&vm_lock) && !lock_is_mine(&orphan_lock) &&
+	may_wait = !zone_is_any_mine() && !lock_is_mine(&orphan_lock) &&
 		   !lock_is_mine(&drain_lock) && !arena_holds_lock();
 	listen_prefork(none_held);
 	if (IS_ENABLED(CONFIG_CONTROL))
@@ -95,9 +95,9 @@ static void prefork(void)
 			pool_prefork(none_held);
 		taken[i] = lock_take_for_fork(fork_locks[i], may_wait);
 	}
-	/* vm_lock is taken by who holds one of an arena. */
+	/* Those of zones are taken by who holds one of an arena. */
 	arena_prefork(may_wait);
-	vm_taken = lock_take_for_fork(&vm_lock, may_wait);
+	zone_prefork(may_wait);
 	fd_window_prefork(!tcb.busy);
 	store_relaxed(&init_forking, true);
 	threaded = !__libc_single_threaded;
@@ -109,8 +109,7 @@ static void release_locks(void)
 {
 	tcb.busy = busy_before;
 	store_relaxed(&init_forking, false);
-	if (vm_taken)
-		lock_release(&vm_lock);
+	zone_postfork();
 	arena_postfork();
 	for (unsigned int i = ARRAY_SIZE(fork_locks); i-- > 0;)
 		if (taken[i])

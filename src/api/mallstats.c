@@ -265,9 +265,9 @@ static uint64_t guarded_bytes(void)
 
 static void derive(const struct tally_sums *sums)
 {
-	uint64_t large = load_relaxed(&account.large_bytes);
+	uint64_t large = run_counted(large);
 	uint64_t handed = not_negative(sums->slots_handed);
-	uint64_t lazy = load_relaxed(&run_counters.in_state[RUN_LAZY]);
+	uint64_t lazy = run_counted(in_state[RUN_LAZY]);
 	uint64_t beside = not_negative(sums->slots_dirty);
 	uint64_t stranded = min(beside, not_negative(
 				load_relaxed(&account.slots_stranded)));
@@ -283,8 +283,7 @@ static void derive(const struct tally_sums *sums)
 		[STAT_METADATA] = metadata,
 		[STAT_RESIDENT] = active + ALIGN_UP(unused, map_page_size) +
 				  metadata,
-		[STAT_MAPPED] = load_relaxed(&run_counters.used) +
-				guarded_bytes(),
+		[STAT_MAPPED] = run_counted(used) + guarded_bytes(),
 		[STAT_RETAINED] = fresh - min(fresh, active + unused),
 		[STAT_DIRTY] = unused - min(unused, lazy),
 		[STAT_LAZY] = lazy,

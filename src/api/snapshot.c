@@ -92,13 +92,13 @@ static void add_any(struct walk *walk, size_t index)
 
 static uint64_t in_state(enum run_state state)
 {
-	return load_relaxed(&run_counters.in_state[state]);
+	return run_counted(in_state[state]);
 }
 
 /* What is free beside slabs, for which no walk is needed. */
 static void add_runs(struct walk *walk, uint64_t mapped, uint64_t cached_runs)
 {
-	uint64_t offered = min(load_relaxed(&run_counters.tails), walk->tails);
+	uint64_t offered = min(run_counted(tails), walk->tails);
 
 	walk->dirty += in_state(RUN_DIRTY) + run_part_bytes() +
 		       in_state(RUN_LEAVING) + cached_runs + offered;
@@ -143,7 +143,7 @@ static cold bool try_once(struct ebb_stats *stats)
 	if (free > stats->mapped)
 		stats->mapped = free;
 	live = walk.taken - min(walk.taken, (uint64_t)stats->cached) +
-	       load_relaxed(&account.large_bytes);
+	       run_counted(large);
 	return live == stats->live;
 }
 

@@ -303,7 +303,7 @@ static void gather_counters(void)
 		lazy += tally.classes[i].lazy_bytes;
 		clean += tally.classes[i].clean_bytes;
 	}
-	lazy += load_relaxed(&run_counters.in_state[RUN_LAZY]);
+	lazy += run_counted(in_state[RUN_LAZY]);
 	clean += run_clean_bytes();
 	dirty = account_slots_dirty() + run_dirty_bytes() +
 		tally.run_cache_bytes;
@@ -471,7 +471,7 @@ uint64_t board_stamp(void)
 	return stats.nr_passes * 0x9e3779b97f4a7c15 +
 	       (uint64_t)load_relaxed(&account.slots_handed) * 31 +
 	       (uint64_t)load_relaxed(&account.slots_dirty) * 37 +
-	       load_relaxed(&account.large_bytes) * 41 +
+	       run_counted(large) * 41 +
 	       load_relaxed(&account.nr_heaps) * 43 +
 	       stats.pressure * 47 + nr_verdicts * 53 +
 	       run_dirty_bytes() * 59;

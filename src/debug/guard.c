@@ -304,9 +304,9 @@ static bool account_for(struct guard_object *object)
 {
 	struct account_delta nothing = { 0 };
 
-	add_relaxed(&account.large_bytes, object->size);
+	add_relaxed(&zone_first->counters.large, object->size);
 	if (!heap_may_back(0)) {
-		sub_relaxed(&account.large_bytes, object->size);
+		sub_relaxed(&zone_first->counters.large, object->size);
 		return false;
 	}
 	account_take((int64_t)object->len, 0);
@@ -321,7 +321,7 @@ static bool account_for(struct guard_object *object)
 
 static void account_end(const struct guard_object *object)
 {
-	sub_relaxed(&account.large_bytes, object->size);
+	sub_relaxed(&zone_first->counters.large, object->size);
 	sub_relaxed(&live_bytes, object->len);
 	sub_relaxed(&beside_bytes, object->len - object->size);
 	charge_sub(object->charge, object->size);

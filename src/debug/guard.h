@@ -19,7 +19,7 @@
  * pages at a time.  all: everything, as long as there are addresses and
  * mappings; the rest is counted as skipped.
  *
- * A guarded object counts as a large one of its size (account.large_bytes); what
+ * A guarded object counts as a large one of its size of the first zone; what
  * its pages are more is counted as guard_live alone, and not against limit.
  *
  * Context: guard_alloc() and guard_free() anywhere, signal handlers too; they

@@ -26,7 +26,7 @@
  *     lowers neither.  Lowered is what is known by who has the lock: to 0 before
  *     he looks, and after it raised as anybody would.
  *
- * Locking: that of the arena (rank 3), before vm_lock.  Freeing takes
+ * Locking: that of the arena (rank 3), before those of zones.  Freeing takes
  * none.  Who holds any lock, as below a signal handler, must not take.
  */
 #ifndef EBB_HEAP_ARENA_H

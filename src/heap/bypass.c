@@ -67,8 +67,7 @@ static struct slab *fresh_slab(unsigned int class)
 static struct slab *orphan_slab(unsigned int class)
 {
 	/* Below a handler that interrupted the holder: locks have an order. */
-	return lock_is_mine(&vm_lock) ? NULL :
-					orphan_adopt(&orphan_heap, class);
+	return zone_is_any_mine() ? NULL : orphan_adopt(&orphan_heap, class);
 }
 
 /* Make @slab the spare one in place of @old, or let go of it again. */
@@ -155,7 +154,7 @@ void *bypass_alloc(unsigned int class, bool *ret_zero)
 	/* A sweep may hold what a reused slab has, for a batch's time. */
 	for (int i = 0; !ptr && i < REPLACE_TRIES; i++)
 		ptr = replace(class, load_acquire(&spare[class]), ret_zero);
-	/* Below a handler that interrupted the holder of vm_lock: our own. */
+	/* Below a handler that interrupted the holder of a zone's lock: our own. */
 	if (!ptr && thread.heap && thread.heap->bins[class].current)
 		ptr = slab_take_one(thread.heap->bins[class].current, class,
 				    ret_zero);
@@ -184,7 +183,7 @@ void bypass_free(void *ptr, const char *call)
 	add_relaxed(&account.slots_dirty, size);
 	sub_relaxed(&account.slots_handed, size);
 	/* With check=1 all frees come by here: nobody else would look. */
-	account_look(run_dirty_bytes());
+	run_look();
 }
 
 void bypass_forget(void)

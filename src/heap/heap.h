@@ -455,7 +455,14 @@ static inline void heap_count_kept(struct heap *heap, uint32_t *sum,
 /* Whether the admin's bound (option limit) lets @bytes more be backed. */
 static inline bool heap_may_back(uint64_t bytes)
 {
-	return account_may_back(bytes, run_dirty_bytes());
+	uint64_t most = load_relaxed(&account.backed_max);
+
+	if (likely(!most))
+		return true;
+	/* Of two who have counted what they want one sees the other's. */
+	fence_seq_cst();
+	return account_slots_backed() + run_counted(large) +
+	       run_dirty_bytes() + bytes <= most;
 }
 
 /*
@@ -488,7 +495,7 @@ static inline void heap_tell(struct heap *heap)
 	if (likely(!account_is_due(&heap->delta)))
 		return;
 	account_tell(&heap->delta);
-	account_look(run_dirty_bytes());
+	run_look();
 }
 
 #endif

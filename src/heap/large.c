@@ -24,35 +24,44 @@
 static bool move_refused;
 
 /*
- * Large objects handed out lately, for who asks how much of them is still to
- * be backed.  Entries are hints: threads overwrite each other's, and what is
- * freed stays.
+ * Large objects of each zone handed out lately, for who asks how much of them is
+ * still to be backed.  Entries are hints: threads overwrite each other's, and
+ * what is freed stays.
  */
 static struct recent {
-	char *start;
-	size_t len;
-} recent[NR_RECENT];
+	struct {
+		char *start;
+		size_t len;
+	} objects[NR_RECENT];
+	uint32_t next;
+} __attribute__((aligned(64))) recent[ZONES_MAX];
 
-static uint32_t next_recent;
+/* @more bytes of @run are promised to its user. */
+static void count_large(const struct slab *run, size_t more)
+{
+	add_relaxed(&zone_of(run)->counters.large, more);
+}
 
 static size_t slabs_for(size_t size)
 {
 	return ALIGN_UP(size, SLAB_SIZE) >> SLAB_SHIFT;
 }
 
-static void note_recent(char *start, size_t len)
+static void note_recent(const struct slab *run, size_t len)
 {
+	struct recent *zone = &recent[run->zone];
+	char *start = slab_base(run);
 	unsigned int at = NR_RECENT;
 
 	if (len < RECENT_MIN)
 		return;
 	for (unsigned int i = 0; i < NR_RECENT; i++)
-		if (load_relaxed(&recent[i].start) == start)
+		if (load_relaxed(&zone->objects[i].start) == start)
 			at = i;
 	if (at == NR_RECENT)
-		at = add_relaxed(&next_recent, 1) % NR_RECENT;
-	store_relaxed(&recent[at].start, start);
-	store_relaxed(&recent[at].len, len);
+		at = add_relaxed(&zone->next, 1) % NR_RECENT;
+	store_relaxed(&zone->objects[at].start, start);
+	store_relaxed(&zone->objects[at].len, len);
 }
 
 void large_note_private(void)
@@ -60,19 +69,14 @@ void large_note_private(void)
 	map_note_private(recent, sizeof(recent));
 }
 
-uint64_t large_unbacked(void)
+static uint64_t unbacked_of(struct recent *zone, struct resident *resident)
 {
-	struct resident resident;
 	uint64_t sum = 0;
 
-	if (!load_relaxed(&next_recent))
-		return 0;
-	fd_window_enter();
-	resident_open(&resident);
 	for (unsigned int i = 0; i < NR_RECENT; i++) {
 		struct advise_range object = {
-			load_relaxed(&recent[i].start),
-			load_relaxed(&recent[i].len),
+			load_relaxed(&zone->objects[i].start),
+			load_relaxed(&zone->objects[i].len),
 		};
 		uint64_t backed, missing;
 
@@ -82,15 +86,36 @@ uint64_t large_unbacked(void)
 			continue;
 		object.len = min(object.len, load_relaxed(
 					&slab_of(object.start)->run_bytes));
-		resident_count(&resident, &object, 1, &backed, NULL);
+		resident_count(resident, &object, 1, &backed, NULL);
 		missing = object.len - min(backed, (uint64_t)object.len);
 		sum += missing;
 		/* All of it is backed: it need not be asked about again. */
 		if (!missing)
-			store_relaxed(&recent[i].start, NULL);
+			store_relaxed(&zone->objects[i].start, NULL);
 	}
-	resident_close(&resident);
-	fd_window_leave();
+	return sum;
+}
+
+uint64_t large_unbacked(void)
+{
+	struct resident resident;
+	bool open = false;
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < ZONES_MAX; i++) {
+		if (!load_relaxed(&recent[i].next))
+			continue;
+		if (!open) {
+			fd_window_enter();
+			resident_open(&resident);
+			open = true;
+		}
+		sum += unbacked_of(&recent[i], &resident);
+	}
+	if (open) {
+		resident_close(&resident);
+		fd_window_leave();
+	}
 	return sum;
 }
 
@@ -127,10 +152,10 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 
 	if (!run)
 		return NULL;
-	add_relaxed(&account.large_bytes, bytes);
+	count_large(run, bytes);
 	/* Counted first: of two at once at most one stays below the bound. */
 	if (!heap_may_back(0)) {
-		sub_relaxed(&account.large_bytes, bytes);
+		count_large(run, -bytes);
 		run_free(run, slabs_for(bytes), *ret_was);
 		return NULL;
 	}
@@ -139,7 +164,7 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 	run_count_holes(run, bytes, *ret_was, &clean, &lazy);
 	take_holes(clean, lazy, *ret_was);
 	/* Dirty ones, too: not all of what was freed had been touched. */
-	note_recent(slab_base(run), bytes);
+	note_recent(run, bytes);
 	return run;
 }
 
@@ -167,11 +192,11 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 	/* Of two frees at once one wins, the other is the double one. */
 	if (!cas_acq_rel(&slab_hot(run)->kind, &kind, SLAB_KIND_NONE))
 		misuse_die_pointer(call, ptr);
-	sub_relaxed(&account.large_bytes, run->run_bytes);
+	count_large(run, -run->run_bytes);
 	heap_discharge(heap, slab_hot(run)->charge, run->run_bytes);
 	if (tail_free(run))
 		run_cache_free(heap, run, run->run_len, tail_run_state(run));
-	account_look(run_dirty_bytes());
+	run_look();
 }
 
 bool large_is_leaving(const void *ptr)
@@ -223,9 +248,9 @@ bool large_resize(void *ptr, size_t size)
 	if (bytes > before) {
 		/* Its tail, too, may have been given back. */
 		guard_hand_out((char *)ptr + before, bytes - before);
-		note_recent(ptr, bytes);
+		note_recent(run, bytes);
 	}
-	add_relaxed(&account.large_bytes, bytes - before);
+	count_large(run, bytes - before);
 	/* What keeps its place keeps its account, whoever resizes it. */
 	if (bytes > before)
 		charge_add(slab_hot(run)->charge, bytes - before);
@@ -243,7 +268,7 @@ bool large_resize(void *ptr, size_t size)
 	if (offered || bytes < before)
 		tail_offer(run);
 	if (bytes < before)
-		account_look(run_dirty_bytes());
+		run_look();
 	return true;
 }
 
@@ -259,14 +284,14 @@ void *large_move(void *ptr, size_t size)
 	if (!IS_ENABLED(CONFIG_MREMAP) || len < LARGE_MOVE_MIN ||
 	    load_relaxed(&move_refused) || range.pieces ||
 	    guard_missing_traps() ||
-	    load_relaxed(&run_counters.nr_displaced) >= DISPLACED_MAX ||
+	    run_counted(nr_displaced) >= DISPLACED_MAX ||
 	    !map_may_move(ptr, len) || !tail_take(from, &offered))
 		return NULL;
 	/* Below `limit' the pages that move count once. */
-	sub_relaxed(&account.large_bytes, from->run_bytes);
+	count_large(from, -from->run_bytes);
 	to = alloc_run(NULL, size, SLAB_SIZE, &was);
 	if (!to) {
-		add_relaxed(&account.large_bytes, from->run_bytes);
+		count_large(from, from->run_bytes);
 		if (offered)
 			tail_offer(from);
 		return NULL;
@@ -288,10 +313,10 @@ void *large_move(void *ptr, size_t size)
 		store_relaxed(&move_refused, true);
 		if (was != RUN_CLEAN && whole > len)
 			map_discard(moved + len, whole - len);
-		sub_relaxed(&account.large_bytes, to->run_bytes);
+		count_large(to, -to->run_bytes);
 		account_take(-(int64_t)to->run_bytes, 0);
 		to->run_bytes = 0;
-		add_relaxed(&account.large_bytes, from->run_bytes);
+		count_large(from, from->run_bytes);
 		if (offered)
 			tail_offer(from);
 		return NULL;
@@ -299,7 +324,7 @@ void *large_move(void *ptr, size_t size)
 	/* What has moved is backed already. */
 	account_take(-(int64_t)len, 0);
 	to->displaced = 1;
-	add_relaxed(&run_counters.nr_displaced, 1);
+	add_relaxed(&zone_of(to)->counters.nr_displaced, 1);
 	/* Of a last slab that has moved along nothing is known. */
 	offer_tail(to, to->run_len > from->run_len ? was : RUN_DIRTY);
 	charge_sub(slab_hot(from)->charge, from->run_bytes);

@@ -203,7 +203,7 @@ static void grow(struct heap *heap, unsigned int class, enum bin_use use)
 		store_relaxed(&heap->burst_bytes, heap->burst_bytes +
 						  (cap - was) * sc->size);
 	/* What it takes in from now on is not told. */
-	account_look(run_dirty_bytes());
+	run_look();
 }
 
 /* Claim up to @want free slots of @word that touch no page of @avoid. */

@@ -37,7 +37,7 @@ static void tell(struct heap *heap, const struct change *change)
 	add_relaxed(&account.retaken, (uint64_t)change->retaken);
 	if (change->clean || change->lazy)
 		account_take(change->clean, change->lazy);
-	account_look(run_dirty_bytes());
+	run_look();
 }
 
 /* @stretch is an object's from now on: whether all of it reads as zero. */

@@ -3,8 +3,8 @@
  * ebbmalloc - Run caches: short runs that a thread freed, to be taken again
  *
  * What it is: the few runs a thread has freed last, slabs and large objects
- * alike, so that who frees and allocates the like in turn need not take
- * vm_lock for it, which all threads share.
+ * alike, so that who frees and allocates the like in turn need not take the lock
+ * of a zone for it, which threads share.
  *
  * Model: up to RUN_CACHE_RUNS runs of RUN_CACHE_LEN slabs at most, together
  * RUN_CACHE_BYTES; of the wanted length that is taken of which about as many

@@ -165,7 +165,7 @@ static void put_table(unsigned int order, void *at)
 
 /*
  * Below a lock, or a handler that interrupted who holds one, nobody waits: the
- * holder of stranger_lock may wait for vm_lock.
+ * holder of stranger_lock may wait for that of a zone.
  */
 static cold uint16_t *make_table(struct slab *slab)
 {

@@ -85,12 +85,19 @@ static inline enum run_state tail_run_state(struct slab *run)
 	return RUN_PART;
 }
 
+/* @more bytes of the tail of @run are on offer. */
+static inline void tail_count(const struct slab *run, size_t more)
+{
+	add_relaxed(&zone_of(run)->counters.tails, more);
+	zone_tell(zone_of(run));
+}
+
 /* The large object @run is the caller's: its tail may be given back. */
 static inline void tail_offer(struct slab *run)
 {
 	if (!tail_bytes(run))
 		return;
-	add_relaxed(&run_counters.tails, tail_bytes(run));
+	tail_count(run, tail_bytes(run));
 	/* Pairs with tail_claim(): run_bytes and run_len first. */
 	store_release(&run->tail, TAIL_DIRTY);
 	slab_dirty_push(run);
@@ -107,7 +114,7 @@ static inline bool tail_take(struct slab *run, bool *ret_offered)
 	while (state == TAIL_DIRTY || state == TAIL_IDLE) {
 		if (!cas_acq_rel(&run->tail, &state, TAIL_NONE))
 			continue;
-		sub_relaxed(&run_counters.tails, tail_bytes(run));
+		tail_count(run, -tail_bytes(run));
 		*ret_offered = true;
 		return true;
 	}
@@ -126,10 +133,10 @@ static inline bool tail_free(struct slab *run)
 		uint8_t leaving = TAIL_LEAVING;
 
 		/* First: from then on the run may be anybody's. */
-		add_relaxed(&run_counters.tails_freed, bytes);
+		add_relaxed(&zone_of(run)->counters.tails_freed, bytes);
 		if (cas_acq_rel(&run->tail, &leaving, TAIL_FREED))
 			return false;
-		sub_relaxed(&run_counters.tails_freed, bytes);
+		sub_relaxed(&zone_of(run)->counters.tails_freed, bytes);
 	}
 	return true;
 }
@@ -139,7 +146,7 @@ static inline bool tail_claim(struct slab *run, uint8_t state)
 {
 	if (!cas_acq_rel(&run->tail, &state, TAIL_LEAVING))
 		return false;
-	sub_relaxed(&run_counters.tails, tail_bytes(run));
+	tail_count(run, -tail_bytes(run));
 	return true;
 }
 
@@ -161,13 +168,13 @@ static inline bool tail_refused(struct slab *run)
 	uint8_t leaving = TAIL_LEAVING;
 	size_t bytes = tail_bytes(run);
 
-	add_relaxed(&run_counters.tails, bytes);
+	tail_count(run, bytes);
 	if (cas_acq_rel(&run->tail, &leaving, TAIL_DIRTY)) {
 		/* It is on no list any more. */
 		slab_dirty_push(run);
 		return false;
 	}
-	sub_relaxed(&run_counters.tails, bytes);
+	tail_count(run, -bytes);
 	return tail_settle(run);
 }
 

@@ -133,7 +133,7 @@ static bool step_runs(struct pass *pass)
 static bool begin_runs(void)
 {
 	place.at_runs = !batch_is_strict();
-	place.run_bytes = load_relaxed(&run_counters.in_state[RUN_CLEAN]);
+	place.run_bytes = run_counted(in_state[RUN_CLEAN]);
 	return place.at_runs && place.run_bytes;
 }
 

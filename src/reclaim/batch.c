@@ -215,10 +215,10 @@ static void settle_tail(struct pass *pass, const struct claim *claim, bool done)
 		return;
 	bytes = (size_t)run->run_len << SLAB_SHIFT;
 	run_free(run, run->run_len, tail_run_state(run));
-	sub_relaxed(&run_counters.tails_freed, bytes);
+	sub_relaxed(&zone_of(run)->counters.tails_freed, bytes);
 	/* Who freed it looked before it counted as dirty, as did this pass. */
 	pass->result->aging = true;
-	account_look(run_dirty_bytes());
+	run_look();
 }
 
 /* What was refused waits its age again, what is audited until the next pass. */

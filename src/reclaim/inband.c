@@ -348,8 +348,7 @@ static uint64_t want_at_least(uint64_t want)
 /* What a pass has in hand: free soon, and counted nowhere else. */
 static uint64_t leaving(void)
 {
-	return load_relaxed(&run_counters.in_state[RUN_LEAVING]) +
-	       load_relaxed(&run_counters.tails_freed);
+	return run_counted(in_state[RUN_LEAVING]) + run_counted(tails_freed);
 }
 
 /* What fits into caches the account knows; what is there costs a walk. */

@@ -71,7 +71,7 @@ uint64_t purge_cached(void)
 uint64_t purge_retaken(void)
 {
 	return load_relaxed(&account.retaken) +
-	       load_relaxed(&run_counters.retaken);
+	       run_counted(retaken);
 }
 
 uint64_t purge_strays(void)
@@ -284,7 +284,7 @@ static void purge_runs_of(struct pass *pass, enum run_state from,
 	 * first refusal ends it, as does having seen all that there was.
 	 */
 	pass->refused = false;
-	for (uint64_t left = load_relaxed(&run_counters.in_state[from]);
+	for (uint64_t left = run_counted(in_state[from]);
 	     left && !pass->refused && !is_in_the_way(pass);) {
 		size_t bytes;
 
@@ -389,7 +389,7 @@ static void pass_run(struct pass *pass)
 		pass->result->aging = true;
 	pass->result->dirty_left = purge_dirty_estimate();
 	pass->result->live_bytes = account_slots_handed() +
-		load_relaxed(&account.large_bytes);
+		run_counted(large);
 	store_relaxed(&account.locked_bytes, pass->result->refused_bytes);
 }
 

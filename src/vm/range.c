@@ -16,7 +16,7 @@
 #include "os/map.h"
 #include "os/name.h"
 #include "vm/range.h"
-#include "vm/run.h"
+#include "vm/zone.h"
 
 struct range range;
 
@@ -114,6 +114,8 @@ static int init_whole(size_t reserve)
 int range_init(size_t reserve)
 {
 	range.secret = random_bits() | 1;
+	/* In a table that is not written to as a whole, but for this. */
+	zone_first->lock = (struct lock)LOCK_INIT(2);
 	if (map_space_left() != SIZE_MAX)
 		return init_pieces(reserve);
 	return init_whole(reserve);
@@ -222,7 +224,7 @@ static int grow(size_t need)
 	size_t upto;
 	int err;
 
-	lock_assert_held(&vm_lock);
+	lock_assert_held(&zone_first->lock);
 	piece = min(max(piece, PIECE_MIN), PIECE_MAX);
 	upto = range.used + max(piece, need);
 	if (upto > range.reserved) {
@@ -250,7 +252,7 @@ static int grow(size_t need)
 }
 
 /*
- * A signal handler that interrupted the holder of vm_lock cannot grow: it
+ * A signal handler that interrupted the holder of the lock cannot grow: it
  * lives on what is committed, so a little more than is needed always is.
  */
 static void keep_ahead(void)

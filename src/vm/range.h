@@ -20,7 +20,8 @@
  * (2) Slabs below range.used are readable and writable, unless uncommitted.
  * (3) A slab at or above range.fresh has never been handed out.
  *
- * Locking: growing takes vm_lock (vm/run.h); reading needs nothing.
+ * Locking: growing takes the lock of the first zone (vm/zone.h); reading needs
+ * nothing.
  */
 #ifndef EBB_VM_RANGE_H
 #define EBB_VM_RANGE_H
@@ -61,7 +62,7 @@ struct slab_hot {
 	uint8_t class;		/* size class */
 };
 
-/* What a run is, kept at its first and last slab; under vm_lock. */
+/* What a run is, kept at its first and last slab; under its zone's lock. */
 enum run_state {
 	RUN_USED,		/* handed out (also as a slab), or fresh */
 	RUN_DIRTY,		/* free, backed as far as we know */
@@ -89,12 +90,14 @@ struct slab {
 		struct chunk_meta chunk;	/* of a chunk's second slab */
 	};
 	struct slab *dirty_next;	/* link of the dirty queue */
-	uint32_t dirty_queued;	/* 1: in that queue, or being pushed */
+	uint16_t dirty_queued;	/* 1: in that queue, or being pushed */
+	uint8_t zone;		/* see vm/zone.h */
+	uint8_t unused;
 	union {
 		uint32_t refill_tick;	/* of a class; owner stores, reclaimer
 					 * reads: last refill */
 		uint32_t run_holes;	/* head of a free run: clean pages if
-					 * it is part, else 0; vm_lock, or who
+					 * it is part, else 0; zone lock, or who
 					 * has claimed it */
 	};
 	uint16_t nr_slots;	/* set by slab_init */
@@ -104,10 +107,10 @@ struct slab {
 		uint16_t listed;	/* of a chunk: see heap/arena.c */
 	};
 	uint8_t swept;		/* reclaimer only: on its aging list */
-	uint8_t displaced;	/* run head, vm_lock: moved here by mremap */
-	uint8_t uncommitted;	/* vm_lock: PROT_NONE, commit before use */
-	uint8_t run_state;	/* enum run_state; first and last slab; vm_lock */
-	uint32_t run_len;	/* slabs; first and last slab; vm_lock */
+	uint8_t displaced;	/* run head, zone lock: moved here by mremap */
+	uint8_t uncommitted;	/* zone lock: PROT_NONE, commit before use */
+	uint8_t run_state;	/* enum run_state; first and last slab; zone lock */
+	uint32_t run_len;	/* slabs; first and last slab; zone lock */
 	uint8_t given;		/* of a class; reclaimer sets, owner reads:
 				 * pages of it were given back */
 	uint8_t tail;		/* enum tail_state; heap/tail.h */
@@ -117,9 +120,9 @@ struct slab {
 	struct list_head link;	/* owner's lists, or index of free runs */
 	union {
 		struct {
-			struct list_head age;	/* free runs by age; vm_lock */
+			struct list_head age;	/* free runs by age; zone lock */
 			uint64_t stamp_ms;	/* since when the run is free;
-						 * vm_lock */
+						 * zone lock */
 		};
 		struct {		/* of a chunk; heap/chunk.h */
 			uint64_t starts, ends;	/* bits of blocks (atomic) */
@@ -160,8 +163,8 @@ struct range {
 	struct slab *slabs;	/* cold table; set once */
 	size_t span;		/* bytes the tables can describe; set once */
 	size_t fresh;		/* bytes handed out at least once (atomic) */
-	size_t reserved;	/* bytes reserved so far; vm_lock */
-	size_t meta_bytes;	/* bytes of tables taken into use; vm_lock */
+	size_t reserved;	/* bytes reserved so far; see above */
+	size_t meta_bytes;	/* bytes of tables taken into use; see above */
 	bool pieces;		/* the window is reserved piece by piece */
 };
 
@@ -173,7 +176,7 @@ int range_init(size_t reserve) __must_check;
 /*
  * Hand out @nr slabs never used before.  Without @may_grow only what is in
  * use already is looked at, which takes no lock.  NULL: no room.
- * Context: vm_lock held when @may_grow.
+ * Context: the lock of the first zone held when @may_grow.
  */
 struct slab *range_take_fresh(size_t nr, bool may_grow);
 

@@ -2,382 +2,14 @@
 /*
  * ebbmalloc - Runs of slabs
  */
-
 #include <limits.h>
 
+#include "acct/account.h"
 #include "base/clock.h"
 #include "base/err.h"
 #include "os/map.h"
 #include "os/name.h"
 #include "vm/run.h"
-
-struct lock vm_lock = LOCK_INIT(2);
-struct run_counters run_counters;
-
-/* Others read it at any time; nobody else stores. */
-static void count_locked(uint64_t *counter, uint64_t delta)
-{
-	store_relaxed(counter, *counter + delta);
-}
-
-/*
- * Runs of one slab have a bin for each number of pages that are backed.  Lengths
- * up to LINEAR slabs have a bin each, longer ones four bins for each doubling; the
- * last bin takes all that is longer still.
- */
-#define SINGLES		(SLAB_PAGES_MAX + 1u)
-#define LINEAR_BITS	5
-#define LINEAR		(1u << LINEAR_BITS)
-#define NR_BINS		128u
-#define BIN_WORDS	(NR_BINS / 64)
-#define FIT_SEARCH	8	/* runs looked at in a bin of mixed lengths */
-
-/* The free runs in one state. */
-struct run_index {
-	uint64_t filled[BIN_WORDS];	/* which bins have runs */
-	struct list_head bins[NR_BINS];
-	struct list_head by_age;	/* oldest first */
-};
-
-static struct run_index indexes[RUN_CLEAN + 1];
-
-/* Runs freed by handlers that could not wait for vm_lock; pushed by CAS. */
-static struct slab *deferred;
-
-/* Made when they are first needed, so that they cost nobody else a page. */
-static void make_ready(struct run_index *index)
-{
-	if (likely(index->by_age.next))
-		return;
-	list_init(&index->by_age);
-	for (unsigned int bin = 0; bin < NR_BINS; bin++)
-		list_init(&index->bins[bin]);
-}
-
-/* The oldest run of @index, or NULL. */
-static struct slab *oldest_of(struct run_index *index)
-{
-	if (!index->by_age.next || list_empty(&index->by_age))
-		return NULL;
-	return list_first(&index->by_age, struct slab, age);
-}
-
-/* The first bin that may have runs of @nr slabs. */
-static unsigned int bin_of(size_t nr)
-{
-	unsigned int high, bin;
-
-	if (nr == 1)
-		return 0;
-	if (nr < LINEAR)
-		return SINGLES + (unsigned int)nr;
-	high = bit_highest(nr);
-	bin = SINGLES + LINEAR + (high - LINEAR_BITS) * 4 +
-	      (unsigned int)(nr >> (high - 2) & 3);
-	return min(bin, NR_BINS - 1);
-}
-
-/* Clean pages of a free run; 0 where its state says it all. */
-static uint32_t count_holes(const struct slab *first, size_t nr,
-			    enum run_state state)
-{
-	size_t clean, lazy;
-
-	if (state != RUN_PART)
-		return 0;
-	run_count_holes(first, nr << SLAB_SHIFT, state, &clean, &lazy);
-	return (uint32_t)(clean >> map_page_shift);
-}
-
-/* The bin the free run @first of @nr slabs, in @state, is kept in. */
-static unsigned int bin_for(const struct slab *first, size_t nr,
-			    enum run_state state)
-{
-	if (nr > 1)
-		return bin_of(nr);
-	return state == RUN_CLEAN ? 0 : slab_nr_pages() - first->run_holes;
-}
-
-static void set_ends(struct slab *first, size_t nr, enum run_state state)
-{
-	struct slab *last = first + nr - 1;
-
-	first->run_len = last->run_len = (uint32_t)nr;
-	first->run_state = last->run_state = (uint8_t)state;
-}
-
-static bool is_indexed(const struct slab *slab)
-{
-	return slab->run_state >= RUN_DIRTY && slab->run_state <= RUN_CLEAN;
-}
-
-/*
- * @after: the neighbour in age, or NULL for the youngest of all.  run_holes is
- * set.
- */
-static void index_insert(struct slab *first, size_t nr, enum run_state state,
-			 uint64_t stamp_ms, struct list_head *after)
-{
-	struct run_index *index = &indexes[state];
-	unsigned int bin = bin_for(first, nr, state);
-
-	make_ready(index);
-	set_ends(first, nr, state);
-	first->stamp_ms = stamp_ms;
-	list_add(&first->link, &index->bins[bin]);
-	if (after)
-		list_add(&first->age, after);
-	else
-		list_add_tail(&first->age, &index->by_age);
-	index->filled[bin / 64] |= 1ULL << bin % 64;
-	count_locked(&run_counters.in_state[state], nr << SLAB_SHIFT);
-	count_locked(&run_counters.part_clean, run_hole_bytes(first));
-}
-
-static void index_remove(struct slab *first)
-{
-	struct run_index *index = &indexes[first->run_state];
-	unsigned int bin = bin_for(first, first->run_len, first->run_state);
-
-	list_del(&first->link);
-	list_del(&first->age);
-	if (list_empty(&index->bins[bin]))
-		index->filled[bin / 64] &= ~(1ULL << bin % 64);
-	count_locked(&run_counters.in_state[first->run_state],
-		     -((uint64_t)first->run_len << SLAB_SHIFT));
-	count_locked(&run_counters.part_clean, -run_hole_bytes(first));
-}
-
-/*
- * Put a free run into the index, joined with its neighbours in the same
- * state.  The older stamp holds for the whole, at the older one's place.
- */
-static void index_add(struct slab *first, size_t nr, enum run_state state,
-		      uint64_t stamp_ms)
-{
-	size_t end = slab_index(first) + nr;
-	uint32_t holes = count_holes(first, nr, state);
-	struct list_head *after = NULL;
-
-	if (end < load_relaxed(&range.fresh) >> SLAB_SHIFT &&
-	    first[nr].run_state == state &&
-	    first[nr].uncommitted == first->uncommitted) {
-		struct slab *next = first + nr;
-
-		after = next->age.prev;
-		stamp_ms = min(stamp_ms, next->stamp_ms);
-		nr += next->run_len;
-		holes += next->run_holes;
-		index_remove(next);
-	}
-	if (slab_index(first) && first[-1].run_state == state &&
-	    first[-1].uncommitted == first->uncommitted) {
-		struct slab *prev = first - first[-1].run_len;
-
-		if (!after || prev->stamp_ms <= stamp_ms)
-			after = prev->age.prev;
-		if (after == &prev->age)
-			after = prev->age.prev;
-		stamp_ms = min(stamp_ms, prev->stamp_ms);
-		nr += prev->run_len;
-		holes += prev->run_holes;
-		first = prev;
-		index_remove(prev);
-	}
-	first->run_holes = holes;
-	index_insert(first, nr, state, stamp_ms, after);
-}
-
-/* Slabs from @run to the first whose address is a multiple of @align. */
-static size_t skip_to(const struct slab *run, size_t align)
-{
-	size_t at = (uintptr_t)slab_base(run) >> SLAB_SHIFT;
-
-	return ALIGN_UP(at, align) - at;
-}
-
-/* Whether a run of @nr slabs at a multiple of @align fits into @run. */
-static bool run_fits(const struct slab *run, size_t nr, size_t align)
-{
-	return skip_to(run, align) + nr <= run->run_len;
-}
-
-/*
- * Of two runs of one length that which served @bytes, or a little more, before:
- * then nothing that is backed is left behind, and nothing has to be backed.
- */
-static bool fits_better(const struct slab *run, const struct slab *best,
-			size_t bytes)
-{
-	if (run->run_len != best->run_len)
-		return run->run_len < best->run_len;
-	if (best->run_bytes < bytes)
-		return run->run_bytes > best->run_bytes;
-	return run->run_bytes >= bytes && run->run_bytes < best->run_bytes;
-}
-
-static struct slab *bin_find(struct list_head *bin, size_t nr, size_t align,
-			     size_t bytes)
-{
-	struct slab *run, *tmp, *best = NULL;
-	int left = FIT_SEARCH;
-
-	list_for_each_entry_safe(run, tmp, bin, link) {
-		if (run_fits(run, nr, align) &&
-		    (!best || fits_better(run, best, bytes)))
-			best = run;
-		if (best && ((best->run_len == nr &&
-			      best->run_bytes == bytes) || !--left))
-			break;
-	}
-	return best;
-}
-
-static struct slab *index_find(struct run_index *index, size_t nr,
-			       size_t align, size_t bytes)
-{
-	unsigned int bin = bin_of(nr);
-
-	while (bin < NR_BINS) {
-		uint64_t filled = index->filled[bin / 64] >> bin % 64;
-		struct slab *run;
-
-		if (!filled) {
-			bin = ALIGN_DOWN(bin, 64u) + 64;
-			continue;
-		}
-		bin += bit_lowest(filled);
-		run = bin_find(&index->bins[bin], nr, align, bytes);
-		if (run)
-			return run;
-		bin++;
-	}
-	return NULL;
-}
-
-/* Cut [@skip, @skip + @nr) out of the indexed @run; the rest stays indexed. */
-static struct slab *run_carve(struct slab *run, size_t skip, size_t nr,
-			      enum run_state new_state)
-{
-	enum run_state state = run->run_state;
-	uint64_t stamp_ms = run->stamp_ms;
-	struct list_head *after = run->age.prev;
-	size_t len = run->run_len;
-	bool uncommitted = run->uncommitted;
-	uint32_t taken = count_holes(run + skip, nr, state);
-	uint32_t holes = run->run_holes - taken;
-
-	index_remove(run);
-	if (skip) {
-		run->run_holes = count_holes(run, skip, state);
-		holes -= run->run_holes;
-		index_insert(run, skip, state, stamp_ms, after);
-		run[skip - 1].uncommitted = uncommitted;
-	}
-	if (skip + nr < len) {
-		run[skip + nr].run_holes = holes;
-		run[skip + nr].uncommitted = uncommitted;
-		index_insert(run + skip + nr, len - skip - nr, state, stamp_ms,
-			     after);
-	}
-	run += skip;
-	run->run_holes = taken;
-	run->uncommitted = run[nr - 1].uncommitted = uncommitted;
-	set_ends(run, nr, new_state);
-	return run;
-}
-
-/* Debug builds: nothing that is in use lies in [@first, @first + @nr). */
-static void assert_unused(const struct slab *first, size_t nr)
-{
-	if (!IS_ENABLED(CONFIG_DEBUG))
-		return;
-	for (size_t i = 0; i < nr; i++)
-		ebb_assert(slab_hot(first + i)->kind == SLAB_KIND_NONE);
-}
-
-/*
- * Take vm_lock, for what can be put off: false below a handler that
- * interrupted the holder, and where the holder seems to be stopped.  While
- * something waits to be taken in, nobody waits for it again.
- */
-static bool take_patiently(void)
-{
-	return !lock_is_mine(&vm_lock) &&
-	       lock_try_for(&vm_lock,
-			    load_relaxed(&deferred) ? 0 : LOCK_PATIENCE_MS);
-}
-
-/* A USED or LEAVING run is to get @state, by who has the lock next. */
-static void deferred_push(struct slab *first, size_t nr, enum run_state state)
-{
-	struct slab *head = load_relaxed(&deferred);
-
-	first->run_len = (uint32_t)nr;
-	first->run_bytes = state;
-	do
-		first->avail_next = head;
-	/* Pairs with deferred_drain(). */
-	while (!cas_acq_rel(&deferred, &head, first));
-}
-
-static void run_free_locked(struct slab *first, size_t nr,
-			    enum run_state state)
-{
-	assert_unused(first, nr);
-	sub_relaxed(&run_counters.used, nr << SLAB_SHIFT);
-	index_add(first, nr, state, clock_coarse_ms());
-}
-
-static void run_settle_locked(struct slab *first, size_t nr,
-			      enum run_state state, uint64_t stamp_ms)
-{
-	count_locked(&run_counters.in_state[RUN_LEAVING],
-		     -(nr << SLAB_SHIFT));
-	index_add(first, nr, state, stamp_ms);
-}
-
-static void deferred_drain(void)
-{
-	struct slab *slab;
-
-	if (likely(!load_relaxed(&deferred)))
-		return;
-	/* Pairs with deferred_push(). */
-	slab = xchg_acquire(&deferred, NULL);
-	while (slab) {
-		struct slab *next = slab->avail_next;
-
-		enum run_state state = (enum run_state)slab->run_bytes;
-
-		if (slab->run_state == RUN_LEAVING)
-			run_settle_locked(slab, slab->run_len, state,
-					  slab->stamp_ms);
-		else
-			run_free_locked(slab, slab->run_len, state);
-		slab = next;
-	}
-}
-
-/*
- * Take in what was put off while somebody had the lock: who has pushed looks
- * whether the lock is free, who has released it whether something was pushed.
- */
-static void catch_up(void)
-{
-	fence_seq_cst();
-	while (load_relaxed(&deferred) && lock_try(&vm_lock)) {
-		deferred_drain();
-		lock_release(&vm_lock);
-		fence_seq_cst();
-	}
-}
-
-static void release(void)
-{
-	lock_release(&vm_lock);
-	catch_up();
-}
 
 /* Uncommitted memory (strict overcommit) is charged again before it is used. */
 static bool run_recommit(struct slab *first, size_t nr)
@@ -390,33 +22,16 @@ static bool run_recommit(struct slab *first, size_t nr)
 	return true;
 }
 
-/* A run of one slab of which about @want pages are backed; *@ret_off: misfit. */
-static struct slab *single_near(struct run_index *index, unsigned int want,
-				unsigned int *ret_off)
-{
-	uint64_t filled = index->filled[0] & bits_range(0, SINGLES);
-	uint64_t below = filled & bits_range(0, want);
-	unsigned int more = UINT_MAX, less = UINT_MAX, bin;
-
-	if (!filled)
-		return NULL;
-	if (filled != below)
-		more = bit_lowest(filled ^ below) - want;
-	if (below)
-		less = want - bit_highest(below);
-	bin = more <= less ? want + more : want - less;
-	*ret_off = min(more, less);
-	return list_first(&index->bins[bin], struct slab, link);
-}
-
-/* One slab, dirty or part: that which comes nearest to @bytes. */
-static struct slab *alloc_single(size_t bytes, enum run_state *ret_was)
+/* One slab of @zone, dirty or part: that which comes nearest to @bytes. */
+static struct slab *alloc_single(struct zone *zone, size_t bytes,
+				 enum run_state *ret_was)
 {
 	unsigned int want = run_pages_used(bytes), least = UINT_MAX, off;
 	struct slab *best = NULL;
 
 	for (int state = RUN_DIRTY; state <= RUN_PART; state++) {
-		struct slab *run = single_near(&indexes[state], want, &off);
+		struct slab *run = run_index_single(&zone->indexes[state], want,
+						    &off);
 
 		if (run && off < least) {
 			best = run;
@@ -426,60 +41,213 @@ static struct slab *alloc_single(size_t bytes, enum run_state *ret_was)
 	if (!best)
 		return NULL;
 	*ret_was = (enum run_state)best->run_state;
-	return run_carve(best, 0, 1, RUN_USED);
+	return run_index_carve(zone, best, 0, 1, RUN_USED);
 }
 
-static struct slab *alloc_indexed(size_t nr, size_t align, size_t bytes,
-				  enum run_state *ret_was)
+/* What is asked for. */
+struct request {
+	size_t nr, align;	/* slabs */
+	size_t bytes;		/* that will be used */
+};
+
+static struct slab *alloc_in_state(struct zone *zone,
+				   const struct request *request,
+				   enum run_state state)
 {
-	struct slab *single = NULL;
+	size_t nr = request->nr;
+	struct slab *run = run_index_find(&zone->indexes[state], nr,
+					  request->align, request->bytes);
 
-	if (nr == 1 && align == 1)
-		single = alloc_single(bytes, ret_was);
-	if (single)
-		return single;
-	for (int state = RUN_DIRTY; state <= RUN_CLEAN; state++) {
-		struct slab *run = index_find(&indexes[state], nr, align,
-					      bytes);
-		size_t skip;
-
-		if (!run)
-			continue;
-		skip = skip_to(run, align);
-		run = run_carve(run, skip, nr, RUN_USED);
-		if (!run_recommit(run, nr)) {
-			index_add(run, nr, RUN_CLEAN, clock_coarse_ms());
-			return NULL;
-		}
-		if (state == RUN_CLEAN)
-			count_locked(&run_counters.retaken, nr << SLAB_SHIFT);
-		*ret_was = (enum run_state)state;
-		return run;
-	}
-	return NULL;
-}
-
-/* Fresh slabs at a multiple of @align; what is skipped becomes clean runs. */
-static struct slab *alloc_fresh(size_t nr, size_t align, bool locked)
-{
-	size_t skip, whole = nr + align - 1;
-	struct slab *first;
-
-	if (whole < nr)
+	if (!run)
 		return NULL;
-	first = range_take_fresh(whole, locked);
+	return run_index_carve(zone, run, run_skip_to(run, request->align), nr,
+			       RUN_USED);
+}
+
+static struct slab *alloc_backed(struct zone *zone,
+				 const struct request *request,
+				 enum run_state *ret_was)
+{
+	struct slab *run = NULL;
+
+	if (request->nr == 1 && request->align == 1)
+		run = alloc_single(zone, request->bytes, ret_was);
+	for (int state = RUN_DIRTY; !run && state < RUN_CLEAN; state++) {
+		run = alloc_in_state(zone, request, (enum run_state)state);
+		*ret_was = (enum run_state)state;
+	}
+	return run;
+}
+
+static struct slab *alloc_clean(struct zone *zone,
+				const struct request *request)
+{
+	struct slab *run = alloc_in_state(zone, request, RUN_CLEAN);
+
+	if (!run)
+		return NULL;
+	if (!run_recommit(run, request->nr)) {
+		run_index_add(zone, run, request->nr, RUN_CLEAN,
+			      clock_coarse_ms());
+		return NULL;
+	}
+	zone_count(&zone->counters.retaken,
+		   zone_reused(zone, run, request->nr) << SLAB_SHIFT);
+	return run;
+}
+
+static size_t slabs_to_cut(const struct request *request)
+{
+	return request->nr + request->align - 1;
+}
+
+/* Fresh slabs of the first zone; what is skipped becomes clean runs. */
+static struct slab *alloc_fresh(const struct request *request)
+{
+	size_t nr = request->nr, whole = slabs_to_cut(request), skip;
+	struct slab *first = range_take_fresh(whole, true);
+
 	if (!first)
 		return NULL;
-	skip = skip_to(first, align);
-	set_ends(first + skip, nr, RUN_USED);
-	if (!locked || align == 1)
-		return first + skip;
+	skip = run_skip_to(first, request->align);
+	run_set_ends(zone_first, first + skip, nr, RUN_USED);
 	if (skip)
-		index_add(first, skip, RUN_CLEAN, clock_coarse_ms());
+		run_index_add(zone_first, first, skip, RUN_CLEAN,
+			      clock_coarse_ms());
 	if (skip + nr < whole)
-		index_add(first + skip + nr, whole - skip - nr, RUN_CLEAN,
-			  clock_coarse_ms());
+		run_index_add(zone_first, first + skip + nr, whole - skip - nr,
+			      RUN_CLEAN, clock_coarse_ms());
 	return first + skip;
+}
+
+/*
+ * For @zone, which is not the first and is not locked.  Another thread may have
+ * done so meanwhile, and then there is enough without this one.
+ */
+static struct slab *alloc_extent(struct zone *zone,
+				 const struct request *request)
+{
+	size_t whole = ZONE_EXTENT;
+	struct slab *first, *run;
+
+	lock_take(&zone_first->lock);
+	first = range_take_fresh(whole, true);
+	if (!first) {
+		whole = slabs_to_cut(request);
+		first = range_take_fresh(whole, true);
+	}
+	/* Before others find it, as the last run's neighbour. */
+	if (first)
+		run_set_ends(zone, first, whole, RUN_USED);
+	zone_release(zone_first);
+	if (!first)
+		return NULL;
+	lock_take(&zone->lock);
+	if (slab_index(first) != zone->unused_end)
+		zone->unused = slab_index(first);
+	zone->unused_end = slab_index(first) + whole;
+	run_index_add(zone, first, whole, RUN_CLEAN, clock_coarse_ms());
+	run = alloc_clean(zone, request);
+	zone_release(zone);
+	return run;
+}
+
+/*
+ * Whether it may be worth it to look for @nr slabs that are backed in @zone.  Not
+ * by its counters, which are on another CPU.
+ */
+static bool has_backed(const struct zone *zone, size_t nr)
+{
+	uint64_t told = load_relaxed(&zone->told.dirty);
+
+	return told && told + ZONE_TELL_STEP >= nr << SLAB_SHIFT;
+}
+
+/* From any other than @own; nobody is waited for. */
+static struct slab *alloc_elsewhere(const struct zone *own,
+				    const struct request *request,
+				    enum run_state *ret_was)
+{
+	struct slab *run = NULL;
+
+	for (uint32_t i = 0; !run && i < load_acquire(&nr_zones); i++) {
+		struct zone *zone = &zones[i];
+
+		if (zone == own || !has_backed(zone, request->nr) ||
+		    !lock_try(&zone->lock))
+			continue;
+		zone_drain(zone);
+		run = alloc_backed(zone, request, ret_was);
+		zone_release(zone);
+	}
+	return run;
+}
+
+/* There is nothing fresh any more: whatever any zone has. */
+static struct slab *alloc_anywhere(const struct request *request,
+				   enum run_state *ret_was)
+{
+	struct slab *run = NULL;
+
+	for (uint32_t i = 0; !run && i < load_acquire(&nr_zones); i++) {
+		struct zone *zone = &zones[i];
+
+		lock_take(&zone->lock);
+		zone_drain(zone);
+		run = alloc_backed(zone, request, ret_was);
+		if (!run) {
+			*ret_was = RUN_CLEAN;
+			run = alloc_clean(zone, request);
+		}
+		zone_release(zone);
+	}
+	return run;
+}
+
+/* In @zone, the thread's and locked, which it is no more in the end. */
+static struct slab *alloc_in(struct zone *zone, const struct request *request,
+			     enum run_state *ret_was)
+{
+	struct slab *run;
+
+	zone_drain(zone);
+	run = alloc_backed(zone, request, ret_was);
+	if (!run)
+		run = alloc_elsewhere(zone, request, ret_was);
+	if (!run) {
+		*ret_was = RUN_CLEAN;
+		run = alloc_clean(zone, request);
+	}
+	if (!run && zone == zone_first)
+		run = alloc_fresh(request);
+	zone_release(zone);
+	if (!run && zone != zone_first)
+		run = alloc_extent(zone, request);
+	if (!run && load_relaxed(&nr_zones) > 1)
+		run = alloc_anywhere(request, ret_was);
+	return run;
+}
+
+/* Below a handler that interrupted the holder of a lock: fresh ones alone. */
+static struct slab *alloc_unlocked(const struct request *request)
+{
+	struct slab *run;
+
+	if (request->align != 1)
+		return NULL;
+	run = range_take_fresh(request->nr, false);
+	if (run)
+		run_set_ends(zone_first, run, request->nr, RUN_USED);
+	return run;
+}
+
+/* The zone for @request, locked. */
+static struct zone *take_zone(const struct request *request)
+{
+	if (likely(slabs_to_cut(request) <= ZONE_EXTENT))
+		return zone_take_own();
+	lock_take(&zone_first->lock);
+	return zone_first;
 }
 
 struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
@@ -489,29 +257,27 @@ struct slab *run_alloc(size_t nr, size_t align, enum run_state *ret_was)
 
 struct slab *run_alloc_for(size_t bytes, size_t align, enum run_state *ret_was)
 {
-	size_t nr = ALIGN_UP(bytes, SLAB_SIZE) >> SLAB_SHIFT;
+	struct request request = {
+		.nr = ALIGN_UP(bytes, SLAB_SIZE) >> SLAB_SHIFT,
+		.align = align,
+		.bytes = bytes,
+	};
 	enum run_state was = RUN_CLEAN;
-	struct slab *run;
+	struct slab *run = NULL;
 
-	if (nr > range.span >> SLAB_SHIFT || align > range.span >> SLAB_SHIFT)
+	/* So that their sum is no less than either. */
+	if (request.nr > range.span >> SLAB_SHIFT ||
+	    align > range.span >> SLAB_SHIFT)
 		return NULL;
-	if (unlikely(lock_is_mine(&vm_lock))) {
-		/* Below a signal handler: the counter is the holder's. */
-		run = align == 1 ? alloc_fresh(nr, 1, false) : NULL;
-		if (run)
-			add_relaxed(&run_counters.used, nr << SLAB_SHIFT);
-	} else {
-		lock_take(&vm_lock);
-		deferred_drain();
-		run = alloc_indexed(nr, align, bytes, &was);
-		if (!run)
-			run = alloc_fresh(nr, align, true);
-		if (run)
-			add_relaxed(&run_counters.used, nr << SLAB_SHIFT);
-		release();
+	if (likely(!zone_is_any_mine()))
+		run = alloc_in(take_zone(&request), &request, &was);
+	else
+		run = alloc_unlocked(&request);
+	if (run) {
+		add_relaxed(&zone_of(run)->counters.used,
+			    request.nr << SLAB_SHIFT);
+		zone_assert_unused(run, request.nr);
 	}
-	if (run)
-		assert_unused(run, nr);
 	if (ret_was)
 		*ret_was = was;
 	return run;
@@ -533,7 +299,7 @@ static bool settle_displaced(struct slab *first, size_t nr)
 		return false;
 	name_part(first, nr);
 	first->displaced = 0;
-	sub_relaxed(&run_counters.nr_displaced, 1);
+	sub_relaxed(&zone_of(first)->counters.nr_displaced, 1);
 	return true;
 }
 
@@ -546,21 +312,15 @@ void run_free(struct slab *first, size_t nr, enum run_state state)
 			return;
 		state = RUN_CLEAN;
 	}
-	if (unlikely(!take_patiently())) {
-		deferred_push(first, nr, state);
-		catch_up();
-		return;
-	}
-	deferred_drain();
-	run_free_locked(first, nr, state);
-	release();
+	zone_put(first, nr, state, clock_coarse_ms());
 }
 
-/* Whether there is a free run of @nr slabs that is backed. */
-static bool backed_fits(size_t nr)
+/* Whether there is a free run of @nr slabs in @zone that is backed. */
+static bool backed_fits(struct zone *zone, size_t nr)
 {
 	for (int state = RUN_DIRTY; state < RUN_CLEAN; state++)
-		if (index_find(&indexes[state], nr, 1, nr << SLAB_SHIFT))
+		if (run_index_find(&zone->indexes[state], nr, 1,
+				   nr << SLAB_SHIFT))
 			return true;
 	return false;
 }
@@ -569,11 +329,16 @@ static bool grow_in_place(struct slab *first, size_t nr, size_t more,
 			  bool may_move)
 {
 	size_t end = slab_index(first) + nr;
+	struct zone *zone = zone_of(first);
 	struct slab *next = first + nr;
 	bool last = end >= load_relaxed(&range.fresh) >> SLAB_SHIFT;
 
+	/* Another zone's cannot be had: its lock is not ours.  See may_join(). */
+	if (last ? zone != zone_first :
+		   !run_is_indexed(next) || zone_of(next) != zone)
+		return false;
 	if (may_move && (last || next->run_state == RUN_CLEAN) &&
-	    backed_fits(nr + more))
+	    backed_fits(zone, nr + more))
 		return false;
 	if (last) {
 		/* The last run of all: fresh space follows. */
@@ -582,85 +347,139 @@ static bool grow_in_place(struct slab *first, size_t nr, size_t more,
 		if (got == next)
 			return true;
 		if (got)
-			index_add(got, more, RUN_CLEAN, clock_coarse_ms());
+			run_index_add(zone, got, more, RUN_CLEAN, clock_coarse_ms());
 		return false;
 	}
-	if (!is_indexed(next) || next->run_len < more)
+	if (next->run_len < more)
 		return false;
-	next = run_carve(next, 0, more, RUN_USED);
+	if (next->run_state == RUN_CLEAN)
+		zone_reused(zone, next, more);
+	next = run_index_carve(zone, next, 0, more, RUN_USED);
 	if (run_recommit(next, more))
 		return true;
-	index_add(next, more, RUN_CLEAN, clock_coarse_ms());
+	run_index_add(zone, next, more, RUN_CLEAN, clock_coarse_ms());
 	return false;
 }
 
 bool run_resize(struct slab *first, size_t nr, size_t new_nr, bool may_move)
 {
+	struct zone *zone = zone_of(first);
 	bool done = true;
 
 	if (new_nr == nr)
 		return true;
-	if (lock_is_mine(&vm_lock) || first->displaced)
+	if (zone_is_any_mine() || first->displaced)
 		return false;
-	lock_take(&vm_lock);
-	deferred_drain();
+	lock_take(&zone->lock);
+	zone_drain(zone);
 	if (new_nr > nr) {
 		done = grow_in_place(first, nr, new_nr - nr, may_move);
 	} else {
 		/* Both ends first: what joins neighbours looks at them. */
-		set_ends(first, new_nr, RUN_USED);
-		set_ends(first + new_nr, nr - new_nr, RUN_USED);
+		run_set_ends(zone, first, new_nr, RUN_USED);
+		run_set_ends(zone, first + new_nr, nr - new_nr, RUN_USED);
 		first[new_nr - 1].uncommitted = 0;
 		first[new_nr].uncommitted = first[nr - 1].uncommitted = 0;
-		index_add(first + new_nr, nr - new_nr, RUN_DIRTY,
-			  clock_coarse_ms());
+		run_index_add(zone, first + new_nr, nr - new_nr, RUN_DIRTY,
+			      clock_coarse_ms());
 	}
 	if (done) {
-		set_ends(first, new_nr, RUN_USED);
-		add_relaxed(&run_counters.used,
-			    (new_nr - nr) << SLAB_SHIFT);
+		run_set_ends(zone, first, new_nr, RUN_USED);
+		add_relaxed(&zone->counters.used, (new_nr - nr) << SLAB_SHIFT);
 	}
-	release();
+	zone_release(zone);
 	return done;
 }
 
-struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
-		       size_t *ret_nr)
+/*
+ * Since when the oldest free run of @zone, which is locked, in @state is free;
+ * UINT64_MAX: there is none.
+ */
+static uint64_t oldest_in(struct zone *zone, enum run_state state)
+{
+	struct slab *run = run_index_oldest(&zone->indexes[state]);
+
+	return run ? run->stamp_ms : UINT64_MAX;
+}
+
+/*
+ * The zone with the oldest free run in @state; *@ret_old: that is as old as
+ * @until_ms.  Who is at it is not waited for, since that would be anew for each
+ * run of a pass; but where no other zone has any it is he who may.
+ */
+static struct zone *zone_with_oldest(enum run_state state, uint64_t until_ms,
+				     bool *ret_old)
+{
+	uint32_t nr = load_acquire(&nr_zones);
+	struct zone *ret = zone_first, *busy = NULL;
+	uint64_t least = UINT64_MAX;
+
+	for (uint32_t i = 0; nr > 1 && i < nr; i++) {
+		uint64_t stamp_ms;
+
+		if (!lock_try_for(&zones[i].lock, 0)) {
+			busy = &zones[i];
+			continue;
+		}
+		stamp_ms = oldest_in(&zones[i], state);
+		zone_release(&zones[i]);
+		if (stamp_ms >= least)
+			continue;
+		least = stamp_ms;
+		ret = &zones[i];
+	}
+	*ret_old = least != UINT64_MAX && least <= until_ms;
+	return *ret_old || !busy ? ret : busy;
+}
+
+/* Claim the oldest in @zone, as run_claim(). */
+static struct slab *claim_in(struct zone *zone, enum run_state state,
+			     uint64_t until_ms, size_t max_nr, size_t *ret_nr)
 {
 	struct slab *run;
 	size_t nr;
 
-	if (!take_patiently())
+	if (!zone_take_patiently(zone))
 		return NULL;
-	deferred_drain();
-	run = oldest_of(&indexes[state]);
+	zone_drain(zone);
+	run = run_index_oldest(&zone->indexes[state]);
 	if (run && run->stamp_ms > until_ms)
 		run = NULL;
 	if (run) {
 		uint64_t stamp_ms = run->stamp_ms;
 
 		nr = min((size_t)run->run_len, max_nr);
-		run = run_carve(run, 0, nr, RUN_LEAVING);
+		run = run_index_carve(zone, run, 0, nr, RUN_LEAVING);
 		run->stamp_ms = stamp_ms;
-		count_locked(&run_counters.in_state[RUN_LEAVING],
-			     nr << SLAB_SHIFT);
+		zone_count(&zone->counters.in_state[RUN_LEAVING],
+			   nr << SLAB_SHIFT);
 		*ret_nr = nr;
 	}
-	release();
+	zone_release(zone);
+	return run;
+}
+
+struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
+		       size_t *ret_nr)
+{
+	struct slab *run = NULL;
+	bool old = true;
+
+	if (zone_is_any_mine())
+		return NULL;
+	/* Somebody may take the one run that was old: there may be others. */
+	for (unsigned int i = 0; !run && old && i < ZONES_MAX; i++) {
+		struct zone *zone = zone_with_oldest(state, until_ms, &old);
+
+		run = claim_in(zone, state, until_ms, max_nr, ret_nr);
+	}
 	return run;
 }
 
 void run_settle(struct slab *first, size_t nr, enum run_state state,
 		uint64_t stamp_ms)
 {
-	if (unlikely(!take_patiently())) {
-		first->stamp_ms = stamp_ms;
-		deferred_push(first, nr, state);
-		catch_up();
-		return;
-	}
-	run_settle_locked(first, nr, state, stamp_ms);
-	release();
+	zone_put(first, nr, state, stamp_ms);
 }
 
 bool run_uncommit(struct slab *first, size_t nr)
@@ -674,14 +493,32 @@ bool run_uncommit(struct slab *first, size_t nr)
 
 uint64_t run_oldest(enum run_state state)
 {
-	uint64_t stamp_ms = UINT64_MAX;
-	struct slab *run;
+	uint64_t least = UINT64_MAX;
 
-	if (!take_patiently())
-		return 0;
-	run = oldest_of(&indexes[state]);
-	if (run)
-		stamp_ms = run->stamp_ms;
-	release();
-	return stamp_ms;
+	for (uint32_t i = 0; i < load_acquire(&nr_zones); i++) {
+		struct zone *zone = &zones[i];
+
+		if (!zone_take_patiently(zone))
+			return 0;
+		least = min(least, oldest_in(zone, state));
+		zone_release(zone);
+	}
+	return least;
+}
+
+void run_look(void)
+{
+	uint32_t nr = load_relaxed(&nr_zones);
+
+	if (nr > 1) {
+		uint64_t most = (uint64_t)nr * ZONE_TELL_STEP;
+
+		/* Pairs with run_look() of another one: it sees what is told. */
+		fence_seq_cst();
+		for (uint32_t i = 0; i < nr; i++)
+			most += load_relaxed(&zones[i].told.dirty);
+		if (!account_is_reached(most))
+			return;
+	}
+	account_look(run_dirty_bytes());
 }

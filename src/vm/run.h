@@ -6,10 +6,11 @@
  * classes or many for a large object.
  *
  * Model: free runs are indexed by length, apart for each state (dirty, part,
- * lazy, clean), and listed by age.  A request takes the best fit that is dirty,
- * else part, else lazy, else clean, else space never used: what is backed is reused
- * first.  Neighbours in the same state coalesce; a run that is given back
- * becomes clean and coalesces then.
+ * lazy, clean), and listed by age (vm/run_index.h).  A request takes the best fit
+ * that is dirty, else part, else lazy, first in the thread's own zone, then in
+ * others; else clean, else space never used: what is backed is reused first.
+ * Neighbours in the same state coalesce; a run that is given back becomes clean
+ * and coalesces then.
  *
  * Runs of one slab, which slabs and many large objects are, are also told apart
  * by how many of their pages are backed, and a request for one gets that, dirty
@@ -28,18 +29,16 @@
  *     last slab of a large object the same of what is behind the object.
  *     Nowhere else does it count for runs, since their state says it all.
  *
- * Locking: vm_lock, for everything but range_take_fresh(nr, false).  A
- * signal handler that interrupted the holder must not wait: it takes fresh
- * slabs only, and what it frees is left on the deferred stack, which the next
- * holder empties.
+ * Locking: that of the zone (vm/zone.h), for everything but
+ * range_take_fresh(nr, false).  A signal handler that interrupted the holder of
+ * one must not wait: it takes fresh slabs only, and what it frees is left on the
+ * zone's deferred stack, which the next holder empties.
  */
 #ifndef EBB_VM_RUN_H
 #define EBB_VM_RUN_H
 
-#include "base/lock.h"
-#include "os/map.h"
 #include "vm/pages.h"
-#include "vm/range.h"
+#include "vm/zone.h"
 
 /*
  * Slabs of large objects that can be part when they are freed, to be joined with
@@ -48,20 +47,18 @@
  */
 #define RUN_PART_MAX	4u
 
-extern struct lock vm_lock;
+/* A figure of all zones together. */
+#define run_counted(field) run_sum(offsetof(struct run_counters, field))
 
-/* Bytes, under vm_lock; read anywhere, used also added to below a handler. */
-struct run_counters {
-	uint64_t used;			/* runs handed out, slabs included */
-	uint64_t in_state[RUN_NR_STATES];
-	uint64_t part_clean;		/* of those in state PART: clean pages */
-	uint64_t retaken;		/* clean runs handed out again */
-	uint64_t tails;			/* atomic: on offer; see heap/tail.h */
-	uint64_t tails_freed;		/* atomic: runs freed, tails LEAVING */
-	uint64_t nr_displaced;
-};
+static inline uint64_t run_sum(size_t offset)
+{
+	uint64_t sum = 0;
 
-extern struct run_counters run_counters;
+	for (uint32_t i = 0; i < load_relaxed(&nr_zones); i++)
+		sum += load_relaxed((uint64_t *)(void *)
+				    ((char *)&zones[i].counters + offset));
+	return sum;
+}
 
 /* By how many pages a run misses what is wanted. */
 static inline unsigned int run_misfit(unsigned int backed, unsigned int want)
@@ -69,34 +66,36 @@ static inline unsigned int run_misfit(unsigned int backed, unsigned int want)
 	return backed > want ? backed - want : want - backed;
 }
 
-/* Of the run @first, free and part, or LEAVING from that: its clean bytes. */
-static inline uint64_t run_hole_bytes(const struct slab *first)
+static inline uint64_t run_clean_bytes(void)
 {
-	return (uint64_t)first->run_holes << map_page_shift;
+	return run_counted(in_state[RUN_CLEAN]) + run_counted(part_clean);
 }
 
 /* Bytes of runs that are part, without their clean pages. */
 static inline uint64_t run_part_bytes(void)
 {
-	uint64_t clean = load_relaxed(&run_counters.part_clean);
-	uint64_t part = load_relaxed(&run_counters.in_state[RUN_PART]);
+	uint64_t sum = 0;
 
-	return part - min(part, clean);
+	for (uint32_t i = 0; i < load_relaxed(&nr_zones); i++)
+		sum += zone_part_bytes(&zones[i]);
+	return sum;
 }
 
-static inline uint64_t run_clean_bytes(void)
-{
-	return load_relaxed(&run_counters.in_state[RUN_CLEAN]) +
-	       load_relaxed(&run_counters.part_clean);
-}
-
+/* What is free, or behind an object, and backed. */
 static inline uint64_t run_dirty_bytes(void)
 {
-	return load_relaxed(&run_counters.in_state[RUN_DIRTY]) +
-	       run_part_bytes() +
-	       load_relaxed(&run_counters.in_state[RUN_LAZY]) +
-	       load_relaxed(&run_counters.tails);
+	uint64_t sum = 0;
+
+	for (uint32_t i = 0; i < load_relaxed(&nr_zones); i++)
+		sum += zone_dirty(&zones[i]);
+	return sum;
 }
+
+/*
+ * account_look(), for who has freed something.  Of several zones the counters are
+ * looked at only where what they told, or a little more, reaches the level.
+ */
+void run_look(void);
 
 /*
  * Hand out @nr slabs, the first at a multiple of @align slabs (a power of
@@ -115,7 +114,7 @@ struct slab *run_alloc_for(size_t bytes, size_t align,
  * Return a run of @nr slabs.  @state: what it is from now on, RUN_CLEAN only if
  * all of it reads as zero and is not backed; RUN_PART only with the page words of
  * all of its slabs.
- * Context: any, as run_alloc(); a stopped holder of vm_lock is not waited for.
+ * Context: any, as run_alloc(); a stopped holder of the lock is not waited for.
  */
 void run_free(struct slab *first, size_t nr, enum run_state state);
 
@@ -129,7 +128,7 @@ bool run_resize(struct slab *first, size_t nr, size_t new_nr, bool may_move);
 /*
  * For the reclaimer: take out of the index the oldest free run in @state
  * freed at or before @until_ms; at most @max_nr slabs of it.  It is LEAVING
- * until run_settle().  NULL also where whoever holds vm_lock does not let go.
+ * until run_settle().  NULL also where whoever holds the lock does not let go.
  */
 struct slab *run_claim(enum run_state state, uint64_t until_ms, size_t max_nr,
 		       size_t *ret_nr);
@@ -147,7 +146,7 @@ bool run_uncommit(struct slab *first, size_t nr);
 
 /*
  * When the oldest free run in @state was freed; UINT64_MAX: there is none, 0:
- * whoever holds vm_lock does not let go.
+ * whoever holds a zone's lock does not let go.
  */
 uint64_t run_oldest(enum run_state state);
 

@@ -497,7 +497,7 @@ inline next_slab(ok, g, got, where)
 	ok = 0
 }
 
-bool run_is_free = true;	/* vm_lock decides who gets the run */
+bool run_is_free = true;	/* its zone's lock decides who gets the run */
 
 proctype thread_a()
 {

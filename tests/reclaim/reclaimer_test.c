@@ -52,7 +52,8 @@ uint64_t purge_retaken(void)
 	return 0;
 }
 
-struct run_counters run_counters;
+struct zone zones[ZONES_MAX];
+uint32_t nr_zones = 1;
 
 uint64_t large_unbacked(void)
 {

@@ -3,7 +3,8 @@
  * ebbmalloc tests - Audits that make way, and go on
  *
  * The parts of the library are the real ones; purge.c and audit.c are included,
- * so that somebody waits from a chosen step on.
+ * so that somebody waits from a chosen step on, and zone.c, so that there are two
+ * zones.
  */
 #include "os/resident.h"
 
@@ -13,6 +14,7 @@ static void open_and_count(struct resident *resident);
 #include "reclaim/audit.c"
 #undef resident_open
 #include "reclaim/purge.c"
+#include "vm/zone.c"
 
 #include "heap/drain.h"
 #include "harness.h"
@@ -81,11 +83,20 @@ FIXTURE_SETUP(audit)
 		write_to(self->slabs + i);
 	}
 	/* With something between them, or they would be one. */
+	make_until(1);
 	for (unsigned int i = 0; i < NR_RUNS; i++) {
+		/* What is in one extent: the next one may fit better. */
+		own.at = i < NR_RUNS / 2 - 2;
 		self->runs[i] = run_alloc(1 + i, 1, &was);
 		ASSERT_NE(NULL, self->runs[i]);
+		EXPECT_EQ(own.at, self->runs[i]->zone);
 		ASSERT_NE(NULL, run_alloc(1, 1, &was));
 	}
+	/* And no others that are clean. */
+	own.at = 1;
+	while (zones[1].counters.in_state[RUN_CLEAN])
+		ASSERT_NE(NULL, run_alloc(1, 1, &was));
+	own.at = 0;
 	for (unsigned int i = 0; i < NR_RUNS; i++) {
 		run_free(self->runs[i], 1 + i, RUN_CLEAN);
 		write_to(self->runs[i]);

@@ -333,7 +333,7 @@ static bool none_is_left(void)
 	for (size_t i = 0; i < nr; i++)
 		if (hot_at(i)->kind == SLAB_KIND_MEDIUM)
 			return false;
-	return !load_relaxed(&run_counters.used) && !account.slots_handed &&
+	return !run_counted(used) && !account.slots_handed &&
 	       !account.slots_dirty;
 }
 

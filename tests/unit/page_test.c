@@ -300,10 +300,10 @@ TEST_F(page, runs_are_handed_out_to_whom_they_fit)
 /* Bytes of free runs in @state that come of freeing @ptr. */
 static uint64_t made(enum run_state state, const void *ptr)
 {
-	uint64_t before = run_counters.in_state[state];
+	uint64_t before = run_counted(in_state[state]);
 
 	large_free(NULL, (void *)(uintptr_t)ptr, "free");
-	return run_counters.in_state[state] - before;
+	return run_counted(in_state[state]) - before;
 }
 
 /* Pages of @slab that are said to be backed, as part of a run that is part. */
@@ -380,12 +380,12 @@ TEST_F(page, room_is_taken_for_what_is_not_backed)
 	/* Pages 2, 3 and 8 are clean, and 5 is lazy. */
 	run->pages = 0x10cULL << PAGES_CLEAN | 0x20ULL << PAGES_LAZY;
 	run_free(run, 1, RUN_PART);
-	EXPECT_EQ(3 * map_page_size, run_counters.part_clean);
+	EXPECT_EQ(3 * map_page_size, run_counted(part_clean));
 	EXPECT_EQ(SLAB_SIZE - 3 * map_page_size, run_part_bytes());
 	EXPECT_EQ(3 * size, taken_for(7, &p, &zero));
 	ASSERT_EQ(slab_base(run), p);
 	EXPECT_FALSE(zero);
-	EXPECT_EQ(0, run_counters.part_clean);
+	EXPECT_EQ(0, run_counted(part_clean));
 	EXPECT_EQ(2 * map_page_size, account.retaken - retaken);
 
 	/* Of the rest there is one; what is in use is not asked for again. */
@@ -421,7 +421,7 @@ TEST_F(page, runs_of_several_slabs_know_what_is_backed_behind)
 	/* As a slab left it that was here before. */
 	run->pages = PAGES_HOLES;
 	EXPECT_EQ(2 * SLAB_SIZE, made(RUN_PART, p));
-	EXPECT_EQ(12 * map_page_size, run_counters.part_clean);
+	EXPECT_EQ(12 * map_page_size, run_counted(part_clean));
 	EXPECT_EQ(2 * size, taken_for(22, &q, &zero));
 	ASSERT_EQ(p, q);
 	EXPECT_FALSE(zero);
@@ -429,7 +429,7 @@ TEST_F(page, runs_of_several_slabs_know_what_is_backed_behind)
 	EXPECT_EQ(2 * SLAB_SIZE, made(RUN_PART, p));
 	EXPECT_EQ(0, taken_for(16, &p, &zero));
 	ASSERT_EQ(slab_base(run), p);
-	EXPECT_EQ(10 * map_page_size, run_counters.part_clean);
+	EXPECT_EQ(10 * map_page_size, run_counted(part_clean));
 	EXPECT_EQ(SLAB_SIZE, made(RUN_DIRTY, p));
 	/* Of a longer one it is not known. */
 	p = large_alloc(NULL, RUN_PART_MAX * SLAB_SIZE + 1, 1, &zero);
@@ -467,7 +467,7 @@ static bool holes_add_up(const struct slab *first, size_t nr)
 		}
 		i += run->run_len;
 	}
-	return sum << map_page_shift == run_counters.part_clean;
+	return sum << map_page_shift == run_counted(part_clean);
 }
 
 TEST_F(page, of_runs_that_join_and_part_the_clean_pages_add_up)
@@ -607,8 +607,8 @@ TEST_F(page, what_is_clean_is_not_given_back_again)
 	EXPECT_EQ(23 * map_page_size, run_dirty_bytes());
 	EXPECT_EQ(23 * map_page_size, give_back_part(2));
 	EXPECT_EQ(0, run_dirty_bytes());
-	EXPECT_EQ(2 * SLAB_SIZE, run_counters.in_state[RUN_CLEAN]);
-	EXPECT_EQ(0, run_counters.part_clean);
+	EXPECT_EQ(2 * SLAB_SIZE, run_counted(in_state[RUN_CLEAN]));
+	EXPECT_EQ(0, run_counted(part_clean));
 }
 
 /* A large object in place of a longer one, and so with something behind it. */
@@ -629,7 +629,7 @@ static struct slab *make_tail(void)
 TEST_F(page, those_behind_an_object_keep_it_in_place)
 {
 	struct slab *run = make_tail();
-	uint64_t tails = run_counters.tails;
+	uint64_t tails = run_counted(tails);
 	void *p = slab_base(run), *q;
 	bool zero;
 
@@ -638,7 +638,7 @@ TEST_F(page, those_behind_an_object_keep_it_in_place)
 	EXPECT_EQ(TAIL_DIRTY, run->tail);
 	EXPECT_EQ(tail_bytes(run), tails);
 	ASSERT_TRUE(tail_claim(run, TAIL_DIRTY));
-	EXPECT_EQ(0, run_counters.tails);
+	EXPECT_EQ(0, run_counted(tails));
 	EXPECT_FALSE(large_resize(p, SLAB_SIZE));
 	EXPECT_FALSE(large_resize(p, 3 * SLAB_SIZE));
 	/* Freed meanwhile: nobody gets it before it is settled. */
@@ -666,10 +666,10 @@ TEST_F(page, those_behind_an_object_are_claimed_once)
 	/* What the kernel refused is on offer again. */
 	EXPECT_FALSE(tail_refused(run));
 	EXPECT_EQ(TAIL_DIRTY, run->tail);
-	EXPECT_EQ(tail_bytes(run), run_counters.tails);
+	EXPECT_EQ(tail_bytes(run), run_counted(tails));
 	EXPECT_TRUE(large_resize(slab_base(run), SLAB_SIZE));
 	EXPECT_EQ(TAIL_NONE, run->tail);
-	EXPECT_EQ(0, run_counters.tails);
+	EXPECT_EQ(0, run_counted(tails));
 }
 
 TEST_F(page, ranges_of_a_batch_cover_what_was_claimed)

@@ -272,9 +272,9 @@ TEST_F(table, a_writer_says_what_went_wrong)
 	ASSERT_LE(0, full);
 	EXPECT_EQ(-ENOSPC, profile_write(full));
 	EXPECT_EQ(-EBADF, profile_write(-1));
-	lock_take(&vm_lock);
+	lock_take(&zone_first->lock);
 	EXPECT_EQ(-EDEADLK, profile_dump());
-	lock_release(&vm_lock);
+	lock_release(&zone_first->lock);
 	close(full);
 }
 
