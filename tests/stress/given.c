@@ -56,6 +56,7 @@ static uint64_t seed = 1;
 static pthread_barrier_t barrier;
 static pthread_rwlock_t visits =	/* written: nobody begins or ends */
 	PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
+static pthread_mutex_t forks = PTHREAD_MUTEX_INITIALIZER;	/* held: none begins */
 static char **targets;			/* bytes on pages that are given back */
 static size_t nr_targets, max_targets;
 static bool over;			/* no further round */
@@ -378,10 +379,13 @@ static void *fork_children(void *arg)
 {
 	while (!__atomic_load_n(&over, __ATOMIC_ACQUIRE)) {
 		int status = 0;
-		pid_t pid = fork();
+		pid_t pid;
 
+		pthread_mutex_lock(&forks);
+		pid = fork();
 		if (!pid)
 			run_child();
+		pthread_mutex_unlock(&forks);
 		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 			;
 		if (status)
@@ -501,7 +505,13 @@ static void run_round(void)
 		sched_yield();
 	/* First: sorting may allocate. */
 	find_targets();
+	/*
+	 * Who forks has all locks, and the kernel may take its time: a trim that
+	 * has waited for a while goes on without what threads have cached.
+	 */
+	pthread_mutex_lock(&forks);
 	malloc_trim(0);
+	pthread_mutex_unlock(&forks);
 	if (!nr_targets)
 		die("nothing was given back", NULL);
 	__atomic_store_n(&resting, true, __ATOMIC_RELEASE);
