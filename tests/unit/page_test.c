@@ -611,6 +611,120 @@ TEST_F(page, what_is_clean_is_not_given_back_again)
 	EXPECT_EQ(0, run_counted(part_clean));
 }
 
+/* What is promised to users, and what is counted as that. */
+static bool promised(uint64_t users, uint64_t counted)
+{
+	return drain_large_bytes() == users && run_counted(large) == counted;
+}
+
+TEST_F(page, what_a_thread_freed_it_gets_as_it_was)
+{
+	struct heap *heap = drain_open_heap();
+	size_t size = SLAB_SIZE;
+	bool zero;
+	void *p;
+
+	ASSERT_NE(NULL, heap);
+	p = large_alloc(heap, size, 1, &zero);
+	ASSERT_NE(NULL, p);
+	EXPECT_TRUE(zero);
+	large_free(heap, p, "free");
+	EXPECT_TRUE(promised(0, size));
+	EXPECT_EQ(1, heap->runs.nr);
+	EXPECT_EQ(SLAB_SIZE, account.cached);
+	/* Nobody else looks at anything that changes. */
+	for (unsigned int i = 0; i < 3; i++) {
+		EXPECT_EQ(p, large_alloc(heap, size, 1, &zero));
+		EXPECT_FALSE(zero);
+		EXPECT_TRUE(promised(size, size));
+		EXPECT_EQ(0, heap->runs.nr);
+		large_free(heap, p, "free");
+		EXPECT_EQ(SLAB_SIZE, account.cached);
+	}
+	/* As something else. */
+	EXPECT_EQ(slab_of(p), run_cache_alloc(heap, SLAB_SIZE, 1,
+					      &(enum run_state){ 0 }));
+	EXPECT_TRUE(promised(0, 0));
+	run_cache_free(heap, slab_of(p), 1, RUN_DIRTY);
+	EXPECT_TRUE(promised(0, 0));
+	EXPECT_EQ(p, large_alloc(heap, size, 1, &zero));
+	EXPECT_TRUE(promised(size, size));
+	large_free(heap, p, "free");
+	run_cache_trim(heap, 0);
+	EXPECT_TRUE(promised(0, 0));
+	EXPECT_EQ(0, account.cached);
+	EXPECT_EQ(SLAB_SIZE, run_counted(in_state[RUN_DIRTY]));
+}
+
+TEST_F(page, of_what_a_thread_freed_the_oldest_goes)
+{
+	struct heap *heap = drain_open_heap();
+	void *p[RUN_CACHE_RUNS + 2];
+	bool zero;
+
+	ASSERT_NE(NULL, heap);
+	for (unsigned int i = 0; i < ARRAY_LEN(p); i++)
+		p[i] = large_alloc(heap, SLAB_SIZE, 1, &zero);
+	for (unsigned int i = 0; i < ARRAY_LEN(p); i++)
+		large_free(heap, p[i], "free");
+	EXPECT_EQ(RUN_CACHE_RUNS, heap->runs.nr);
+	EXPECT_TRUE(promised(0, RUN_CACHE_RUNS * SLAB_SIZE));
+	EXPECT_EQ(2 * SLAB_SIZE, run_counted(in_state[RUN_DIRTY]));
+	for (unsigned int i = ARRAY_LEN(p); i-- > 2;)
+		EXPECT_EQ(p[i], large_alloc(heap, SLAB_SIZE, 1, &zero));
+	EXPECT_TRUE(promised(RUN_CACHE_RUNS * SLAB_SIZE,
+			     RUN_CACHE_RUNS * SLAB_SIZE));
+	/* What it never had counts for nobody, as it may be cut off in a fork. */
+	for (unsigned int i = 2; i < ARRAY_LEN(p); i++)
+		large_free(heap, p[i], "free");
+	run_cache_init(heap);
+	EXPECT_TRUE(promised(0, 0));
+}
+
+TEST_F(page, what_is_behind_it_is_on_offer_again)
+{
+	struct heap *heap = drain_open_heap();
+	size_t size = 3 * map_page_size;
+	struct slab *run;
+	bool zero;
+	void *p;
+
+	if (SLAB_SIZE <= size)
+		SKIP(return, "less than 4 pages in a slab");
+	ASSERT_NE(NULL, heap);
+	p = large_alloc(heap, SLAB_SIZE, 1, &zero);
+	large_free(heap, p, "free");
+	ASSERT_EQ(p, large_alloc(heap, size, 1, &zero));
+	run = slab_of(p);
+	EXPECT_TRUE(promised(size, size));
+	for (unsigned int i = 0; i < 3; i++) {
+		EXPECT_EQ(TAIL_DIRTY, run->tail);
+		EXPECT_EQ(SLAB_SIZE - size, run_counted(tails));
+		large_free(heap, p, "free");
+		EXPECT_EQ(TAIL_NONE, run->tail);
+		EXPECT_EQ(0, run_counted(tails));
+		ASSERT_EQ(p, large_alloc(heap, size, 1, &zero));
+	}
+	/* Once it was given back it is not. */
+	ASSERT_TRUE(tail_claim(run, TAIL_DIRTY));
+	tail_gone(run);
+	EXPECT_FALSE(tail_settle(run));
+	large_free(heap, p, "free");
+	ASSERT_EQ(p, large_alloc(heap, size, 1, &zero));
+	EXPECT_EQ(TAIL_NONE, run->tail);
+	/* Freed while it was on its way: nobody is promised it any more. */
+	large_free(heap, p, "free");
+	run_cache_trim(heap, 0);
+	p = large_alloc(heap, SLAB_SIZE, 1, &zero);
+	large_free(heap, p, "free");
+	p = large_alloc(heap, size, 1, &zero);
+	run = slab_of(p);
+	ASSERT_TRUE(tail_claim(run, TAIL_DIRTY));
+	large_free(heap, p, "free");
+	EXPECT_TRUE(promised(0, 0));
+	EXPECT_TRUE(tail_settle(run));
+}
+
 /* A large object in place of a longer one, and so with something behind it. */
 static struct slab *make_tail(void)
 {
