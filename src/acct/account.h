@@ -58,8 +58,7 @@ struct account {
 	int64_t slots_dirty;	/* atomic; may be below zero for a moment */
 	int64_t slots_handed;	/* atomic */
 	int64_t slots_stranded;	/* of slots_dirty, as the last pass left it */
-	uint64_t cached;	/* atomic: room of magazines that have grown, and of
-				 * other caches */
+	uint64_t cached;	/* atomic: room of the magazines that have grown */
 	uint64_t locked_bytes;	/* refused by the last pass: mlocked */
 	uint32_t nr_heaps;	/* atomic: threads with caches */
 	uint64_t wake_level;	/* bytes, dirty or cached, at which someone

@@ -110,7 +110,7 @@ __export int ebb_heap_count(struct ebb_heap_counts *ret_counts)
 		count_any(i, &counts);
 	counts.cached_bytes = drain_cached_bytes(&runs);
 	counts.live_bytes -= min(counts.live_bytes, counts.cached_bytes);
-	counts.live_bytes += drain_large_bytes();
+	counts.live_bytes += run_counted(large);
 	counts.dirty_bytes += runs + run_counted(in_state[RUN_DIRTY]) +
 			      run_part_bytes();
 	counts.lazy_bytes += run_counted(in_state[RUN_LAZY]);

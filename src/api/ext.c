@@ -45,7 +45,7 @@ __export struct mallinfo2 mallinfo2(void)
 	if (ebb_heap_count(&counts))
 		return info;
 	info.arena = counts.mapped_bytes;
-	info.hblkhd = drain_large_bytes();
+	info.hblkhd = run_counted(large);
 	info.fsmblks = counts.cached_bytes;
 	info.uordblks = counts.live_bytes;
 	info.fordblks = counts.mapped_bytes -

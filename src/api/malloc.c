@@ -100,14 +100,6 @@ static void *alloc_slot(unsigned int class, bool nested, struct got *got)
 	return ptr;
 }
 
-/* Who has none yet gets one for what it would keep. */
-static struct heap *heap_for_large(size_t size, bool nested)
-{
-	if (nested || size > RUN_CACHE_LEN * SLAB_SIZE)
-		return usable_heap(nested);
-	return heap_get();
-}
-
 static void *take_beyond(size_t align, size_t size, bool nested,
 			struct got *got)
 {
@@ -117,8 +109,7 @@ static void *take_beyond(size_t align, size_t size, bool nested,
 		ptr = medium_alloc(nested ? NULL : heap_get(), size, align,
 				   &got->zero);
 	if (!ptr)
-		ptr = large_alloc(heap_for_large(size, nested), size, align,
-				  &got->zero);
+		ptr = large_alloc(usable_heap(nested), size, align, &got->zero);
 	if (unlikely(heap_profiled) && ptr)
 		got->sampled = sample_draw(object_usable(ptr));
 	return ptr;

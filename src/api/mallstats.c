@@ -265,7 +265,7 @@ static uint64_t guarded_bytes(void)
 
 static void derive(const struct tally_sums *sums)
 {
-	uint64_t large = drain_large_bytes();
+	uint64_t large = run_counted(large);
 	uint64_t handed = not_negative(sums->slots_handed);
 	uint64_t lazy = run_counted(in_state[RUN_LAZY]);
 	uint64_t beside = not_negative(sums->slots_dirty);

@@ -143,7 +143,7 @@ static cold bool try_once(struct ebb_stats *stats)
 	if (free > stats->mapped)
 		stats->mapped = free;
 	live = walk.taken - min(walk.taken, (uint64_t)stats->cached) +
-	       drain_large_bytes();
+	       run_counted(large);
 	return live == stats->live;
 }
 

@@ -462,20 +462,6 @@ size_t drain_cached_bytes(size_t *ret_runs)
 	return bytes;
 }
 
-static void add_kept_large(struct heap *heap, void *sum)
-{
-	*(uint64_t *)sum += run_cache_large(heap);
-}
-
-uint64_t drain_large_bytes(void)
-{
-	uint64_t all = run_counted(large), kept = 0;
-
-	if (!drain_for_each(add_kept_large, &kept))
-		kept = 0;
-	return all - min(all, kept);
-}
-
 size_t drain_heap_bytes(void)
 {
 	struct heap *heap;

@@ -137,9 +137,6 @@ size_t drain_slots_of(const struct heap *heap);
 /* The same of all heaps; and of cached runs. */
 size_t drain_cached_bytes(size_t *ret_runs);
 
-/* Bytes promised to users of large objects; about, while threads run. */
-uint64_t drain_large_bytes(void);
-
 /* Bytes that heaps in use, with the magazines they have grown, take up. */
 size_t drain_heap_bytes(void);
 

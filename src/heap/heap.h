@@ -91,23 +91,14 @@ struct bin_lists {
 
 struct cached_run {
 	struct slab *run;
-	uint32_t large;		/* bytes its user had; 0: it was a slab */
 	uint32_t nr_slabs;
-	uint8_t state;		/* enum run_state */
-	bool offered;		/* its tail was on offer */
+	uint16_t state;		/* enum run_state */
 	uint16_t backed;	/* pages of its last slab, at most */
-};
-
-/* Of what a heap keeps beside magazines. */
-struct kept {
-	uint32_t bytes;		/* of all of it */
-	uint32_t room;		/* the most that was since it was trimmed */
 };
 
 struct run_cache {
 	uint32_t nr;
-	struct kept kept;
-	uint32_t large;		/* bytes of all that were large objects' */
+	uint32_t bytes;		/* of all of them */
 	struct cached_run entries[RUN_CACHE_RUNS];	/* the oldest first */
 };
 
@@ -117,7 +108,7 @@ struct run_cache {
 
 struct medium_cache {
 	uint32_t nr;
-	struct kept kept;
+	uint32_t bytes;		/* of all of them */
 	struct stretch stretches[MEDIUM_CACHED];	/* the oldest first */
 };
 
@@ -193,7 +184,7 @@ struct heap {
 	struct slab *aside;	/* popped, QUEUED, to be refilled from: see
 				 * heap_next_slab() */
 	uint32_t grown_bytes;	/* room of magazines beyond what they began
-				 * with, and for runs and medium objects; in
+				 * with, cached runs and medium objects; in
 				 * account.cached */
 	uint32_t burst_bytes;	/* of these what is beyond the classes'
 				 * cache_max; whoever is at the heap stores,
@@ -452,27 +443,13 @@ static inline void heap_count_room(struct heap *heap, int64_t more)
 	add_relaxed(&account.cached, (uint64_t)more);
 }
 
-/*
- * @more bytes are in @kept.  As of magazines the room is counted: who frees and
- * allocates in turn counts nothing that others look at.
- */
-static inline void heap_count_kept(struct heap *heap, struct kept *kept,
+/* @more bytes are kept beside magazines, in the cache of which *@sum are. */
+static inline void heap_count_kept(struct heap *heap, uint32_t *sum,
 				   int64_t more)
 {
-	store_relaxed(&kept->bytes, kept->bytes + (uint32_t)more);
+	store_relaxed(sum, *sum + (uint32_t)more);
 	store_relaxed(&heap->kept_turn, heap->kept_turn + 1);
-	if (likely(kept->bytes <= kept->room))
-		return;
-	heap_count_room(heap, kept->bytes - kept->room);
-	kept->room = kept->bytes;
-	run_look();
-}
-
-/* No more than what is in @kept is expected. */
-static inline void heap_trim_room(struct heap *heap, struct kept *kept)
-{
-	heap_count_room(heap, (int64_t)kept->bytes - kept->room);
-	kept->room = kept->bytes;
+	heap_count_room(heap, more);
 }
 
 /* Whether the admin's bound (option limit) lets @bytes more be backed. */

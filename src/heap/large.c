@@ -36,6 +36,12 @@ static struct recent {
 	uint32_t next;
 } __attribute__((aligned(64))) recent[ZONES_MAX];
 
+/* @more bytes of @run are promised to its user. */
+static void count_large(const struct slab *run, size_t more)
+{
+	add_relaxed(&zone_of(run)->counters.large, more);
+}
+
 static size_t slabs_for(size_t size)
 {
 	return ALIGN_UP(size, SLAB_SIZE) >> SLAB_SHIFT;
@@ -135,26 +141,21 @@ static void take_holes(size_t clean, size_t lazy, enum run_state was)
 		add_relaxed(&account.retaken, clean);
 }
 
-static size_t bytes_for(size_t size)
-{
-	return ALIGN_UP(max(size, (size_t)1), map_page_size);
-}
-
-/* One that nobody had just now, with its tail not on offer yet. */
+/* The same as large_alloc(), with the tail not on offer yet. */
 static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 			      enum run_state *ret_was)
 {
-	size_t bytes = bytes_for(size);
+	size_t bytes = ALIGN_UP(max(size, (size_t)1), map_page_size);
 	size_t clean, lazy;
 	struct slab *run = run_cache_alloc(heap, bytes, max(align, SLAB_SIZE) >>
 							SLAB_SHIFT, ret_was);
 
 	if (!run)
 		return NULL;
-	run_count_large(run, bytes);
+	count_large(run, bytes);
 	/* Counted first: of two at once at most one stays below the bound. */
 	if (!heap_may_back(0)) {
-		run_count_large(run, -bytes);
+		count_large(run, -bytes);
 		run_free(run, slabs_for(bytes), *ret_was);
 		return NULL;
 	}
@@ -169,18 +170,13 @@ static struct slab *alloc_run(struct heap *heap, size_t size, size_t align,
 
 void *large_alloc(struct heap *heap, size_t size, size_t align, bool *ret_zero)
 {
-	enum run_state was = RUN_DIRTY;
-	struct slab *run = NULL;
+	enum run_state was;
+	struct slab *run = alloc_run(heap, size, align, &was);
 
-	if (likely(heap && align <= SLAB_SIZE))
-		run = run_cache_reuse(heap, bytes_for(size));
-	if (!run) {
-		run = alloc_run(heap, size, align, &was);
-		if (!run)
-			return NULL;
-		offer_tail(run, was);
-	}
+	if (!run)
+		return NULL;
 	*ret_zero = was == RUN_CLEAN;
+	offer_tail(run, was);
 	slab_hot(run)->charge = heap_charge(heap, run->run_bytes);
 	store_release(&slab_hot(run)->kind, SLAB_KIND_RUN);
 	return slab_base(run);
@@ -190,18 +186,16 @@ void large_free(struct heap *heap, void *ptr, const char *call)
 {
 	struct slab *run = slab_of(ptr);
 	uint8_t kind = SLAB_KIND_RUN;
-	bool offered;
 
 	if ((uintptr_t)ptr & (SLAB_SIZE - 1))
 		misuse_die(MISUSE_INTERIOR, call, ptr, NULL);
 	/* Of two frees at once one wins, the other is the double one. */
 	if (!cas_acq_rel(&slab_hot(run)->kind, &kind, SLAB_KIND_NONE))
 		misuse_die_pointer(call, ptr);
+	count_large(run, -run->run_bytes);
 	heap_discharge(heap, slab_hot(run)->charge, run->run_bytes);
-	if (tail_free(run, &offered)) {
-		run_cache_free_large(heap, run, offered);
-		return;
-	}
+	if (tail_free(run))
+		run_cache_free(heap, run, run->run_len, tail_run_state(run));
 	run_look();
 }
 
@@ -256,7 +250,7 @@ bool large_resize(void *ptr, size_t size)
 		guard_hand_out((char *)ptr + before, bytes - before);
 		note_recent(run, bytes);
 	}
-	run_count_large(run, bytes - before);
+	count_large(run, bytes - before);
 	/* What keeps its place keeps its account, whoever resizes it. */
 	if (bytes > before)
 		charge_add(slab_hot(run)->charge, bytes - before);
@@ -294,10 +288,10 @@ void *large_move(void *ptr, size_t size)
 	    !map_may_move(ptr, len) || !tail_take(from, &offered))
 		return NULL;
 	/* Below `limit' the pages that move count once. */
-	run_count_large(from, -from->run_bytes);
+	count_large(from, -from->run_bytes);
 	to = alloc_run(NULL, size, SLAB_SIZE, &was);
 	if (!to) {
-		run_count_large(from, from->run_bytes);
+		count_large(from, from->run_bytes);
 		if (offered)
 			tail_offer(from);
 		return NULL;
@@ -319,10 +313,10 @@ void *large_move(void *ptr, size_t size)
 		store_relaxed(&move_refused, true);
 		if (was != RUN_CLEAN && whole > len)
 			map_discard(moved + len, whole - len);
-		run_count_large(to, -to->run_bytes);
+		count_large(to, -to->run_bytes);
 		account_take(-(int64_t)to->run_bytes, 0);
 		to->run_bytes = 0;
-		run_count_large(from, from->run_bytes);
+		count_large(from, from->run_bytes);
 		if (offered)
 			tail_offer(from);
 		return NULL;

@@ -122,7 +122,7 @@ void magazine_init(struct heap *heap)
 {
 	/* Where it was a thread's that fork() cut off inside the allocator. */
 	forget_stores(heap);
-	run_cache_init(heap);
+	heap->runs.nr = heap->runs.bytes = 0;
 	medium_init(heap);
 	for (unsigned int class = 0; class < NR_CLASSES; class++)
 		set_none(heap, class);

@@ -106,7 +106,7 @@ static void forget(struct heap *heap, unsigned int at)
 	cache->nr--;
 	for (; at < cache->nr; at++)
 		cache->stretches[at] = cache->stretches[at + 1];
-	heap_count_kept(heap, &cache->kept, -bytes);
+	heap_count_kept(heap, &cache->bytes, -bytes);
 }
 
 /* The newest that is as long as @need, and lies where it may. */
@@ -141,10 +141,10 @@ static void keep(struct heap *heap, const struct stretch *stretch)
 	int64_t bytes = stretch_bytes(stretch);
 
 	while (cache->nr == MEDIUM_CACHED ||
-	       cache->kept.bytes + (size_t)bytes > MEDIUM_CACHED_BYTES)
+	       cache->bytes + (size_t)bytes > MEDIUM_CACHED_BYTES)
 		release_oldest(heap);
 	cache->stretches[cache->nr++] = *stretch;
-	heap_count_kept(heap, &cache->kept, bytes);
+	heap_count_kept(heap, &cache->bytes, bytes);
 }
 
 static bool keeps(const struct heap *heap)
@@ -156,20 +156,18 @@ static bool keeps(const struct heap *heap)
 
 void medium_init(struct heap *heap)
 {
-	heap->medium.nr = 0;
-	heap->medium.kept = (struct kept){ 0 };
+	heap->medium.nr = heap->medium.bytes = 0;
 }
 
 void medium_trim(struct heap *heap, size_t keep)
 {
 	while (heap->medium.nr && medium_cached_bytes(heap) > keep)
 		release_oldest(heap);
-	heap_trim_room(heap, &heap->medium.kept);
 }
 
 __guesses size_t medium_cached_bytes(const struct heap *heap)
 {
-	return load_guess(&heap->medium.kept.bytes);
+	return load_guess(&heap->medium.bytes);
 }
 
 /* === Objects ============================================================== */

@@ -9,9 +9,8 @@
  * Model: up to RUN_CACHE_RUNS runs of RUN_CACHE_LEN slabs at most, together
  * RUN_CACHE_BYTES; of the wanted length that is taken of which about as many
  * pages are backed as will be used, the newest of several; the oldest makes
- * room.  What was a large object stays counted as one, so that who wants as many
- * bytes again gets it as it is.  Nothing is cached below the admin's bound (option
- * limit), where free memory must be anybody's.
+ * room.  Nothing is cached below the admin's bound (option limit), where free
+ * memory must be anybody's.
  *
  * Invariant: a cached run is in use for the floor below, is backed at least in
  * part, and has kind NONE, so that it is no pointer to anything.
@@ -30,26 +29,10 @@ struct slab *run_cache_alloc(struct heap *heap, size_t bytes, size_t align,
 void run_cache_free(struct heap *heap, struct slab *run, size_t nr,
 		    enum run_state state);
 
-/*
- * The newest that was a large object of @bytes, whole pages, and is one again: its
- * tail is on offer if it was.  NULL: there is none.
- */
-struct slab *run_cache_reuse(struct heap *heap, size_t bytes);
-
-/*
- * As run_cache_free(), of what was a large object, with its tail taken, which was
- * on offer if @offered: it is not promised to anybody any more.
- */
-void run_cache_free_large(struct heap *heap, struct slab *run, bool offered);
-
-/* None is there, whatever a thread that vanished had. */
-void run_cache_init(struct heap *heap);
-
 /* Free the oldest beyond @keep bytes. */
 void run_cache_trim(struct heap *heap, size_t keep);
 
-/* Guesses, of any thread's: bytes of all, and of what was large objects. */
+/* Guesses, of any thread's. */
 size_t run_cache_bytes(const struct heap *heap);
-size_t run_cache_large(const struct heap *heap);
 
 #endif

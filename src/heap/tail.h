@@ -122,24 +122,20 @@ static inline bool tail_take(struct slab *run, bool *ret_offered)
 	return state == TAIL_NONE;
 }
 
-/*
- * The owner frees @run; false: the reclaimer will do that, and what the object had
- * is not promised to anybody any more.  *@ret_offered: as tail_take().
- */
-static inline bool tail_free(struct slab *run, bool *ret_offered)
+/* The owner frees @run; false: the reclaimer will do that. */
+static inline bool tail_free(struct slab *run)
 {
 	size_t bytes = (size_t)run->run_len << SLAB_SHIFT;
+	bool offered;
 
 	/* What the kernel refuses may be on offer again at any time. */
-	while (!tail_take(run, ret_offered)) {
+	while (!tail_take(run, &offered)) {
 		uint8_t leaving = TAIL_LEAVING;
 
 		/* First: from then on the run may be anybody's. */
 		add_relaxed(&zone_of(run)->counters.tails_freed, bytes);
-		run_count_large(run, -run->run_bytes);
 		if (cas_acq_rel(&run->tail, &leaving, TAIL_FREED))
 			return false;
-		run_count_large(run, run->run_bytes);
 		sub_relaxed(&zone_of(run)->counters.tails_freed, bytes);
 	}
 	return true;

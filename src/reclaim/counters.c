@@ -5,7 +5,6 @@
 #include "acct/account.h"
 #include "debug/guard.h"
 #include "debug/profile.h"
-#include "heap/drain.h"
 #include "heap/sample.h"
 #include "heap/stranger.h"
 #include "heap/tally.h"
@@ -32,7 +31,7 @@ static void read_heap(uint64_t *values)
 {
 	values[EBB_COUNTER_LOCKED] = load_relaxed(&account.locked_bytes);
 	values[EBB_COUNTER_MAPPED] = load_relaxed(&range.used);
-	values[EBB_COUNTER_LARGE] = drain_large_bytes();
+	values[EBB_COUNTER_LARGE] = run_counted(large);
 	values[EBB_COUNTER_THREADS] = load_relaxed(&account.nr_heaps);
 	values[EBB_COUNTER_STRANDED] = (uint64_t)max(
 		load_relaxed(&account.slots_stranded), (int64_t)0);

@@ -8,20 +8,20 @@ void run_count_holes(const struct slab *first, size_t bytes,
 		     enum run_state state, size_t *ret_clean,
 		     size_t *ret_lazy)
 {
+	unsigned int used = slab_all_pages();
+
 	*ret_clean = state == RUN_CLEAN ? ALIGN_UP(bytes, map_page_size) : 0;
 	*ret_lazy = state == RUN_LAZY ? ALIGN_UP(bytes, map_page_size) : 0;
 	if (state != RUN_PART)
 		return;
-	for (; bytes; first++, bytes -= min(bytes, SLAB_SIZE)) {
+	for (; bytes; first++) {
 		uint64_t word = run_page_word(first, state);
 
 		if (bytes < SLAB_SIZE)
-			word &= PAGES_ALL(run_last_pages(bytes));
-		/* Most have none. */
-		if (likely(!word))
-			continue;
-		*ret_clean += pages_bytes(pages_clean(word));
-		*ret_lazy += pages_bytes(pages_lazy(word));
+			used = run_last_pages(bytes);
+		*ret_clean += pages_bytes(pages_clean(word) & used);
+		*ret_lazy += pages_bytes(pages_lazy(word) & used);
+		bytes -= min(bytes, SLAB_SIZE);
 	}
 }
 

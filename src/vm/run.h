@@ -91,12 +91,6 @@ static inline uint64_t run_dirty_bytes(void)
 	return sum;
 }
 
-/* @more bytes of @run are promised to the user of a large object. */
-static inline void run_count_large(const struct slab *run, size_t more)
-{
-	add_relaxed(&zone_of(run)->counters.large, more);
-}
-
 /*
  * account_look(), for who has freed something.  Of several zones the counters are
  * looked at only where what they told, or a little more, reaches the level.

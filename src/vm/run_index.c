@@ -236,8 +236,7 @@ struct slab *run_index_carve(struct zone *zone, struct slab *run, size_t skip,
 	struct list_head *after = run->age.prev;
 	size_t len = run->run_len;
 	bool uncommitted = run->uncommitted;
-	uint32_t taken = nr == len ? run->run_holes :
-				     count_holes(run + skip, nr, state);
+	uint32_t taken = count_holes(run + skip, nr, state);
 	uint32_t holes = run->run_holes - taken;
 
 	index_remove(zone, run);

@@ -60,9 +60,7 @@ struct run_counters {
 	uint64_t tails;			/* atomic: on offer; see heap/tail.h */
 	uint64_t tails_freed;		/* atomic: runs freed, tails LEAVING */
 	uint64_t large;			/* atomic: promised to users of large
-					 * objects, guarded ones included; and
-					 * what of it threads keep, see
-					 * drain_large_bytes() */
+					 * objects, guarded ones included */
 	uint64_t nr_displaced;		/* atomic */
 };
 
